@@ -1,0 +1,40 @@
+# `make venv` installs everything into .venv, once; it does nothing while pyproject.toml and constraints.txt stay as they are.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check bench clean
+
+help:
+	@echo "make demo   run FED-PUB, FedAvg and local-only on the embedded data set and compare them"
+	@echo "make test   run the tests"
+	@echo "make check  lint, format and types, as CI does"
+	@echo "make bench  measure accuracy, speed and memory (hours; see docs/results.md)"
+	@echo "make venv   only install, into .venv"
+
+venv: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "FedSieve needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: venv
+	@rm -rf runs/demo
+	$(BIN)/fedsieve run --algorithm fed-pub --out runs/demo/fed-pub
+	$(BIN)/fedsieve run --algorithm fed-avg --out runs/demo/fed-avg
+	$(BIN)/fedsieve run --algorithm local --out runs/demo/local
+	$(BIN)/fedsieve report runs/demo/fed-pub runs/demo/fed-avg runs/demo/local
+
+test: venv
+	$(BIN)/pytest
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

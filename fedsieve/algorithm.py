@@ -1,0 +1,136 @@
+"""The contract of one algorithm, and the registry that finds built-in ones and plug-ins alike.
+
+An algorithm is a pair: what the server does (a Flower `Strategy`, see `strategies/base.py`) and what a client does (a
+`Trainer`), with one frozen, validated configuration class. It is found through the entry-point group
+`fedsieve.algorithms`, whose entries name an `Algorithm`; the built-in ones are registered in the same way.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from fedsieve.errors import UserError
+
+if TYPE_CHECKING:
+    from fedsieve.config import RunConfig
+    from fedsieve.strategies.base import FederatedStrategy
+
+ENTRY_POINTS = "fedsieve.algorithms"
+
+Tensors = dict[str, Tensor]
+"""Named tensors: weights by the model's own parameter names, or a client's state."""
+
+
+def kebab(name: str) -> str:
+    """Return the key that users write for the field `name`: `num_clients` is `num-clients`."""
+    return name.replace("_", "-")
+
+
+class AlgorithmConfig(BaseModel):
+    """An algorithm's own keys: `fed-pub.tau` is the field `tau` of the class that `fed-pub` registers."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", alias_generator=kebab, populate_by_name=True, allow_inf_nan=False
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How one model does on one client's validation and test data; accuracies are fractions, 0 where a count is 0."""
+
+    val_accuracy: float
+    val_count: int
+    test_accuracy: float
+    test_count: int
+    test_macro_f1: float
+
+
+class Task(Protocol):
+    """One client's data: hides from an algorithm whether the client holds a subgraph or images."""
+
+    @property
+    def num_examples(self) -> int:
+        """Number of training examples."""
+
+    def batches(self) -> Iterator[Any]:
+        """Yield the batches of one epoch; a random order is drawn from torch's default generator."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return the model's mean training loss on `batch`."""
+
+    def evaluate(self, model: nn.Module) -> Evaluation:
+        """Evaluate the model, in eval mode, on the client's validation and test data."""
+
+    def functional_embedding(self, model: nn.Module) -> Tensor:
+        """Return the model's mean hidden output, in eval mode, on the run's random proxy input; one dimension."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a `Trainer` gives back: `arrays` and `metrics` go to the server, `state` stays on the client."""
+
+    arrays: Tensors
+    metrics: dict[str, float]
+    state: Tensors
+
+
+class Trainer(Protocol):
+    """The client half of an algorithm; it imports nothing of Flower, so it can be tested alone.
+
+    It is made once a process, as `Trainer(run, config, model)`, and serves every client of that process. `model` is the
+    process's resident network: each call loads one client's tensors into it. What a client remembers between rounds
+    goes in and out as `state`; nothing of it stays in the trainer.
+    """
+
+    def __init__(self, run: "RunConfig", config: Any, model: nn.Module) -> None: ...
+
+    def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
+        """Load what was sent, evaluate it as received, train, evaluate the local model and answer.
+
+        `received` holds the server's arrays, `state` what the last call returned for this client, empty the first
+        time; both are the trainer's to change in place. Random draws come from torch's default generators, which the
+        caller has seeded for this client and round.
+        """
+
+    def personal_model(self, state: Tensors) -> Tensors:
+        """Return the weights of the client's own model by plain parameter name, masks folded in."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What an entry of the group `fedsieve.algorithms` names."""
+
+    summary: str
+    config: type[AlgorithmConfig]
+    strategy: "type[FederatedStrategy[Any]]"
+    trainer: type[Trainer]
+
+
+@cache
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def algorithm_names() -> list[str]:
+    """Return the sorted names of all installed algorithms, without importing them."""
+    return sorted(_entries())
+
+
+@cache
+def load_algorithm(name: str) -> Algorithm:
+    """Import the algorithm registered as `name`; a name nobody registered is a `UserError`."""
+    entry = _entries().get(name)
+    if entry is None:
+        raise UserError(f"algorithm: got {name!r}, allowed: {', '.join(algorithm_names())}.")
+    try:
+        algorithm = entry.load()
+    except Exception as error:
+        raise UserError(f"algorithm: {name!r} ({entry.value}) could not be imported: {error}.") from error
+    if not isinstance(algorithm, Algorithm):
+        raise UserError(f"algorithm: {name!r} ({entry.value}) is not a fedsieve.algorithm.Algorithm.")
+    return algorithm

@@ -1,0 +1,189 @@
+"""The command line: parses, calls, prints."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedsieve.errors import RunFailedError, UserError
+
+app = typer.Typer(
+    help="Personalised federated learning: each client's own sparse model, sieved out of a shared one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Argument(help="A TOML file of keys.", show_default=False)] = None,
+    algorithm: Annotated[str | None, typer.Option(help="See: fedsieve list algorithms. [default: fed-pub]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A name, or your own graph. [default: digits-knn]")] = None,
+    partition: Annotated[str | None, typer.Option(help="See: fedsieve list partitions. [default: metis]")] = None,
+    num_clients: Annotated[int | None, typer.Option(help="Number of clients. [default: 10]")] = None,
+    num_rounds: Annotated[int | None, typer.Option(help="Number of rounds. [default: 100]")] = None,
+    fraction_train: Annotated[float | None, typer.Option(help="Clients sampled a round. [default: 1.0]")] = None,
+    local_epochs: Annotated[int | None, typer.Option(help="Epochs a client trains in a round. [default: 1]")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many rounds without a better validation accuracy. [default: never]"),
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="What runs the apps: inline. [default: inline]")] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Worker processes of the ray engine.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to join.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Every random draw derives from it. [default: 42]")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("-s", metavar="KEY=VALUE", help="Any key, for example -s fed-pub.tau=5; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. [default: a new one under runs/]")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json and nothing else.")] = False,
+) -> None:
+    """Run one simulation; flags override -s, and both override the file."""
+    flags = {
+        "algorithm": algorithm,
+        "dataset": dataset,
+        "partition": partition,
+        "num-clients": num_clients,
+        "num-rounds": num_rounds,
+        "fraction-train": fraction_train,
+        "local-epochs": local_epochs,
+        "patience": patience,
+        "engine": engine,
+        "num-workers": num_workers,
+        "ray-address": ray_address,
+        "device": device,
+        "seed": seed,
+        "out": None if out is None else str(out),
+    }
+    _set_up_log(quiet)
+    from fedsieve.config import parse, parse_assignment, read
+
+    values = read(config) if config is not None else {}
+    values = _merged(values, dict(parse_assignment(text) for text in assignments or []))
+    values = _merged(values, {key: value for key, value in flags.items() if value is not None})
+    parsed = parse(values)
+
+    from fedsieve.reports.compare import comparison
+    from fedsieve.server.run_folder import default_folder, read_summary
+    from fedsieve.simulations import simulate
+
+    folder = Path(parsed.out) if parsed.out else default_folder(parsed)
+    simulate(parsed.model_copy(update={"out": str(folder)}), quiet=quiet)
+    if as_json:
+        typer.echo(json.dumps(read_summary(folder), indent=2))
+    elif not quiet:
+        _print_wide(comparison([folder]))
+        typer.echo(f"The run is in {folder}.")
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions or models")]) -> None:
+    """List what can be named on the command line, with one line on each."""
+    from rich.console import Console
+
+    if what not in CATALOGUES:
+        raise UserError(f"list: got {what!r}, allowed: {', '.join(CATALOGUES)}.")
+    entries = CATALOGUES[what]()
+    width = max(map(len, entries))
+    for name, summary in entries.items():
+        Console(highlight=False).print(f"{name:{width}}  {summary}", soft_wrap=True)
+
+
+@app.command()
+def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs.", show_default=False)]) -> None:
+    """Compare runs in a table, and write each one's report.html anew."""
+    from fedsieve.reports.compare import comparison
+    from fedsieve.reports.page import report_page
+
+    _print_wide(comparison(folders))
+    for folder in folders:
+        (folder / "report.html").write_text(report_page(folder), encoding="utf-8")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        _leave(str(error), USER_ERROR)
+    except RunFailedError as error:
+        _leave(str(error), FAILED)
+    except KeyboardInterrupt:
+        _leave("interrupted", INTERRUPTED)
+
+
+def _algorithms() -> dict[str, str]:
+    from fedsieve.algorithm import algorithm_names, load_algorithm
+
+    return {name: load_algorithm(name).summary for name in algorithm_names()}
+
+
+def _datasets() -> dict[str, str]:
+    from fedsieve.data import DATASETS
+
+    return {name: entry.summary for name, entry in DATASETS.items()}
+
+
+def _partitions() -> dict[str, str]:
+    from fedsieve.data import PARTITIONS
+
+    return {name: entry.summary for name, entry in PARTITIONS.items()}
+
+
+def _models() -> dict[str, str]:
+    from fedsieve.models import MODELS
+
+    return {name: entry.summary for name, entry in MODELS.items()}
+
+
+CATALOGUES = {"algorithms": _algorithms, "datasets": _datasets, "partitions": _partitions, "models": _models}
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` updated by `over`, tables flattened to dotted keys so that either spelling overrides the other."""
+    return _dotted(base) | _dotted(over)
+
+
+def _dotted(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _set_up_log(quiet: bool) -> None:
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False)
+    log = logging.getLogger("fedsieve")
+    log.handlers = [handler]
+    log.setLevel(logging.ERROR if quiet else logging.INFO)
+    log.propagate = False
+
+
+def _print_wide(renderable: object) -> None:
+    """Print to standard output, without wrapping a table where the output is piped."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(renderable)
+
+
+def _leave(sentence: str, code: int) -> None:
+    typer.echo(f"fedsieve: {sentence}", err=True)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""Client halves: one algorithm, one file; the one ClientApp; client state."""

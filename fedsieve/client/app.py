@@ -1,0 +1,88 @@
+"""The one ClientApp: the Flower shell around every algorithm's trainer."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from platformdirs import user_state_path
+
+from fedsieve import seeds
+from fedsieve.algorithm import Tensors
+from fedsieve.client.resident import Resident
+from fedsieve.client.state import DiskStore, StateStore
+from fedsieve.client.training import prefixed
+from fedsieve.config import parse
+from fedsieve.models import Shape
+from fedsieve.wire import to_record, to_tensors
+
+
+def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
+    """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a context.
+
+    It answers three kinds of message:
+        query: who the node is (partition-id) and what its data looks like; counts only.
+        train: one round of the algorithm, evaluation before and after included.
+        query.export: the personal model and, if asked, the state; a simulation asks for it, a deployment does not.
+    """
+    app = ClientApp()
+    residents: dict[int, Resident] = {}
+
+    def resident_of(context: Context) -> Resident:
+        if context.run_id not in residents:
+            residents.clear()
+            residents[context.run_id] = Resident(parse(context.run_config))
+        return residents[context.run_id]
+
+    @app.query()
+    def hello(message: Message, context: Context) -> Message:
+        client = partition_id(context)
+        graph = resident_of(context).graph(client, context.node_config)
+        labelled = graph.y[graph.y >= 0]
+        facts = {
+            "partition-id": client,
+            "num-features": graph.num_features,
+            "num-classes": int(labelled.max()) + 1 if labelled.numel() else 0,
+        }
+        return Message(RecordDict({"client": ConfigRecord(facts)}), reply_to=message)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        config = message.content.config_records["config"]
+        round_, client = int(config["round"]), partition_id(context)  # type: ignore[arg-type]
+        resident, store = resident_of(context), open_store(context)
+        trainer = resident.trainer(Shape(int(config["num-features"]), int(config["num-classes"])))  # type: ignore[arg-type]
+        task = resident.task(client, context.node_config)
+        received = to_tensors(message.content.array_records["arrays"], resident.device)
+        with seeds.torch_stream(resident.run.seed, "training", client, round_):
+            result = trainer.train(task, received, store.load(client))
+        store.save(client, round_, result.state)
+        answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(dict(result.metrics))}
+        return Message(RecordDict(answer), reply_to=message)  # type: ignore[arg-type]
+
+    @app.query("export")
+    def export(message: Message, context: Context) -> Message:
+        config = message.content.config_records["config"]
+        resident, store = resident_of(context), open_store(context)
+        trainer = resident.trainer(Shape(int(config["num-features"]), int(config["num-classes"])))  # type: ignore[arg-type]
+        state = store.load(partition_id(context))
+        arrays: Tensors = prefixed("model", trainer.personal_model(state)) | prefixed("state", state)
+        return Message(RecordDict({"arrays": to_record(arrays)}), reply_to=message)
+
+    return app
+
+
+def partition_id(context: Context) -> int:
+    """Return the client's stable id."""
+    return int(context.node_config["partition-id"])
+
+
+def on_disk(context: Context) -> StateStore:
+    """Return the store of a device: a folder of this run's under FEDSIEVE_STATE, or the user's state folder."""
+    root = os.environ.get("FEDSIEVE_STATE")
+    folder = Path(root) if root else user_state_path("fedsieve")
+    return DiskStore(folder / f"run-{context.run_id}")
+
+
+app = make_client_app(on_disk)

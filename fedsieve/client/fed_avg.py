@@ -1,0 +1,42 @@
+"""Client half of FedAvg."""
+
+from torch import nn
+
+from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
+from fedsieve.config import RunConfig
+from fedsieve.masks.attach import weights
+
+
+class FedAvgConfig(AlgorithmConfig):
+    """FedAvg has no keys of its own."""
+
+
+class FedAvgTrainer:
+    """Train the global model on local data and send all of it back (McMahan et al., AISTATS 2017, algorithm 1).
+
+    The optimiser's state stays on the client from round to round, as in the code published with FED-PUB, whose tables
+    this baseline is compared with; McMahan's SGD has none.
+    """
+
+    def __init__(self, run: RunConfig, config: FedAvgConfig, model: nn.Module) -> None:
+        self.run, self.config, self.model = run, config, model
+        self.weights = weights(model)
+
+    def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
+        """Train `local-epochs` epochs from the weights received."""
+        load(self.weights, received)
+        as_received = task.evaluate(self.model)
+        optimizer = make_optimizer(self.run, self.weights, state)
+        loss = fit(self.model, optimizer, task, self.run.local_epochs)
+        local = task.evaluate(self.model)
+        upload = values(self.weights)
+        return TrainResult(
+            arrays=upload,
+            metrics=metrics(task, as_received, local, loss),
+            state=prefixed("weights", upload) | optimizer_state(optimizer, self.weights),
+        )
+
+    def personal_model(self, state: Tensors) -> Tensors:
+        """Return the model after its last local training."""
+        return filed("weights", state)

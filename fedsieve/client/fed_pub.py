@@ -1,0 +1,117 @@
+"""Client half of FED-PUB (Baek et al., "Personalized Subgraph Federated Learning", ICML 2023, arXiv 2206.10206)."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.client.training import (
+    filed,
+    fit,
+    load,
+    make_optimizer,
+    metrics,
+    optimizer_state,
+    prefixed,
+    squared_distance,
+    values,
+)
+from fedsieve.config import RunConfig
+from fedsieve.masks.attach import attach_masks, weights
+from fedsieve.masks.personal import PersonalMask, soften_, thresholded
+
+EMBEDDING = "functional-embedding"
+"""Name of h_k among the arrays sent."""
+
+
+class FedPubConfig(AlgorithmConfig):
+    """Keys `fed-pub.*`; the paper's symbols are in ALGORITHMS' notation: similarity temperature τ, masks μ."""
+
+    tau: float = Field(
+        3.0, ge=0.0, description="τ of exp(τ·cos); the paper: 3 for disjoint, 5 for overlapping subgraphs"
+    )
+    sparsity: Literal["none", "subgradient", "proximal"] = Field(
+        "proximal",
+        description="none: the published code, no regulariser has a gradient; subgradient: the printed loss; "
+        "proximal: soft thresholding after each step",
+    )
+    lambda1: float = Field(1e-3, ge=0.0, description="λ1 of λ1·‖μ‖₁, for sparsity = subgradient")
+    lambda2: float = Field(1e-3, ge=0.0, description="λ2 of λ2·‖θ - θ̄‖², for sparsity = subgradient or proximal")
+    prox: float = Field(0.5, ge=0.0, description="masks shrink by lr·prox after each step, for sparsity = proximal")
+    threshold: float = Field(1e-3, ge=0.0, description="mask entries below this count as 0 when the model is used")
+
+
+class FedPubTrainer:
+    """Train weights θ_k and personal mask μ_k; send θ_k and the functional embedding h_k.
+
+    Every weight matrix W is used as W ⊙ μ (section 4.3). μ and the optimiser's state stay on the client. The loss is
+    cross-entropy + λ1·‖μ_k‖₁ + λ2·‖θ_k - θ̄_k‖² (eq. 6). In the published code both regularisers are computed from
+    detached tensors and so have no gradient: `sparsity = none`. As printed (`subgradient`) Adam lets the λ1 term
+    dominate and accuracy falls. `proximal`, ours, keeps λ2 as printed and replaces the λ1 term by its proximal
+    operator after each step, which really sets entries to 0.
+    """
+
+    def __init__(self, run: RunConfig, config: FedPubConfig, model: nn.Module) -> None:
+        self.run, self.config, self.model = run, config, model
+        attached = attach_masks(model, lambda weight: PersonalMask(weight, config.threshold))
+        self.masks = {name: mask.mask for name, mask in attached.items() if isinstance(mask, PersonalMask)}
+        self.weights = weights(model)
+        self.trained = {f"mask/{name}": mask for name, mask in self.masks.items()} | self.weights
+        model.eval()
+
+    def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
+        """Train `local-epochs` epochs from the personalised weights θ̄_k received and the client's own mask."""
+        load(self.weights, received)
+        load(self.masks, filed("mask", state) or {name: torch.ones_like(w) for name, w in self.masks.items()})
+        as_received = task.evaluate(self.model)
+        optimizer = make_optimizer(self.run, self.trained, state)
+        after_step = self._shrink_masks if self.config.sparsity == "proximal" else None
+        loss = fit(self.model, optimizer, task, self.run.local_epochs, self._regularisers(), after_step)
+        with parametrize.cached():
+            local = task.evaluate(self.model)
+            embedding = task.functional_embedding(self.model)
+        upload, masks = values(self.weights), values(self.masks)
+        return TrainResult(
+            arrays=upload | {EMBEDDING: embedding},
+            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": self._sparsity()},
+            state=prefixed("weights", upload) | prefixed("mask", masks) | optimizer_state(optimizer, self.trained),
+        )
+
+    def personal_model(self, state: Tensors) -> Tensors:
+        """Return θ_k ⊙ μ_k, thresholded."""
+        masks = filed("mask", state)
+        return {
+            name: weight * thresholded(masks[name], self.config.threshold) if name in masks else weight
+            for name, weight in filed("weights", state).items()
+        }
+
+    def _regularisers(self) -> Callable[[], Tensor] | None:
+        """Return the terms of eq. 6 that have a gradient, θ̄_k being the weights just loaded."""
+        if self.config.sparsity == "none":
+            return None
+        lambda1 = self.config.lambda1 if self.config.sparsity == "subgradient" else 0.0
+        lambda2 = self.config.lambda2
+        received = {name: parameter.detach().clone() for name, parameter in self.weights.items()}
+
+        def terms() -> Tensor:
+            total = lambda2 * squared_distance(self.weights, received)
+            if lambda1 > 0:
+                total = total + lambda1 * torch.stack([mask.abs().sum() for mask in self.masks.values()]).sum()
+            return total
+
+        return terms
+
+    def _shrink_masks(self) -> None:
+        """Apply the proximal operator of lr·prox·‖μ‖₁ to every mask."""
+        for mask in self.masks.values():
+            soften_(mask, self.run.lr * self.config.prox)
+
+    def _sparsity(self) -> float:
+        """Return the share of mask entries that the threshold makes 0."""
+        masks = list(values(self.masks).values())
+        kept = sum(int(torch.count_nonzero(thresholded(mask, self.config.threshold))) for mask in masks)
+        return 1 - kept / sum(mask.numel() for mask in masks)

@@ -1,0 +1,39 @@
+"""Client half of local-only training."""
+
+from torch import nn
+
+from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
+from fedsieve.config import RunConfig
+from fedsieve.masks.attach import weights
+
+
+class LocalConfig(AlgorithmConfig):
+    """Local-only training has no keys of its own."""
+
+
+class LocalTrainer:
+    """Each client trains alone, with as many sampled steps as under any other algorithm; nothing is sent either way."""
+
+    def __init__(self, run: RunConfig, config: LocalConfig, model: nn.Module) -> None:
+        self.run, self.config, self.model = run, config, model
+        self.weights = weights(model)
+        self.initial = {name: parameter.detach().clone() for name, parameter in self.weights.items()}
+
+    def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
+        """Train `local-epochs` epochs from the client's own last weights; from the run's initial ones at first."""
+        own = filed("weights", state) or {name: tensor.clone() for name, tensor in self.initial.items()}
+        load(self.weights, own)
+        before = task.evaluate(self.model)
+        optimizer = make_optimizer(self.run, self.weights, state)
+        loss = fit(self.model, optimizer, task, self.run.local_epochs)
+        local = task.evaluate(self.model)
+        return TrainResult(
+            arrays={},
+            metrics=metrics(task, before, local, loss),
+            state=prefixed("weights", values(self.weights)) | optimizer_state(optimizer, self.weights),
+        )
+
+    def personal_model(self, state: Tensors) -> Tensors:
+        """Return the client's weights."""
+        return filed("weights", state)

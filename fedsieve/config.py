@@ -1,0 +1,180 @@
+"""RunConfig: one validated schema for the command line, TOML files and `flwr run --run-config`.
+
+Keys are kebab-case and the same everywhere. An algorithm's own keys are prefixed by its name (`fed-pub.tau`), which in
+a TOML file is a table (`[fed-pub]`). Flower refuses run-config keys that an app's pyproject does not declare, so a
+plug-in's keys may also travel as the one declared string `algorithm-config`, itself TOML.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedsieve.algorithm import AlgorithmConfig, algorithm_names, kebab, load_algorithm
+from fedsieve.errors import UserError
+
+Scalar = str | int | float | bool
+
+_SECTION = "algorithm-config"
+
+
+class RunConfig(BaseModel):
+    """Everything one run depends on; the same `RunConfig` gives the same numbers on every engine."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", alias_generator=kebab, populate_by_name=True, allow_inf_nan=False
+    )
+
+    algorithm: str = Field("fed-pub", description="what the server and the clients do: fedsieve list algorithms")
+    dataset: str = Field("digits-knn", description="a name (fedsieve list datasets) or the path of your own graph")
+    partition: str = Field("metis", description="how nodes are dealt to clients: fedsieve list partitions")
+    num_clients: int = Field(10, ge=1, le=1_000_000, description="number of clients (Flower: SuperNodes)")
+    num_rounds: int = Field(100, ge=0, description="number of rounds")
+    fraction_train: float = Field(1.0, gt=0.0, le=1.0, description="fraction of the clients sampled each round")
+    local_epochs: int = Field(1, ge=1, description="epochs each sampled client trains in a round")
+    patience: int = Field(
+        0, ge=0, description="stop after this many rounds without a better mean validation accuracy; 0 never stops"
+    )
+    engine: str = Field("inline", description="what runs the apps: inline")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where clients train")
+    seed: int = Field(42, ge=0, lt=2**32, description="every random draw derives from it")
+    out: str = Field("", description="the run's folder; empty: runs/<algorithm>-<dataset>-<date>-<time>")
+
+    model: str = Field("gcn", description="the network: fedsieve list models")
+    hidden_dim: int = Field(128, ge=1, description="width of the hidden layers")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="the clients' optimiser")
+    lr: float = Field(0.01, gt=0.0, description="learning rate")
+    momentum: float = Field(0.0, ge=0.0, lt=1.0, description="momentum of sgd")
+    weight_decay: float = Field(1e-6, ge=0.0, description="weight decay")
+
+    train_ratio: float = Field(0.0, ge=0.0, lt=1.0, description="training share of the nodes; 0: the data set's own")
+    val_ratio: float = Field(0.0, ge=0.0, lt=1.0, description="validation share of the nodes; the rest is test")
+    largest_component: Literal["auto", "yes", "no"] = Field(
+        "auto", description="cut the graph to its largest component; auto: published graphs are, your own is not"
+    )
+    clients_per_part: int = Field(5, ge=1, description="clients that share one part under metis-overlapping")
+
+    round_timeout: float = Field(3600.0, gt=0.0, description="seconds to wait for a round's replies")
+    settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
+
+    @model_validator(mode="after")
+    def _split_is_possible(self) -> "RunConfig":
+        if (self.train_ratio > 0) != (self.val_ratio > 0):
+            raise ValueError("train-ratio and val-ratio are set together or not at all")
+        if self.train_ratio + self.val_ratio >= 1:
+            total = self.train_ratio + self.val_ratio
+            raise ValueError(f"train-ratio + val-ratio: got {total:g}, allowed: below 1 (the rest is test)")
+        return self
+
+    def flat(self) -> dict[str, Scalar]:
+        """Return all keys, the algorithm's own prefixed, as Flower's run config holds them."""
+        own = {f"{self.algorithm}.{key}": value for key, value in self.settings.model_dump(by_alias=True).items()}
+        return self.model_dump(by_alias=True) | own
+
+    def toml(self) -> str:
+        """Return the complete configuration as TOML that `fedsieve run` takes."""
+        return tomli_w.dumps(self.model_dump(by_alias=True) | {self.algorithm: self.settings.model_dump(by_alias=True)})
+
+
+def parse(values: Mapping[str, Any]) -> RunConfig:
+    """Validate `values`, flat (`{"fed-pub.tau": 3}`) or nested (`{"fed-pub": {"tau": 3}}`), into a `RunConfig`.
+
+    Keys of algorithms other than the chosen one are checked too and then left out: one file can hold the settings of
+    several. The first fault is a `UserError` of one sentence.
+    """
+    run, sections = _split(values)
+    name = run.get("algorithm", RunConfig.model_fields["algorithm"].default)
+    if not isinstance(name, str):
+        raise UserError(f"algorithm: got {name!r}, allowed: {', '.join(algorithm_names())}.")
+    settings = {section: _validate(load_algorithm(section).config, sections.get(section, {}), f"{section}.")
+                for section in {name, *sections}}  # fmt: skip
+    config = _validate(RunConfig, run | {"settings": settings[name]}, "")
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a TOML file of keys; a missing or broken file is a `UserError`."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not TOML: {error}.") from error
+
+
+def parse_assignment(text: str) -> tuple[str, Scalar]:
+    """Split `key=value`; the value is read as TOML, and as a plain string where it is none."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"-s {text}: got no '=', allowed: key=value.")
+    try:
+        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    if not isinstance(parsed, str | int | float | bool):
+        raise UserError(f"-s {text}: got a {type(parsed).__name__}, allowed: a number, a string, true or false.")
+    return key.strip(), parsed
+
+
+def keys() -> dict[str, tuple[Any, str]]:
+    """Return every run key with its default and description, the algorithm's own excepted."""
+    return {
+        kebab(name): (field.default, field.description or "")
+        for name, field in RunConfig.model_fields.items()
+        if name != "settings"
+    }
+
+
+def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    run: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {}
+    values = dict(values)
+    packed = values.pop(_SECTION, "")
+    try:
+        unpacked = tomllib.loads(packed)
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
+        raise UserError(f"{_SECTION}: got {packed!r}, allowed: a string of TOML ({error}).") from error
+    for key, value in values.items():
+        section, dot, rest = key.partition(".")
+        if dot:
+            sections.setdefault(_known_section(section, key), {})[rest] = value
+        elif isinstance(value, Mapping):
+            sections.setdefault(_known_section(section, key), {}).update(value)
+        else:
+            run[key] = value
+    if unpacked:
+        sections.setdefault(run.get("algorithm", ""), {}).update(unpacked)
+    return run, sections
+
+
+def _known_section(section: str, key: str) -> str:
+    if section not in algorithm_names():
+        raise UserError(f"{key}: no algorithm is called {section!r}, allowed: {', '.join(algorithm_names())}.")
+    return section
+
+
+def _validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Any:
+    try:
+        return schema.model_validate(dict(values), by_name=False, by_alias=True)
+    except ValidationError as error:
+        raise UserError(_sentence(error, schema, prefix)) from None
+
+
+def _sentence(error: ValidationError, schema: type[BaseModel], prefix: str) -> str:
+    fault = error.errors(include_url=False)[0]
+    key = prefix + ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = [prefix + kebab(name) for name in schema.model_fields if name != "settings"]
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known) or 'none'}."
+        return f"{key}: is not a key; {hint}"
+    if fault["type"] == "value_error":
+        return f"{fault['ctx']['error']!s}."
+    allowed = fault["msg"].removeprefix("Input should be ")
+    return f"{key}: got {fault['input']!r}, allowed: {allowed}."

@@ -1,0 +1,125 @@
+"""Screening: a graph that cannot be learnt from is refused in one sentence before anything is trained."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import LocalDegreeProfile
+from torch_geometric.utils import coalesce, is_undirected, remove_self_loops
+
+from fedsieve.data.split import MASKS
+from fedsieve.errors import UserError
+
+_log = logging.getLogger("fedsieve")
+
+Array: TypeAlias = npt.NDArray[Any]
+MAX_CLASSES = 100_000
+
+
+def screen(source: str, arrays: Mapping[str, Array]) -> Data:
+    """Return the checked graph: x float32 N x F, edge_index int64 2 x E, y int64 N and bool masks if there were any.
+
+    Repeated edges and self-loops are removed, as PyG does in the published graphs; the direction of edges is kept.
+    A graph without features gets PyG's local degree profile, scaled to mean 0 and variance 1.
+
+    Raises `UserError`, naming `source`, for anything that is missing, malformed, out of range or not finite.
+    """
+    for key in ("y", "edge_index"):
+        if key not in arrays:
+            raise UserError(f"{source}: {key} is missing; a graph needs x (N x F), edge_index (2 x E) and y (N).")
+    y = _labels(source, arrays["y"])
+    edge_index = _edges(source, arrays["edge_index"], len(y))
+    bare = "x" not in arrays or arrays["x"].shape[1:] == (0,)
+    x = _degree_profile(source, edge_index, len(y)) if bare else _features(source, arrays["x"], len(y))
+    return Data(x=x, edge_index=edge_index, y=y, **_masks(source, arrays, y))
+
+
+def check_learnable(source: str, data: Data) -> None:
+    """Raise `UserError` unless there are two classes and each mask has a node; the masks must not overlap."""
+    classes = data.y[data.y >= 0].unique()
+    if len(classes) < 2:
+        raise UserError(f"{source}: y names {len(classes)} class(es); classification needs at least 2.")
+    for name in MASKS:
+        if not data[name].any():
+            raise UserError(f"{source}: {name} has no node out of {data.num_nodes}; it needs at least one.")
+    shared = int((torch.stack([data[name] for name in MASKS]).sum(dim=0) > 1).sum())
+    if shared:
+        raise UserError(f"{source}: {shared} nodes are in more than one of {', '.join(MASKS)}; each may be in one.")
+
+
+def _labels(source: str, y: Array) -> torch.Tensor:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or not len(y) or y.dtype.kind not in "biuf":
+        raise UserError(f"{source}: y is {y.dtype} of shape {y.shape}; it must be whole numbers, one a node.")
+    broken = int((~np.isfinite(y) | (y != np.floor(y))).sum()) if y.dtype.kind == "f" else 0
+    if broken:
+        raise UserError(f"{source}: y holds {broken} labels that are not whole numbers; give classes from 0 on, or -1.")
+    low, high, limit = y.min(), y.max(), min(len(y) - 1, MAX_CLASSES)
+    if low < -1 or high > limit:
+        raise UserError(
+            f"{source}: y has labels from {low:.0f} to {high:.0f}; allowed are 0 to {limit} for {len(y)} nodes, "
+            "and -1 for nodes without a label."
+        )
+    return torch.from_numpy(y.astype(np.int64))
+
+
+def _edges(source: str, edges: Array, num_nodes: int) -> torch.Tensor:
+    if edges.ndim != 2 or edges.shape[0] != 2:
+        raise UserError(f"{source}: edge_index has shape {edges.shape}; it must be 2 x E.")
+    if edges.size and edges.dtype.kind not in "iu":
+        raise UserError(f"{source}: edge_index is {edges.dtype}; it must be whole numbers.")
+    if edges.size and (edges.min() < 0 or edges.max() >= num_nodes):
+        raise UserError(
+            f"{source}: edge_index names nodes from {edges.min()} to {edges.max()}; y has {num_nodes}, so 0 to "
+            f"{num_nodes - 1} are allowed."
+        )
+    given = torch.from_numpy(edges.astype(np.int64))
+    kept: torch.Tensor = coalesce(remove_self_loops(given)[0], num_nodes=num_nodes)
+    if kept.size(1) < given.size(1):
+        _log.info("%s: %d repeated edges and self-loops removed", source, given.size(1) - kept.size(1))
+    if not is_undirected(kept, num_nodes=num_nodes):
+        _log.warning("%s: the edges are directed and stay so: messages pass one way along each", source)
+    return kept
+
+
+def _features(source: str, x: Array, num_nodes: int) -> torch.Tensor:
+    if x.ndim != 2 or x.dtype.kind not in "biuf":
+        raise UserError(f"{source}: x is {x.dtype} of shape {x.shape}; it must be real numbers, N x F.")
+    if len(x) != num_nodes:
+        raise UserError(f"{source}: x has {len(x)} rows and y {num_nodes}; both must have one a node.")
+    with np.errstate(over="ignore"):
+        features = np.ascontiguousarray(x, dtype=np.float32)
+    broken = int((~np.isfinite(features)).sum())
+    if broken:
+        raise UserError(f"{source}: x holds {broken} values that are NaN or infinite; every feature must be finite.")
+    return torch.from_numpy(features)
+
+
+def _degree_profile(source: str, edge_index: torch.Tensor, num_nodes: int) -> torch.Tensor:
+    from sklearn.preprocessing import scale
+
+    profile: torch.Tensor = LocalDegreeProfile()(Data(edge_index=edge_index, num_nodes=num_nodes)).x
+    _log.warning("%s: no features; %d made from the degrees around each node", source, profile.shape[1])
+    return torch.from_numpy(np.asarray(scale(profile.double().numpy()), dtype=np.float32))
+
+
+def _masks(source: str, arrays: Mapping[str, Array], y: torch.Tensor) -> dict[str, torch.Tensor]:
+    given = [name for name in MASKS if name in arrays]
+    if given and len(given) < len(MASKS):
+        raise UserError(f"{source}: only {', '.join(given)} given; give all of {', '.join(MASKS)} or none.")
+    return {name: _mask(f"{source}: {name}", arrays[name], y) for name in given}
+
+
+def _mask(label: str, mask: Array, y: torch.Tensor) -> torch.Tensor:
+    if mask.shape != y.shape or mask.dtype.kind not in "biu" or not np.isin(mask, (0, 1)).all():
+        raise UserError(f"{label} is {mask.dtype} of shape {mask.shape}; it must be {len(y)} booleans.")
+    chosen = torch.from_numpy(mask.astype(bool))
+    unlabelled = int((chosen & (y < 0)).sum())
+    if unlabelled:
+        _log.warning("%s: %d nodes without a label taken out", label, unlabelled)
+    return chosen & (y >= 0)

@@ -1,0 +1,130 @@
+"""Ways to hand the nodes of one graph to the clients, each deterministic in the seed alone."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pymetis
+import scipy.sparse as sp
+from torch_geometric.data import Data
+from torch_geometric.utils import remove_self_loops, to_scipy_sparse_matrix, to_undirected
+
+from fedsieve.errors import UserError
+from fedsieve.seeds import derive, random_state
+
+_log = logging.getLogger("fedsieve")
+
+Nodes: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One way to cut: `cut(adjacency, num_clients, seed, clients_per_part)` gives each client's nodes."""
+
+    summary: str
+    cut: Callable[[sp.csr_array, int, int, int], list[Nodes]]
+
+
+def partition_nodes(name: str, data: Data, num_clients: int, *, seed: int, clients_per_part: int = 5) -> list[Nodes]:
+    """Return the sorted node ids of each client; none is empty.
+
+    `clients_per_part` matters to overlapping partitions only. Edges count in both directions, whatever theirs is.
+
+    Raises `UserError` for an unknown name, numbers below 1 and more clients than nodes.
+    """
+    if name not in PARTITIONS:
+        raise UserError(f"partition = {name!r} is unknown; allowed are {', '.join(PARTITIONS)}.")
+    if num_clients < 1:
+        raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")
+    if clients_per_part < 1:
+        raise UserError(f"clients-per-part = {clients_per_part} is impossible; at least 1 is needed.")
+    if num_clients > data.num_nodes:
+        raise UserError(
+            f"num-clients = {num_clients} is too many for a graph of {data.num_nodes} nodes; each needs at least one."
+        )
+    parts = PARTITIONS[name].cut(_adjacency(data), num_clients, seed, clients_per_part)
+    return [np.sort(nodes) for nodes in parts]
+
+
+def metis(adjacency: sp.csr_array, num_clients: int, seed: int, _: int) -> list[Nodes]:
+    """Cut few edges, in parts of like size (Karypis & Kumar 1998), k-way as in FED-PUB's code.
+
+    Below some 30 nodes a client METIS's own first cut ignores the seed, so other seeds may give the same parts.
+    """
+    return _metis(adjacency, num_clients, seed)
+
+
+def metis_overlapping(adjacency: sp.csr_array, num_clients: int, seed: int, clients_per_part: int) -> list[Nodes]:
+    """Cut with METIS in `ceil(num_clients / clients_per_part)` parts; each client draws half of its part's nodes."""
+    parts = _metis(adjacency, -(-num_clients // clients_per_part), seed)
+    return [
+        random_state(seed, "partition-overlap", client).permutation(part)[: max(1, len(part) // 2)]
+        for client, part in ((client, parts[client // clients_per_part]) for client in range(num_clients))
+    ]
+
+
+def louvain(adjacency: sp.csr_array, num_clients: int, seed: int, _: int) -> list[Nodes]:
+    """Find communities (Blondel et al. 2008) and give each, largest first, to the client with the fewest nodes.
+
+    When there are fewer communities than clients, the largest are halved with METIS.
+    """
+    import networkx as nx
+
+    found = nx.community.louvain_communities(nx.from_scipy_sparse_array(adjacency), seed=derive(seed, "partition"))
+    communities = [np.array(sorted(nodes)) for nodes in found]
+    if len(communities) < num_clients:
+        _log.info("%d Louvain communities for %d clients; the largest are halved", len(communities), num_clients)
+    communities = _halve_largest(adjacency, communities, num_clients, seed)
+    clients: list[list[Nodes]] = [[] for _ in range(num_clients)]
+    for nodes in sorted(communities, key=lambda nodes: (-len(nodes), nodes[0])):
+        min(clients, key=lambda held: sum(map(len, held))).append(nodes)
+    return [np.concatenate(held) for held in clients]
+
+
+def at_random(adjacency: sp.csr_array, num_clients: int, seed: int, _: int) -> list[Nodes]:
+    """Deal the nodes out at random, in parts of like size."""
+    return np.array_split(random_state(seed, "partition").permutation(adjacency.shape[0]), num_clients)
+
+
+PARTITIONS: dict[str, Partition] = {
+    "metis": Partition("METIS: parts of like size that cut few edges", metis),
+    "louvain": Partition("Louvain communities, dealt out to clients of like size", louvain),
+    "metis-overlapping": Partition("METIS parts shared by several clients, each with a random half", metis_overlapping),
+    "random": Partition("nodes at random, in parts of like size", at_random),
+}
+
+
+def _adjacency(data: Data) -> sp.csr_array:
+    edges = to_undirected(remove_self_loops(data.edge_index)[0], num_nodes=data.num_nodes)
+    return sp.csr_array(to_scipy_sparse_matrix(edges, num_nodes=data.num_nodes))
+
+
+def _metis(adjacency: sp.csr_array, num_parts: int, seed: int) -> list[Nodes]:
+    membership = _membership(adjacency, num_parts, seed)
+    parts = [np.flatnonzero(membership == part) for part in range(num_parts)]
+    filled = [part for part in parts if len(part)]
+    if len(filled) < num_parts:
+        _log.warning("METIS left %d of %d parts empty; the largest are halved", num_parts - len(filled), num_parts)
+    return _halve_largest(adjacency, filled, num_parts, seed)
+
+
+def _membership(adjacency: sp.csr_array, num_parts: int, seed: int) -> Nodes:
+    """Return each node's part as METIS finds it; on small graphs some parts may have no node."""
+    index = pymetis.zero_copy_dtype()
+    graph = pymetis.CSRAdjacency(adjacency.indptr.astype(index), adjacency.indices.astype(index))
+    options = pymetis.Options(seed=derive(seed, "partition") % 2**31)
+    return np.asarray(pymetis.part_graph(num_parts, graph, options=options, recursive=False).vertex_part)
+
+
+def _halve_largest(adjacency: sp.csr_array, parts: list[Nodes], num_parts: int, seed: int) -> list[Nodes]:
+    """Return at least `num_parts` parts, none empty: the largest, first among equals, is halved again and again."""
+    parts = list(parts)
+    while len(parts) < num_parts:
+        nodes = parts.pop(max(range(len(parts)), key=lambda part: len(parts[part])))
+        side = _membership(adjacency[nodes][:, nodes], 2, seed) == 0
+        uncut = side.all() or not side.any()
+        parts += np.array_split(nodes, 2) if uncut else [nodes[side], nodes[~side]]
+    return parts

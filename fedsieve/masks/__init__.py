@@ -1,0 +1,1 @@
+"""Sparse masks as torch parametrizations."""

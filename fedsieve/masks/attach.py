@@ -1,0 +1,37 @@
+"""Masks as torch parametrizations: any torch or PyG module gets one without a copy of its class.
+
+Parameters keep their plain names here (`conv1.weight`), whether or not a mask sits on them: a parametrised module
+files its weight as `conv1.parametrizations.weight.original`, and PyG's `Linear` cannot load such a `state_dict`.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+MATRIX_DIM = 2
+"""Parameters of at least this many dimensions carry a mask; biases and norms do not."""
+
+
+def attach_masks(model: nn.Module, make: Callable[[Tensor], nn.Module]) -> dict[str, nn.Module]:
+    """Register `make(weight)` as the parametrization of every weight matrix and return the masks by plain name."""
+    masks: dict[str, nn.Module] = {}
+    for prefix, module in list(model.named_modules()):
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.dim() >= MATRIX_DIM:
+                mask = make(parameter)
+                parametrize.register_parametrization(module, name, mask, unsafe=True)
+                masks[f"{prefix}.{name}" if prefix else name] = mask
+    return masks
+
+
+def weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the model's own parameters by plain name, without those of parametrizations on them."""
+    found: dict[str, nn.Parameter] = {}
+    for name, parameter in model.named_parameters():
+        before, inside, after = name.partition("parametrizations.")
+        if not inside:
+            found[name] = parameter
+        elif after.endswith(".original"):
+            found[before + after.removesuffix(".original")] = parameter
+    return found

@@ -1,0 +1,1 @@
+"""The ServerApp and what a run leaves on disk."""

@@ -1,0 +1,135 @@
+"""The one ServerApp: binds the nodes, runs the algorithm's strategy, and leaves the run's folder complete."""
+
+import logging
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from fedsieve.algorithm import load_algorithm
+from fedsieve.config import RunConfig, parse
+from fedsieve.errors import RunFailedError
+from fedsieve.models import initial_weights
+from fedsieve.reports.page import report_page
+from fedsieve.server.binding import Binding, bind
+from fedsieve.server.history import History
+from fedsieve.server.progress import Progress
+from fedsieve.server.run_folder import RunFolder
+from fedsieve.server.usage import Usage
+from fedsieve.strategies.rounds import Observer
+from fedsieve.wire import to_arrays, to_record
+
+_log = logging.getLogger("fedsieve")
+
+PACKAGES = ("fedsieve", "flwr", "torch", "torch-geometric", "numpy", "pymetis", "scikit-learn")
+
+
+def make_server_app(*, export: bool, quiet: bool = False) -> ServerApp:
+    """Return the ServerApp.
+
+    Args:
+        export: ask the clients for their personal models and states at the end. A simulation does; a deployment leaves
+            both on the devices.
+        quiet: show no progress.
+    """
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        run = parse(context.run_config)
+        folder, history, usage = RunFolder(run), History(), Usage()
+        with Progress(run, quiet=quiet) as progress:
+            binding = bind(grid, run.num_clients, run.round_timeout)
+            shape = ConfigRecord({"num-features": binding.shape.num_features, "num-classes": binding.shape.num_classes})
+            observers: Sequence[Observer] = (history, folder, _Sampling(usage), progress)
+            strategy = load_algorithm(run.algorithm).strategy(run, run.settings, binding.nodes, observers)
+            try:
+                initial = to_record(initial_weights(run, binding.shape))
+                strategy.start(grid, initial, run.num_rounds, run.round_timeout, shape)
+            except (KeyboardInterrupt, RunFailedError):
+                _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
+                raise
+            finally:
+                folder.write_arrays("checkpoint/server.safetensors", strategy.server_arrays(), _stage(history))
+                if export:
+                    _export(grid, binding, shape, folder, history, run.round_timeout)
+                folder.write_summary(_summary(run, binding, history, usage))
+                folder.write_text("report.html", report_page(folder.path))
+
+    return app
+
+
+class _Sampling:
+    """Lets the memory be looked at after each round."""
+
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+
+    def round_finished(self, _: object) -> None:
+        """Look at the memory."""
+        self._usage.sample()
+
+
+def _stage(history: History) -> dict[str, str]:
+    return {"format": "1", "round": str(history.rounds[-1].number if history.rounds else 0)}
+
+
+def _export(
+    grid: Grid, binding: Binding, shape: ConfigRecord, folder: RunFolder, history: History, timeout: float
+) -> None:
+    """Write each client's folded model to `model/` and its state to `checkpoint/`."""
+    clients = {node: client for client, node in binding.nodes.items()}
+    trained = {reply.client for round_ in history.rounds for reply in round_.replies}
+    asked = (
+        Message(RecordDict({"config": shape}), binding.nodes[client], f"{MessageType.QUERY}.export")
+        for client in sorted(trained)
+    )
+    for reply in grid.send_and_receive(asked, timeout=timeout):
+        client = clients[reply.metadata.src_node_id]
+        if reply.has_error():
+            _log.warning("client %d did not export its model: %s", client, reply.error.reason)
+            continue
+        arrays = to_arrays(reply.content.array_records["arrays"])
+        for part, name in (("model", f"model/client-{client}"), ("state", f"checkpoint/client-{client}")):
+            own = {key.removeprefix(f"{part}/"): array for key, array in arrays.items() if key.startswith(f"{part}/")}
+            folder.write_arrays(f"{name}.safetensors", own, _stage(history) | {"client": str(client)})
+
+
+def _summary(run: RunConfig, binding: Binding, history: History, usage: Usage) -> dict[str, object]:
+    accuracy, traffic, cost = history.accuracy_summary(), history.traffic_summary(), usage.totals()
+    setting = {
+        "algorithm": run.algorithm,
+        "dataset": run.dataset,
+        "partition": run.partition,
+        "engine": run.engine,
+        "seed": run.seed,
+        "num_clients": len(binding.nodes),
+    }
+    figures = accuracy | traffic | cost
+    versions = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    return setting | {key: figures.get(key) for key in FIGURES} | {"versions": versions}
+
+
+FIGURES = (
+    "num_rounds",
+    "best_round",
+    "test_accuracy",
+    "test_accuracy_std",
+    "test_macro_f1",
+    "test_accuracy_final",
+    "test_accuracy_received",
+    "test_accuracy_per_client",
+    "uplink_bytes_per_client_round",
+    "downlink_bytes_per_client_round",
+    "uplink_payload_bytes_per_client_round",
+    "mask_sparsity",
+    "seconds_per_round",
+    "cpu_seconds",
+    "wall_seconds",
+    "peak_rss_mb",
+    "rejected_replies",
+)
+
+app = make_server_app(export=False)

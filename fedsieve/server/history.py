@@ -1,0 +1,80 @@
+"""The history of a run: every client in every round, and what `summary.json` says of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median, pstdev
+
+from fedsieve.strategies.latest import LatestMetrics
+from fedsieve.strategies.rounds import Round
+
+
+@dataclass
+class History:
+    """All finished rounds; an observer of the round loop.
+
+    Only metrics and sizes are kept, no arrays.
+    """
+
+    rounds: list[Round] = field(default_factory=list)
+
+    def round_finished(self, round_: Round) -> None:
+        """Add a round."""
+        self.rounds.append(round_.without_arrays())
+
+    def accuracy_summary(self) -> dict[str, object]:
+        """Return the summary's figures on accuracy, those of an empty run where no round was finished.
+
+        A client's metric in a round is that of its last training up to then; before its first training it is that of
+        the first, so that all rounds are compared over the same clients.
+        """
+        per_round = [latest for round_, latest in zip(self.rounds, self._standings(), strict=True)
+                     if not round_.for_metric_only]  # fmt: skip
+        if not per_round:
+            return {"num_rounds": 0, "best_round": 0}
+        validation = [standing.means().get("val-accuracy", 0.0) for standing in per_round]
+        best = max(range(len(per_round)), key=lambda index: (validation[index], -index))
+        at_best, final = per_round[best], per_round[-1]
+        tests = at_best.values("test-accuracy")
+        means, last = at_best.means(), final.means()
+        return {
+            "num_rounds": len(per_round),
+            "best_round": best + 1,
+            "test_accuracy": means.get("test-accuracy"),
+            "test_accuracy_std": pstdev(tests) if tests else None,
+            "test_macro_f1": means.get("test-macro-f1"),
+            "test_accuracy_final": last.get("test-accuracy"),
+            "test_accuracy_received": means.get("received-test-accuracy"),
+            "test_accuracy_per_client": {
+                str(client): metrics["test-accuracy"] if metrics["test-count"] else None
+                for client, metrics in sorted(at_best.by_client.items())
+            },
+            "mask_sparsity": _mean([m["mask-sparsity"] for m in at_best.by_client.values() if "mask-sparsity" in m]),
+        }
+
+    def traffic_summary(self) -> dict[str, object]:
+        """Return the summary's figures on bytes, rejected replies and time."""
+        replies = [reply for round_ in self.rounds for reply in round_.replies]
+        sent = [size for round_ in self.rounds for size in round_.downlink_bytes.values()]
+        seconds = [round_.seconds for round_ in self.rounds if not round_.for_metric_only]
+        return {
+            "uplink_bytes_per_client_round": _mean([reply.uplink_bytes for reply in replies]),
+            "downlink_bytes_per_client_round": _mean(sent),
+            "uplink_payload_bytes_per_client_round": _mean([reply.uplink_payload_bytes for reply in replies]),
+            "seconds_per_round": median(seconds) if seconds else None,
+            "rejected_replies": sum(len(round_.rejected) for round_ in self.rounds),
+        }
+
+    def _standings(self) -> list[LatestMetrics]:
+        first: dict[int, dict[str, float]] = {}
+        for round_ in self.rounds:
+            for reply in round_.replies:
+                first.setdefault(reply.client, reply.metrics)
+        standings, current = [], dict(first)
+        for round_ in self.rounds:
+            current = current | {reply.client: reply.metrics for reply in round_.replies}
+            standings.append(LatestMetrics(current))
+        return standings
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

@@ -1,0 +1,158 @@
+"""One run, one folder: what `fedsieve run` leaves on disk, a line at a time."""
+
+import csv
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from fedsieve.config import RunConfig
+from fedsieve.errors import UserError
+from fedsieve.server.usage import cpu_seconds
+from fedsieve.strategies.latest import LatestMetrics
+from fedsieve.strategies.rounds import Round
+from fedsieve.wire import Arrays
+
+CLIENT_COLUMNS = (
+    "round",
+    "client",
+    "status",
+    "num_examples",
+    "train_loss",
+    "val_accuracy",
+    "test_accuracy",
+    "test_macro_f1",
+    "val_accuracy_received",
+    "test_accuracy_received",
+    "mask_sparsity",
+    "uplink_bytes",
+    "uplink_payload_bytes",
+    "downlink_bytes",
+)
+
+
+class RunFolder:
+    """Writes a run's folder; an observer of the round loop, whose lines are on disk when a round is over.
+
+    Args:
+        run: its `out` names the folder, which must be new or empty; if empty, a name is made from the date.
+
+    Raises:
+        UserError: the folder holds something already, or cannot be written.
+    """
+
+    def __init__(self, run: RunConfig) -> None:
+        self.path = Path(run.out) if run.out else default_folder(run)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if any(self.path.iterdir()):
+                raise UserError(f"out: got {self.path}, which is not empty, allowed: a new or an empty folder.")
+            (self.path / "config.toml").write_text(run.model_copy(update={"out": ""}).toml(), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"out: {self.path} cannot be written: {error.strerror}.") from error
+        self._latest = LatestMetrics()
+        self._cpu = cpu_seconds()
+        self._append("clients.csv", ",".join(CLIENT_COLUMNS))
+
+    def round_finished(self, round_: Round) -> None:
+        """Append the round to `rounds.jsonl`, `timings.jsonl` and `clients.csv`."""
+        self._latest.update(round_.replies)
+        self._append("clients.csv", *_client_lines(round_))
+        spent, self._cpu = cpu_seconds() - self._cpu, cpu_seconds()
+        times = {"round": round_.number, "seconds": round(round_.seconds, 6), "cpu_seconds": round(spent, 6)}
+        self._append("timings.jsonl", json.dumps(times))
+        if not round_.for_metric_only:
+            self._append("rounds.jsonl", json.dumps(_round_line(round_, self._latest.means())))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write `summary.json`, whole or not at all."""
+        self.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path / name)
+
+    def write_arrays(self, name: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+        """Write a safetensors file, whole or not at all; `name` may have folders."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, partial, dict(metadata))
+        partial.replace(target)
+
+    def _append(self, name: str, *lines: str) -> None:
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+
+def default_folder(run: RunConfig) -> Path:
+    """Return a folder under `runs/` that does not exist yet."""
+    dataset = Path(run.dataset).stem
+    name = f"{run.algorithm}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    candidates = [Path("runs") / name, *(Path("runs") / f"{name}-{index}" for index in range(2, 1000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read a run's `summary.json`; a folder without one is a `UserError`."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: holds no readable summary.json; allowed: the folder of a run.") from error
+    assert isinstance(summary, dict)
+    return summary
+
+
+def _round_line(round_: Round, means: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "round": round_.number,
+        "participants": list(round_.participants),
+        "rejected": {str(client): reason for client, reason in round_.rejected.items()},
+        "train_loss": means.get("train-loss"),
+        "val_accuracy": means.get("val-accuracy"),
+        "test_accuracy": means.get("test-accuracy"),
+        "test_accuracy_received": means.get("received-test-accuracy"),
+        "uplink_bytes": sum(reply.uplink_bytes for reply in round_.replies),
+        "downlink_bytes": sum(round_.downlink_bytes.values()),
+    }
+
+
+def _client_lines(round_: Round) -> list[str]:
+    rows: list[dict[str, Any]] = []
+    done = "metric-only" if round_.for_metric_only else "ok"
+    for reply in round_.replies:
+        m = reply.metrics
+        rows.append(
+            {
+                "client": reply.client,
+                "status": done,
+                "num_examples": reply.num_examples,
+                "train_loss": m["train-loss"],
+                "val_accuracy": m["val-accuracy"],
+                "test_accuracy": m["test-accuracy"],
+                "test_macro_f1": m["test-macro-f1"],
+                "val_accuracy_received": m["received-val-accuracy"],
+                "test_accuracy_received": m["received-test-accuracy"],
+                "mask_sparsity": m.get("mask-sparsity", ""),
+                "uplink_bytes": reply.uplink_bytes,
+                "uplink_payload_bytes": reply.uplink_payload_bytes,
+            }
+        )
+    rows += [{"client": client, "status": f"rejected: {reason}"} for client, reason in round_.rejected.items()]
+    lines = _Lines()
+    writer = csv.DictWriter(lines, CLIENT_COLUMNS, restval="", lineterminator="")
+    for row in sorted(rows, key=lambda row: row["client"]):
+        writer.writerow(row | {"round": round_.number, "downlink_bytes": round_.downlink_bytes.get(row["client"], "")})
+    return lines
+
+
+class _Lines(list[str]):
+    """What `csv` writes to: a list of lines."""
+
+    write = list.append

@@ -1,0 +1,248 @@
+"""The round loop that all algorithms share, as a Flower Strategy."""
+
+import logging
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, Metadata, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from fedsieve import seeds
+from fedsieve.algorithm import AlgorithmConfig
+from fedsieve.config import RunConfig
+from fedsieve.errors import RunFailedError
+from fedsieve.strategies.latest import LatestMetrics
+from fedsieve.strategies.rounds import Observer, Round
+from fedsieve.strategies.screening import ClientReply, Expected, screen
+from fedsieve.wire import Arrays, payload_bytes, serialized_bytes, to_arrays, to_record
+
+_log = logging.getLogger("fedsieve")
+
+Settings = TypeVar("Settings", bound=AlgorithmConfig)
+
+
+class FederatedStrategy(Strategy, Generic[Settings]):
+    """Flower Strategy with seeded sampling, screened replies, observers and early stopping.
+
+    An algorithm's own strategy says only what is sent to a client (`arrays_for`), what an answer must look like
+    (`expected`) and how answers are combined (`combine`). A client evaluates in its train message, before and after
+    training, so there is no evaluate phase.
+
+    Args:
+        run: the run's configuration.
+        settings: the algorithm's own keys.
+        nodes: Flower's node id of each client, by the client's stable id (`partition-id`).
+        observers: told of each round.
+    """
+
+    def __init__(
+        self, run: RunConfig, settings: Settings, nodes: Mapping[int, int], observers: Sequence[Observer] = ()
+    ) -> None:
+        self.run, self.settings = run, settings
+        self.nodes = dict(sorted(nodes.items()))
+        self.observers = observers
+        self._client_of = {node: client for client, node in self.nodes.items()}
+        self._asked: dict[int, Metadata] = {}
+        self._sent: dict[int, tuple[int, int]] = {}
+        self._replies: list[ClientReply] = []
+        self._rejected: dict[int, str] = {}
+
+    @abstractmethod
+    def initialise(self, initial: Arrays) -> None:
+        """Begin a run from the initial weights."""
+
+    @abstractmethod
+    def arrays_for(self, client: int) -> Arrays:
+        """Return what `client` is sent; the same object for several clients is serialised once."""
+
+    @abstractmethod
+    def expected(self) -> Mapping[str, Expected]:
+        """Return the arrays that a reply must hold."""
+
+    @abstractmethod
+    def combine(self, replies: Sequence[ClientReply]) -> None:
+        """Combine a round's usable replies: at least one, sorted by client, each from a client that has trained."""
+
+    def server_arrays(self) -> Arrays:
+        """Return what the server remembers, for the checkpoint."""
+        return {}
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run up to `num_rounds` rounds, fewer where `patience` runs out.
+
+        Args:
+            grid: anything that moves messages.
+            initial_arrays: the initial weights by plain parameter name.
+            num_rounds: at least 0.
+            timeout: seconds to wait for a round's replies.
+            train_config: goes into each train message.
+            evaluate_config, evaluate_fn: of Flower's signature; not used.
+
+        Raises:
+            RunFailedError: no client gave a usable reply in a round.
+        """
+        self.initialise(to_arrays(initial_arrays))
+        config, result = train_config or ConfigRecord(), Result()
+        latest, patience = LatestMetrics(), Patience(self.run.patience)
+        for number in range(1, num_rounds + 1):
+            finished = self._play(number, self.sample(number), grid, initial_arrays, config, timeout, combine=True)
+            latest.update(finished.replies)
+            result.train_metrics_clientapp[number] = MetricRecord(dict(latest.means()))
+            if patience.runs_out(latest):
+                _log.info("stopped after round %d: no better validation accuracy in %d rounds", number, patience.limit)
+                break
+        if never := tuple(client for client in self.nodes if num_rounds and client not in latest.by_client):
+            self._play(number + 1, never, grid, initial_arrays, config, timeout, combine=False)
+        return result
+
+    def sample(self, number: int) -> tuple[int, ...]:
+        """Return the sorted ids of the clients that take part in round `number`: the same for the same seed."""
+        clients = list(self.nodes)
+        size = max(1, math.floor(self.run.fraction_train * len(clients) + 1e-9))
+        chosen = seeds.random_state(self.run.seed, "sampling", round_=number).permutation(len(clients))[:size]
+        return tuple(clients[index] for index in sorted(chosen))
+
+    def configure_train(
+        self,
+        server_round: int,
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: Grid,
+    ) -> Iterable[Message]:
+        """Yield the round's train messages, one after the other, so that a grid need not hold them all."""
+        return self._messages(server_round, self.sample(server_round), config)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Screen the replies, sort them by client and combine the usable ones."""
+        self._screen(server_round, replies)
+        if trained := [reply for reply in self._replies if reply.num_examples > 0]:
+            self.combine(trained)
+        return None, None
+
+    def configure_evaluate(
+        self,
+        server_round: int,
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: Grid,
+    ) -> Iterable[Message]:
+        """Return no messages: clients evaluate when they train."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Return None: there is nothing to aggregate."""
+        return None
+
+    def summary(self) -> None:
+        """Log the strategy and its keys."""
+        _log.info("%s, %d clients, %s", type(self).__name__, len(self.nodes), self.settings.model_dump(by_alias=True))
+
+    def _play(
+        self,
+        number: int,
+        participants: tuple[int, ...],
+        grid: Grid,
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        timeout: float,
+        *,
+        combine: bool,
+    ) -> Round:
+        began = time.perf_counter()
+        self._asked, self._sent = {}, {}
+        if combine:
+            messages = self.configure_train(number, arrays, config, grid)
+            self.aggregate_train(number, grid.send_and_receive(messages, timeout=timeout))
+        else:
+            self._screen(number, grid.send_and_receive(self._messages(number, participants, config), timeout=timeout))
+        for client in participants:
+            if client not in self._rejected and client not in {reply.client for reply in self._replies}:
+                self._rejected[client] = "no reply in time"
+        for client, reason in self._rejected.items():
+            _log.warning("round %d: client %d is left out: %s", number, client, reason)
+        finished = Round(
+            number=number,
+            participants=participants,
+            replies=tuple(self._replies),
+            rejected=dict(sorted(self._rejected.items())),
+            downlink_bytes={client: sizes[0] for client, sizes in sorted(self._sent.items())},
+            downlink_payload_bytes={client: sizes[1] for client, sizes in sorted(self._sent.items())},
+            for_metric_only=not combine,
+            seconds=time.perf_counter() - began,
+        )
+        for observer in self.observers:
+            observer.round_finished(finished)
+        if not finished.replies:
+            client, reason = next(iter(finished.rejected.items()))
+            raise RunFailedError(
+                f"round {number}: none of {len(participants)} clients gave a usable reply; client {client}: {reason}."
+            )
+        return finished
+
+    def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
+        records: dict[int, tuple[Arrays, ArrayRecord]] = {}
+        shared = ConfigRecord(dict(config) | {"round": number})
+        for client in participants:
+            arrays = self.arrays_for(client)
+            if id(arrays) not in records:
+                records = {id(arrays): (arrays, to_record(arrays))}
+            content = RecordDict({"arrays": records[id(arrays)][1], "config": shared})
+            self._sent[client] = (serialized_bytes(content), payload_bytes(content))
+            message = Message(content, self.nodes[client], MessageType.TRAIN, group_id=str(number))
+            self._asked[client] = message.metadata
+            yield message
+
+    def _screen(self, number: int, replies: Iterable[Message]) -> None:
+        expected = self.expected()
+        usable: dict[int, ClientReply] = {}
+        self._rejected = {}
+        # The SuperLink answers in the name of a node that it lost, so its errors are known by the message alone.
+        asked_by = {metadata.message_id: client for client, metadata in self._asked.items()}
+        for message in replies:
+            client = self._client_of.get(message.metadata.src_node_id)
+            if client is None and message.has_error():
+                client = asked_by.get(message.metadata.reply_to_message_id)
+            if client is None or client not in self._asked or client in usable or client in self._rejected:
+                _log.warning("round %d: an unasked reply of node %d is ignored", number, message.metadata.src_node_id)
+                continue
+            outcome = screen(client, message, expected)
+            if isinstance(outcome, ClientReply):
+                usable[client] = outcome
+            else:
+                self._rejected[client] = outcome
+        self._replies = [usable[client] for client in sorted(usable)]
+
+
+class Patience:
+    """Says when the mean validation accuracy has not risen for `limit` rounds; 0 never does.
+
+    When a client reports for the first time the mean is over more clients than before, and counting begins anew.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._best, self._clients, self._waited = -math.inf, 0, 0
+
+    def runs_out(self, latest: LatestMetrics) -> bool:
+        """Take one round's means and return whether to stop."""
+        accuracy = latest.means().get("val-accuracy", -math.inf)
+        if len(latest.by_client) > self._clients or accuracy > self._best:
+            self._best, self._clients, self._waited = accuracy, len(latest.by_client), 0
+        else:
+            self._waited += 1
+        return 0 < self.limit <= self._waited

@@ -1,0 +1,65 @@
+"""Server half of FED-PUB (Baek et al., "Personalized Subgraph Federated Learning", ICML 2023, arXiv 2206.10206)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fedsieve.algorithm import Algorithm
+from fedsieve.client.fed_pub import EMBEDDING, FedPubConfig, FedPubTrainer
+from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
+from fedsieve.strategies.screening import ClientReply, Expected
+from fedsieve.wire import Arrays
+
+
+class FedPub(FederatedStrategy[FedPubConfig]):
+    """Send each client its own mixture of the models, weighted by how alike the models are.
+
+    From the functional embeddings h_k of a round's replies: s_ij = cos(h_i, h_j) (eq. 4),
+    α_ij = exp(τ·s_ij) / Σ_j exp(τ·s_ij) and θ̄_i = Σ_j α_ij θ_j (eq. 5). A client sampled again after a pause gets its
+    own last θ̄; sampled for the first time it gets the size-weighted mean of the last round, never another client's.
+    """
+
+    def initialise(self, initial: Arrays) -> None:
+        """Begin with the initial weights for everybody."""
+        self.shared = initial
+        self.personalised: dict[int, Arrays] = {}
+        self.similarity = np.zeros((0, 0))
+        self.compared: list[int] = []
+
+    def arrays_for(self, client: int) -> Arrays:
+        """Return θ̄ of the client, or the mean if it has none yet."""
+        return self.personalised.get(client, self.shared)
+
+    def expected(self) -> Mapping[str, Expected]:
+        """A reply holds all weights and h_k; the mask stays on the client."""
+        embedding = Expected((self.run.hidden_dim,), np.dtype(np.float32))
+        return {name: Expected.like(array) for name, array in self.shared.items()} | {EMBEDDING: embedding}
+
+    def combine(self, replies: Sequence[ClientReply]) -> None:
+        """Compare the round's models and mix each client's next one."""
+        sources = [{name: reply.arrays[name] for name in self.shared} for reply in replies]
+        self.compared = [reply.client for reply in replies]
+        self.similarity = cosine_similarity(np.stack([reply.arrays[EMBEDDING] for reply in replies]))
+        alpha = similarity_weights(self.similarity, self.settings.tau)
+        mean = size_weights([reply.num_examples for reply in replies])
+        *personalised, self.shared = mix(sources, np.concatenate([alpha, mean]))
+        self.personalised.update(zip(self.compared, personalised, strict=True))
+
+    def server_arrays(self) -> Arrays:
+        """Return the mean, every θ̄_k and the last round's similarity matrix with the clients it compares."""
+        each = {
+            f"personalised/{client}/{name}": array
+            for client, arrays in sorted(self.personalised.items())
+            for name, array in arrays.items()
+        }
+        matrix = {"similarity": self.similarity, "compared": np.asarray(self.compared, dtype=np.int64)}
+        return {f"shared/{name}": array for name, array in self.shared.items()} | each | matrix
+
+
+ALGORITHM = Algorithm(
+    summary="a model for each client, mixed by similarity, with a personal mask (Baek et al., ICML 2023)",
+    config=FedPubConfig,
+    strategy=FedPub,
+    trainer=FedPubTrainer,
+)

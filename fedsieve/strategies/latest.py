@@ -1,0 +1,36 @@
+"""Each client's metrics of its last training: under partial participation, those are a round's."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fedsieve.strategies.screening import ClientReply
+
+COUNT_OF = {
+    "train-loss": "num-examples",
+    "val-accuracy": "val-count",
+    "test-accuracy": "test-count",
+    "received-val-accuracy": "val-count",
+    "received-test-accuracy": "test-count",
+    "test-macro-f1": "test-count",
+}
+"""A client counts in the mean of a metric only if it has data to take it on."""
+
+
+@dataclass
+class LatestMetrics:
+    """The last metrics of every client heard of, and their means over the clients."""
+
+    by_client: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def update(self, replies: Iterable[ClientReply]) -> None:
+        """Take a round's replies."""
+        self.by_client.update({reply.client: reply.metrics for reply in replies})
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each metric over the clients that have data for it."""
+        found = {metric: self.values(metric) for metric in COUNT_OF}
+        return {metric: sum(values) / len(values) for metric, values in found.items() if values}
+
+    def values(self, metric: str) -> list[float]:
+        """Return `metric` of each client that has data for it, in the order of their ids."""
+        return [self.by_client[k][metric] for k in sorted(self.by_client) if self.by_client[k][COUNT_OF[metric]] > 0]

@@ -1,0 +1,41 @@
+"""What one round was: the record that the round loop hands to its observers."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from fedsieve.strategies.screening import ClientReply
+
+
+@dataclass(frozen=True)
+class Round:
+    """One finished round.
+
+    Attributes:
+        number: from 1; clients that no round sampled train once more in a last one, for the metric only.
+        participants: ids of the clients sampled, sorted.
+        replies: the usable replies, sorted by client.
+        rejected: why each of the other participants was left out.
+        downlink_bytes: serialised bytes sent to each participant; payload: the arrays' values alone.
+        for_metric_only: nothing was combined; see `number`.
+        seconds: wall time, from the first message to the last observer-visible result.
+    """
+
+    number: int
+    participants: tuple[int, ...]
+    replies: tuple[ClientReply, ...]
+    rejected: dict[int, str]
+    downlink_bytes: dict[int, int]
+    downlink_payload_bytes: dict[int, int]
+    for_metric_only: bool
+    seconds: float
+
+    def without_arrays(self) -> "Round":
+        """Return the same round without the arrays of its replies, to be kept."""
+        return replace(self, replies=tuple(replace(reply, arrays={}) for reply in self.replies))
+
+
+class Observer(Protocol):
+    """Watches a run: history files, a progress display."""
+
+    def round_finished(self, round_: Round) -> None:
+        """Called after each round, in order."""

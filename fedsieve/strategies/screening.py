@@ -1,0 +1,105 @@
+"""Screening of replies: whatever a client sends is checked before anything is computed with it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, Message, MetricRecord
+
+from fedsieve.wire import Arrays, NDArray, decode, payload_bytes, serialized_bytes
+
+COUNTS = ("num-examples", "val-count", "test-count")
+FRACTIONS = (
+    "received-val-accuracy",
+    "received-test-accuracy",
+    "val-accuracy",
+    "test-accuracy",
+    "test-macro-f1",
+    "mask-sparsity",
+)
+REQUIRED = {*COUNTS, *FRACTIONS, "train-loss"} - {"mask-sparsity"}
+MAX_COUNT = 2**40
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Shape and dtype that one array of a reply must have."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def like(cls, array: NDArray) -> "Expected":
+        """Return what an array like `array` must be."""
+        return cls(array.shape, array.dtype)
+
+
+@dataclass(frozen=True)
+class ClientReply:
+    """One usable reply; `arrays` are read-only views of what arrived."""
+
+    client: int
+    arrays: Arrays
+    metrics: dict[str, float]
+    uplink_bytes: int
+    uplink_payload_bytes: int
+
+    @property
+    def num_examples(self) -> int:
+        """Number of training examples, |D_k|."""
+        return int(self.metrics["num-examples"])
+
+
+def screen(client: int, message: Message, expected: Mapping[str, Expected]) -> ClientReply | str:
+    """Return the checked reply of `client`, or the reason why it is left out, one clause.
+
+    Checked are the records and their keys, each array's shape, dtype and finiteness, and that counts are counts and
+    fractions fractions.
+    """
+    if message.has_error():
+        return f"error {message.error.code}: {_shorten(message.error.reason or 'no reason given')}"
+    content = message.content
+    try:
+        if set(content) != {"arrays", "metrics"} or not (content.array_records and content.metric_records):
+            raise ValueError(f"records {sorted(content)} where ['arrays', 'metrics'] are expected")
+        arrays = _screened_arrays(content.array_records["arrays"], expected)
+        metrics = _screened_metrics(content.metric_records["metrics"])
+    except ValueError as reason:
+        return _shorten(str(reason))
+    return ClientReply(client, arrays, metrics, serialized_bytes(content), payload_bytes(content))
+
+
+def _screened_arrays(record: ArrayRecord, expected: Mapping[str, Expected]) -> Arrays:
+    if odd := set(record) ^ set(expected):
+        raise ValueError(f"array keys differ from those expected: {', '.join(sorted(odd))}")
+    arrays: Arrays = {}
+    for name, want in expected.items():
+        try:
+            arrays[name] = decode(record[name], want.shape, want.dtype)
+        except ValueError as error:
+            raise ValueError(f"array {name} {error}") from error
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"array {name} holds NaN or infinite values")
+    return arrays
+
+
+def _screened_metrics(record: MetricRecord) -> dict[str, float]:
+    if missing := REQUIRED - set(record):
+        raise ValueError(f"metrics lack {', '.join(sorted(missing))}")
+    metrics: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, list) or not math.isfinite(value):
+            raise ValueError(f"metric {name} is not one finite number")
+        if name in COUNTS and not (value == int(value) and 0 <= value <= MAX_COUNT):
+            raise ValueError(f"metric {name} is {value}, not a count")
+        if name in FRACTIONS and not 0 <= value <= 1:
+            raise ValueError(f"metric {name} is {value}, not between 0 and 1")
+        metrics[name] = float(value)
+    return metrics
+
+
+def _shorten(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 200 else flat[:197] + "..."

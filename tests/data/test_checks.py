@@ -1,0 +1,146 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from fedsieve.data.checks import MAX_CLASSES, check_learnable, screen
+from fedsieve.errors import UserError
+
+
+def path(**changes: object) -> dict[str, np.ndarray]:
+    """Five nodes in a row, both directions; `None` takes a key out."""
+    arrays = {
+        "x": np.arange(10, dtype=np.float64).reshape(5, 2),
+        "edge_index": np.array([[0, 1, 1, 2, 2, 3, 3, 4], [1, 0, 2, 1, 3, 2, 4, 3]]),
+        "y": np.array([0, 1, 0, 1, 0]),
+        **changes,
+    }
+    return {key: np.asarray(value) for key, value in arrays.items() if value is not None}
+
+
+def masks(train: list[int], val: list[int], test: list[int]) -> dict[str, np.ndarray]:
+    names = ("train_mask", "val_mask", "test_mask")
+    return {name: np.isin(np.arange(5), nodes) for name, nodes in zip(names, (train, val, test), strict=True)}
+
+
+def test_a_sound_graph_keeps_its_values_in_the_promised_types():
+    data = screen("g", path())
+    assert (data.x.dtype, data.edge_index.dtype, data.y.dtype) == (torch.float32, torch.int64, torch.int64)
+    assert data.x.tolist() == path()["x"].tolist()
+    assert data.edge_index.tolist() == path()["edge_index"].tolist()
+    assert data.y.tolist() == [0, 1, 0, 1, 0]
+    assert set(data.keys()) == {"x", "edge_index", "y"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"y": None}, "y is missing"),
+        ({"edge_index": None}, "edge_index is missing"),
+        ({"x": [[0, np.nan]] * 2 + [[np.inf, 1]] + [[0, 0]] * 2}, "x holds 3 values that are NaN or infinite"),
+        ({"x": np.full((5, 1), 1e300)}, "x holds 5 values that are NaN or infinite"),
+        ({"x": np.zeros((4, 2))}, "x has 4 rows and y 5"),
+        ({"x": np.zeros(5)}, r"x is float64 of shape \(5,\).*N x F"),
+        ({"x": np.zeros((5, 2), dtype=complex)}, "x is complex128.*real numbers"),
+        ({"x": [["a"]] * 5}, "x is <U1.*real numbers"),
+        ({"y": [0, 1, 0, 1, 5]}, "y has labels from 0 to 5; allowed are 0 to 4 for 5 nodes"),
+        ({"y": [0, 1, 0, 1, -2]}, "y has labels from -2 to 1; allowed are 0 to 4"),
+        ({"y": [0, 1, 0.5, np.nan, 1]}, "y holds 2 labels that are not whole"),
+        ({"y": [[0, 1]] * 5}, r"y is int64 of shape \(5, 2\).*one a node"),
+        ({"y": ["a"] * 5}, "y is <U1 of shape"),
+        ({"y": np.zeros(0, dtype=int)}, r"y is int64 of shape \(0,\)"),
+        ({"edge_index": [[0, 1], [1, 5]]}, "edge_index names nodes from 0 to 5; y has 5, so 0 to 4 are allowed"),
+        ({"edge_index": [[0, -1], [1, 2]]}, "edge_index names nodes from -1 to 2"),
+        ({"edge_index": [[0.0, 1], [1, 2]]}, "edge_index is float64; it must be whole"),
+        ({"edge_index": [[0, 1], [1, 2], [2, 3]]}, r"edge_index has shape \(3, 2\); it must be 2 x E"),
+        ({"edge_index": [0, 1]}, r"edge_index has shape \(2,\)"),
+        ({"train_mask": [True] * 5}, "only train_mask given; give all of"),
+        (masks([0], [1], [2]) | {"val_mask": np.zeros(4, dtype=bool)}, "val_mask is bool of shape .4,.; .* 5 booleans"),
+        (masks([0], [1], [2]) | {"test_mask": np.full(5, 2)}, "test_mask is int64 of shape .5,.; .* 5 booleans"),
+    ],
+)
+def test_a_broken_graph_is_refused_in_one_sentence(changes: dict[str, object], sentence: str):
+    with pytest.raises(UserError, match=f"^graph.npz: {sentence}") as caught:
+        screen("graph.npz", path(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_absurd_class_is_refused_though_there_are_as_many_nodes():
+    y = np.zeros(MAX_CLASSES + 10, dtype=int)
+    y[0] = MAX_CLASSES
+    arrays = {"x": np.zeros((len(y), 1)), "edge_index": np.zeros((2, 0), dtype=int), "y": y}
+    assert int(screen("g", arrays).y.max()) == MAX_CLASSES
+    y[0] += 1
+    with pytest.raises(UserError, match=f"labels from 0 to {MAX_CLASSES + 1}; allowed are 0 to {MAX_CLASSES} "):
+        screen("g", arrays)
+
+
+def test_labels_may_be_a_column_whole_floats_or_missing():
+    assert screen("g", path(y=[[0], [1], [2], [1], [0]])).y.tolist() == [0, 1, 2, 1, 0]
+    assert screen("g", path(y=[0.0, 1.0, -1.0, 1.0, 0.0])).y.tolist() == [0, 1, -1, 1, 0]
+
+
+def test_repeated_edges_and_self_loops_are_removed_and_counted(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "fedsieve")
+    data = screen("g", path(edge_index=[[0, 1, 0, 2], [1, 0, 1, 2]]))
+    assert data.edge_index.tolist() == [[0, 1], [1, 0]]
+    assert caplog.messages == ["g: 2 repeated edges and self-loops removed"]
+
+
+def test_directed_edges_stay_and_are_named(caplog: pytest.LogCaptureFixture):
+    data = screen("g", path(edge_index=[[0, 1], [1, 2]]))
+    assert data.edge_index.tolist() == [[0, 1], [1, 2]]
+    assert "directed" in caplog.text
+
+
+@pytest.mark.parametrize("x", [None, np.zeros((5, 0))])
+def test_missing_features_become_a_scaled_degree_profile(x: object, caplog: pytest.LogCaptureFixture):
+    data = screen("g", path(x=x))
+    # degrees of the path are 1 2 2 2 1: mean 1.6, standard deviation sqrt(0.24)
+    expected = (torch.tensor([1.0, 2, 2, 2, 1]) - 1.6) / 0.24**0.5
+    assert data.x.shape == (5, 5)
+    assert torch.allclose(data.x[:, 0], expected, atol=1e-6)
+    assert data.x.dtype == torch.float32
+    assert "no features; 5 made" in caplog.text
+
+
+@pytest.mark.parametrize("edges", [np.zeros((2, 0)), np.zeros((2, 0), dtype=int), [[0, 1], [1, 0]]])
+def test_no_edges_and_isolated_nodes_are_fine_even_without_features(edges: object):
+    data = screen("g", path(edge_index=edges, x=None))
+    assert data.num_nodes == 5
+    assert data.edge_index.shape == np.shape(edges)
+    assert data.x.isfinite().all()
+
+
+def test_masks_may_be_zeros_and_ones_and_never_hold_unlabelled_nodes(caplog: pytest.LogCaptureFixture):
+    arrays = path(y=[0, 1, -1, 1, 0], **masks([0, 2], [1], [3, 4])) | {"val_mask": np.array([0, 1, 0, 0, 0])}
+    data = screen("g", arrays)
+    assert data.train_mask.tolist() == [True, False, False, False, False]
+    assert data.val_mask.dtype == torch.bool
+    assert data.val_mask.nonzero().flatten().tolist() == [1]
+    assert caplog.messages == ["g: train_mask: 1 nodes without a label taken out"]
+
+
+def learnable(y: list[int], *parts: list[int]) -> Data:
+    return screen("g", path(y=y, **masks(*parts)))
+
+
+@pytest.mark.parametrize(
+    ("y", "parts", "sentence"),
+    [
+        ([1] * 5, ([0], [1], [2]), "y names 1 class"),
+        ([-1] * 5, ([0], [1], [2]), "y names 0 class"),
+        ([0, 1, 0, 1, 0], ([], [1], [2]), "train_mask has no node out of 5"),
+        ([0, 1, 0, 1, 0], ([0], [1], []), "test_mask has no node out of 5"),
+        ([0, 1, 0, 1, 0], ([0, 1], [1, 2], [2, 3]), "2 nodes are in more than one of train_mask, val_mask"),
+    ],
+)
+def test_a_graph_that_teaches_nothing_is_refused(y: list[int], parts: tuple[list[int], ...], sentence: str):
+    with pytest.raises(UserError, match=f"^g: {sentence}"):
+        check_learnable("g", learnable(y, *parts))
+
+
+def test_a_learnable_graph_passes():
+    check_learnable("g", learnable([0, 1, 0, 1, -1], [0], [1], [2]))

@@ -1,0 +1,222 @@
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from torch_geometric.data import Data, HeteroData
+
+from fedsieve.data import Split, load_graph
+from fedsieve.data.split import MASKS
+from fedsieve.errors import UserError
+
+N = 12
+
+
+def arrays() -> dict[str, Any]:
+    ring = np.arange(N)
+    edges = np.stack([np.r_[ring, (ring + 1) % N], np.r_[(ring + 1) % N, ring]])
+    return {"x": np.eye(N, 3) + 2 * np.eye(N, 3, k=-4), "edge_index": edges, "y": ring % 3}
+
+
+def own_masks() -> dict[str, Any]:
+    return {name: np.arange(N) % 3 == part for part, name in enumerate(MASKS)}
+
+
+def tensors(given: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {key: torch.from_numpy(value) for key, value in given.items()}
+
+
+def same(a: Data, b: Data) -> bool:
+    return set(a.keys()) == set(b.keys()) and all(
+        torch.equal(torch.as_tensor(a[key]), torch.as_tensor(b[key]))
+        for key in a.keys()  # noqa: SIM118
+    )
+
+
+def test_dense_npz_csr_npz_pyg_data_and_plain_dict_give_one_graph(tmp_path: Path):
+    given = arrays()
+    csr = sp.csr_matrix(given["x"])
+    rest = {key: given[key] for key in ("edge_index", "y")}
+    sparse = {"x_data": csr.data, "x_indices": csr.indices, "x_indptr": csr.indptr, "x_shape": csr.shape}
+    np.savez(tmp_path / "dense.npz", **given)
+    np.savez_compressed(tmp_path / "csr.npz", **rest, **sparse)
+    torch.save(Data(**tensors(given)), tmp_path / "data.pt")
+    torch.save(tensors(given), tmp_path / "dict.pt")
+    torch.save(tensors(given) | {"x": torch.from_numpy(given["x"]).to_sparse()}, tmp_path / "sparse.PT")
+    dense = load_graph(str(tmp_path / "dense.npz"), seed=1)
+    assert dense.x.tolist() == given["x"].tolist()
+    assert dense.num_classes == 3
+    for name in ("csr.npz", "data.pt", "dict.pt", "sparse.PT"):
+        assert same(dense, load_graph(str(tmp_path / name), seed=1)), name
+
+
+def test_own_masks_hold_unless_a_split_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "fedsieve")
+    file = tmp_path / "g.npz"
+    np.savez(file, **arrays(), **own_masks())
+    data = load_graph(str(file), seed=1)
+    for name, mask in own_masks().items():
+        assert data[name].tolist() == mask.tolist()
+    assert not caplog.messages
+    split = load_graph(str(file), seed=1, split=Split(0.5, 0.25))
+    assert [int(split[name].sum()) for name in MASKS] == [6, 3, 3]
+    assert caplog.messages == [f"{file}: its own masks are replaced by the split that was asked for"]
+
+
+def test_the_largest_component_is_cut_only_on_request(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "fedsieve")
+    file = tmp_path / "g.pt"
+    # nodes 0 to 7 are a path, 8 and 9 a pair, 10 and 11 alone
+    path = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 8], [1, 2, 3, 4, 5, 6, 7, 9]])
+    given = arrays() | own_masks()
+    torch.save(tensors(given) | {"edge_index": torch.cat([path, path.flip(0)], dim=1)}, file)
+    assert load_graph(str(file), seed=1).num_nodes == N
+    cut = load_graph(str(file), seed=1, largest_component=True)
+    assert cut.y.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert cut.train_mask.tolist() == [True, False, False, True, False, False, True, False]
+    assert caplog.messages == [f"{file}: 4 of 12 nodes are outside the largest component and left out"]
+
+
+def test_what_is_not_used_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    np.savez(tmp_path / "g.npz", **arrays(), edge_weight=np.ones(24), names=np.array(["a"] * N))
+    load_graph(str(tmp_path / "g.npz"), seed=1)
+    assert "edge_weight, names ignored" in caplog.text
+    caplog.clear()
+    torch.save(Data(**tensors(arrays()), edge_attr=torch.ones(24)), tmp_path / "g.pt")
+    load_graph(str(tmp_path / "g.pt"), seed=1)
+    assert "edge_attr ignored" in caplog.text
+
+
+class Payload:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.command = f"touch {marker}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+def as_zip(given: object, file: Path) -> None:
+    torch.save(given, file)
+
+
+def as_old_file(given: object, file: Path) -> None:
+    torch.save(given, file, _use_new_zipfile_serialization=False)
+
+
+def as_pickle(given: object, file: Path) -> None:
+    file.write_bytes(pickle.dumps(given, protocol=2))
+
+
+@pytest.mark.parametrize("write", [as_zip, as_old_file, as_pickle])
+def test_a_pt_file_that_runs_a_command_is_refused_and_runs_nothing(tmp_path: Path, write: Any):
+    file, marker = tmp_path / "evil.pt", tmp_path / "marker"
+    write(tensors(arrays()) | {"extra": Payload(marker)}, file)
+    with pytest.raises(UserError, match=r"evil.pt is not a graph.*more than tensors and a PyG Data"):
+        load_graph(str(file), seed=1)
+    assert not marker.exists()
+
+
+def test_no_other_class_is_unpickled_and_the_list_of_others_is_left_alone(tmp_path: Path):
+    before = set(torch.serialization.get_safe_globals())
+    assert HeteroData in before  # PyG puts it there, for all the process
+    torch.save(HeteroData(), tmp_path / "hetero.pt")
+    with pytest.raises(UserError, match=r"hetero.pt is not a graph"):
+        load_graph(str(tmp_path / "hetero.pt"), seed=1)
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_the_command_of_that_file_would_work(tmp_path: Path):
+    as_zip({"extra": Payload(tmp_path / "marker")}, tmp_path / "evil.pt")
+    torch.load(tmp_path / "evil.pt", weights_only=False)
+    assert (tmp_path / "marker").exists()
+
+
+def test_an_npz_with_objects_is_refused_and_runs_nothing(tmp_path: Path):
+    marker = tmp_path / "marker"
+    np.savez(tmp_path / "g.npz", **(arrays() | {"x": np.array([[Payload(marker)]] * N, dtype=object)}))
+    with pytest.raises(UserError, match=r"g.npz is not a graph.*Python objects"):
+        load_graph(str(tmp_path / "g.npz"), seed=1)
+    assert not marker.exists()
+
+
+def test_files_that_are_no_graph_are_refused_in_one_sentence(tmp_path: Path):
+    np.savez(tmp_path / "good.npz", **arrays())
+    torch.save(Data(**tensors(arrays())), tmp_path / "good.pt")
+    for suffix in ("npz", "pt"):
+        whole = (tmp_path / f"good.{suffix}").read_bytes()
+        (tmp_path / f"half.{suffix}").write_bytes(whole[: len(whole) // 2])
+        (tmp_path / f"empty.{suffix}").write_bytes(b"")
+        (tmp_path / f"text.{suffix}").write_text("node,label\n0,1\n")
+        (tmp_path / f"zip.{suffix}").write_bytes(b"PK\x03\x04" + bytes(100))
+    np.save(tmp_path / "bare.npy", np.eye(3))
+    (tmp_path / "bare.npy").rename(tmp_path / "bare.npz")
+    torch.save(torch.ones(3), tmp_path / "bare.pt")
+    names = [f"{kind}.{suffix}" for kind in ("half", "empty", "text", "zip", "bare") for suffix in ("npz", "pt")]
+    for name in names:
+        with pytest.raises(UserError, match=rf"{name} is not a graph that can be read, for .*give a") as caught:
+            load_graph(str(tmp_path / name), seed=1)
+        assert "\n" not in str(caught.value), name
+
+
+def test_a_damaged_byte_inside_is_refused(tmp_path: Path):
+    np.savez_compressed(tmp_path / "g.npz", **arrays())
+    content = bytearray((tmp_path / "g.npz").read_bytes())
+    content[60:70] = bytes(10)
+    (tmp_path / "g.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"g.npz is not a graph"):
+        load_graph(str(tmp_path / "g.npz"), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"x_shape": None}, "give the features either as x or as all of x_data"),
+        ({"x": np.eye(N)}, "give the features either as x or as all of"),
+        ({"x_indices": np.full(3, 99)}, "are no CSR matrix that fits in memory"),
+        ({"x_indptr": np.arange(4)}, "are no CSR matrix"),
+        ({"x_shape": np.array([N])}, "are no CSR matrix"),
+        ({"x_shape": np.array([N, 2**45])}, "are no CSR matrix that fits in memory"),
+    ],
+)
+def test_a_broken_csr_matrix_is_refused(tmp_path: Path, changes: dict[str, Any], sentence: str):
+    csr = sp.csr_matrix(np.eye(N, 3))
+    given = arrays() | {"x_data": csr.data, "x_indices": csr.indices, "x_indptr": csr.indptr, "x_shape": csr.shape}
+    given = {key: value for key, value in (given | {"x": None} | changes).items() if value is not None}
+    np.savez(tmp_path / "g.npz", **given)
+    with pytest.raises(UserError, match=sentence):
+        load_graph(str(tmp_path / "g.npz"), seed=1)
+
+
+@pytest.mark.parametrize("value", [3, [1, 2], None])
+def test_only_tensors_count_in_a_pt_file(tmp_path: Path, value: object):
+    torch.save(tensors(arrays()) | {"y": value}, tmp_path / "g.pt")
+    expected = "y is missing" if value is None else f"y is a {type(value).__name__}; it must be a tensor"
+    with pytest.raises(UserError, match=expected):
+        load_graph(str(tmp_path / "g.pt"), seed=1)
+
+
+def test_a_tensor_without_values_is_refused(tmp_path: Path):
+    torch.save(tensors(arrays()) | {"x": torch.empty(N, 2, device="meta")}, tmp_path / "g.pt")
+    with pytest.raises(UserError, match=r"g.pt: x is a torch.float32 tensor that no plain array can hold"):
+        load_graph(str(tmp_path / "g.pt"), seed=1)
+
+
+def test_a_path_that_leads_nowhere_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"dataset = '.*gone.npz': there is no such file"):
+        load_graph(str(tmp_path / "gone.npz"), seed=1)
+    (tmp_path / "folder.pt").mkdir()
+    with pytest.raises(UserError, match="there is no such file"):
+        load_graph(str(tmp_path / "folder.pt"), seed=1)
+
+
+@pytest.mark.parametrize("name", ["coar", "graph.csv", ""])
+def test_an_unknown_name_lists_what_is_allowed(name: str):
+    with pytest.raises(UserError, match=rf"dataset = '{name}' is unknown; allowed are digits-knn, cora.*\.npz or \.pt"):
+        load_graph(name, seed=1)

@@ -1,0 +1,160 @@
+import itertools
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.data import Data
+
+from fedsieve.data import PARTITIONS, client_graph, partition_nodes
+from fedsieve.data.partitions import _adjacency, _halve_largest
+from fedsieve.errors import UserError
+
+DISJOINT = [name for name in PARTITIONS if name != "metis-overlapping"]
+
+
+def graph(num_nodes: int, pairs: list[tuple[int, int]]) -> Data:
+    edges = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
+    return Data(x=torch.zeros(num_nodes, 1), edge_index=edges)
+
+
+def cliques(*sizes: int) -> Data:
+    """Cliques with no edge between them, their nodes numbered one clique after the other."""
+    starts = np.cumsum([0, *sizes])
+    pairs = [(a, b) for i, j in itertools.pairwise(starts) for a in range(i, j) for b in range(i, j) if a != b]
+    return graph(sum(sizes), pairs)
+
+
+@st.composite
+def graphs_and_clients(draw: st.DrawFn) -> tuple[Data, int, int]:
+    """Directed or not, with repeats, self-loops, isolated nodes, several components or no edges at all."""
+    num_nodes = draw(st.integers(1, 24))
+    node = st.integers(0, num_nodes - 1)
+    pairs = draw(st.lists(st.tuples(node, node), max_size=60))
+    return graph(num_nodes, pairs), draw(st.integers(1, num_nodes)), draw(st.integers(0, 2**31))
+
+
+@pytest.mark.parametrize("name", DISJOINT)
+@settings(deadline=None, max_examples=60)
+@given(case=graphs_and_clients())
+def test_each_node_is_in_exactly_one_part_and_none_is_empty(name: str, case: tuple[Data, int, int]):
+    data, num_clients, seed = case
+    parts = partition_nodes(name, data, num_clients, seed=seed)
+    assert len(parts) == num_clients
+    assert all(len(part) for part in parts)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(data.num_nodes))
+    assert all(part.tolist() == sorted(part.tolist()) for part in parts)
+
+
+@settings(deadline=None, max_examples=60)
+@given(case=graphs_and_clients(), clients_per_part=st.integers(1, 6))
+def test_overlapping_clients_hold_half_of_their_part(case: tuple[Data, int, int], clients_per_part: int):
+    data, num_clients, seed = case
+    parts = partition_nodes("metis", data, -(-num_clients // clients_per_part), seed=seed)
+    clients = partition_nodes("metis-overlapping", data, num_clients, seed=seed, clients_per_part=clients_per_part)
+    assert len(clients) == num_clients
+    for client, nodes in enumerate(clients):
+        part = parts[client // clients_per_part]
+        assert len(nodes) == max(1, len(part) // 2)
+        assert nodes.tolist() == sorted(set(nodes.tolist()))
+        assert set(nodes.tolist()) <= set(part.tolist())
+
+
+@pytest.mark.parametrize("name", PARTITIONS)
+def test_the_seed_alone_decides(name: str):
+    rng = np.random.RandomState(0)
+    data = graph(600, [tuple(pair) for pair in rng.randint(600, size=(1800, 2))])
+    first = partition_nodes(name, data, 7, seed=1)
+    for state in (5, 6):
+        random.seed(state)
+        np.random.seed(state)
+        torch.manual_seed(state)
+        again = partition_nodes(name, data, 7, seed=1)
+        assert [part.tolist() for part in again] == [part.tolist() for part in first]
+    other = partition_nodes(name, data, 7, seed=2)
+    assert [part.tolist() for part in other] != [part.tolist() for part in first]
+
+
+@pytest.mark.parametrize("name", ["metis", "louvain"])
+def test_cliques_are_found(name: str):
+    data = cliques(6, 6, 6, 6)
+    parts = sorted(part.tolist() for part in partition_nodes(name, data, 4, seed=3))
+    assert parts == [list(range(start, start + 6)) for start in (0, 6, 12, 18)]
+
+
+def test_louvain_gives_the_largest_community_to_the_smallest_client():
+    # sizes 7 5 4 3: client 0 gets 7, client 1 gets 5 and 4, then client 0 (7 < 9) gets 3
+    parts = partition_nodes("louvain", cliques(3, 7, 4, 5), 2, seed=1)
+    assert [part.tolist() for part in parts] == [[*range(3), *range(3, 10)], [*range(10, 14), *range(14, 19)]]
+
+
+def test_louvain_halves_the_largest_communities_when_they_are_too_few():
+    parts = partition_nodes("louvain", cliques(8, 4), 4, seed=1)
+    assert sorted(map(len, parts)) == [2, 2, 4, 4]
+    assert all(max(part) < 8 or min(part) >= 8 for part in parts)
+
+
+def test_halving_cuts_where_the_graph_is_thin():
+    # two cliques, one on the even and one on the odd nodes, so that halves by number would be wrong
+    data = graph(10, [(a, b) for a in range(10) for b in range(10) if a != b and (a - b) % 2 == 0])
+    halves = _halve_largest(_adjacency(data), [np.arange(10)], 2, seed=1)
+    assert sorted(half.tolist() for half in halves) == [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]
+
+
+def test_parts_that_metis_leaves_empty_are_filled_and_counted(caplog: pytest.LogCaptureFixture):
+    star = graph(12, [(0, leaf) for leaf in range(1, 12)])
+    parts = partition_nodes("metis", star, 11, seed=0)
+    assert sorted(map(len, parts)) == [1] * 10 + [2]
+    assert "parts empty; the largest are halved" in caplog.text
+
+
+def test_random_parts_are_of_like_size():
+    parts = partition_nodes("random", graph(11, []), 3, seed=1)
+    assert sorted(map(len, parts)) == [3, 4, 4]
+
+
+def test_metis_is_silent_on_standard_output():
+    code = """
+import torch
+from torch_geometric.data import Data
+from fedsieve.data import partition_nodes
+for n in (1, 2, 3, 9):
+    for pairs in ([], [[0, i] for i in range(1, n)]):
+        edges = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
+        for k in range(1, n + 1):
+            partition_nodes("metis", Data(x=torch.zeros(n, 1), edge_index=edges), k, seed=k)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "num_clients", "clients_per_part", "sentence"),
+    [
+        ("metsi", 2, 5, "partition = 'metsi' is unknown; allowed are metis, louvain, metis-overlapping, random"),
+        ("metis", 0, 5, "num-clients = 0 is impossible"),
+        ("metis-overlapping", 2, 0, "clients-per-part = 0 is impossible"),
+        *((name, 5, 5, "num-clients = 5 is too many for a graph of 4 nodes") for name in PARTITIONS),
+    ],
+)
+def test_impossible_requests_are_refused(name: str, num_clients: int, clients_per_part: int, sentence: str):
+    with pytest.raises(UserError, match=sentence):
+        partition_nodes(name, cliques(4), num_clients, seed=1, clients_per_part=clients_per_part)
+
+
+def test_metis_keeps_most_edges_of_the_digits_and_random_few():
+    from fedsieve.data import load_graph
+
+    data = load_graph("digits-knn", seed=1)
+
+    def kept(name: str) -> float:
+        graphs = [client_graph(data, nodes) for nodes in partition_nodes(name, data, 10, seed=1)]
+        return sum(graph.num_edges for graph in graphs) / data.num_edges
+
+    assert kept("metis") > 0.85
+    assert kept("louvain") > 0.85
+    assert kept("random") < 0.2

@@ -54,6 +54,9 @@ class RunConfig(BaseModel):
 
     train_ratio: float = Field(0.0, ge=0.0, lt=1.0, description="training share of the nodes; 0: the data set's own")
     val_ratio: float = Field(0.0, ge=0.0, lt=1.0, description="validation share of the nodes; the rest is test")
+    data_seed: int = Field(
+        0, ge=0, lt=2**32, description="draws the split and the partition; 0: the run's seed. FED-PUB's code fixes 1234"
+    )
     largest_component: Literal["auto", "yes", "no"] = Field(
         "auto", description="cut the graph to its largest component; auto: published graphs are, your own is not"
     )
@@ -70,6 +73,11 @@ class RunConfig(BaseModel):
             total = self.train_ratio + self.val_ratio
             raise ValueError(f"train-ratio + val-ratio: got {total:g}, allowed: below 1 (the rest is test)")
         return self
+
+    @property
+    def seed_of_data(self) -> int:
+        """The seed that draws the split and the partition."""
+        return self.data_seed or self.seed
 
     def flat(self) -> dict[str, Scalar]:
         """Return all keys, the algorithm's own prefixed, as Flower's run config holds them."""

@@ -31,7 +31,7 @@ class Resident:
         """Return the client's subgraph: the node's own file where its config names one, else its part of the data."""
         own = node_config.get("data")
         if own is not None:
-            return load_graph(str(own), seed=self.run.seed, split=split(self.run))
+            return load_graph(str(own), seed=self.run.seed_of_data, split=split(self.run))
         return simulated_graphs(self.run)[client]
 
     def trainer(self, shape: Shape) -> Trainer:
@@ -62,8 +62,8 @@ def simulated_graphs(run: RunConfig) -> list[Data]:
         UserError: the data set or the partition is not usable; this is where a run's data is checked.
     """
     largest = {"auto": None, "yes": True, "no": False}[run.largest_component]
-    data = load_graph(run.dataset, seed=run.seed, split=split(run), largest_component=largest)
-    parts = partition_nodes(run.partition, data, run.num_clients, seed=run.seed, clients_per_part=run.clients_per_part)
+    data = load_graph(run.dataset, seed=run.seed_of_data, split=split(run), largest_component=largest)
+    parts = partition_nodes(run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part)
     graphs = [client_graph(data, nodes) for nodes in parts]
     check_clients(graphs)
     return graphs

@@ -1,0 +1,62 @@
+"""`flwr run .` runs the same apps, with the same keys, and gives the same numbers as the inline engine."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+KEYS = {"num-clients": 3, "num-rounds": 3, "fraction-train": 0.7, "seed": 7, "fed-pub.tau": 4.0}
+
+
+@pytest.fixture
+def flower_home(tmp_path: Path) -> Iterator[Path]:
+    """Flower's home in a temporary folder; ends the SuperLink that `flwr run` leaves running."""
+    home = tmp_path / "flwr"
+    yield home
+    started = [process for process in psutil.process_iter() if _mentions(process, home)]
+    for process in started:
+        process.terminate()
+    for process in psutil.wait_procs(started, timeout=20)[1]:
+        process.kill()
+
+
+def _mentions(process: psutil.Process, home: Path) -> bool:
+    try:
+        return process.pid != os.getpid() and process.environ().get("FLWR_HOME") == str(home)
+    except psutil.Error:
+        return False
+
+
+def test_flwr_run_writes_the_same_history_as_the_inline_engine(tmp_path: Path, flower_home: Path) -> None:
+    environment = os.environ | {
+        "FLWR_HOME": str(flower_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FEDSIEVE_STATE": str(tmp_path / "state"),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    }
+    flower, inline = tmp_path / "flower", tmp_path / "inline"
+    settings = " ".join(f"{key}={value}" for key, value in KEYS.items()) + f" out='{flower}'"
+    subprocess.run(
+        [BIN / "flwr", "run", ROOT, "--federation-config", "num-supernodes=3", "--run-config", settings, "--stream"],
+        env=environment,
+        check=True,
+        timeout=200,
+        stdout=subprocess.DEVNULL,
+    )
+    subprocess.run(
+        [BIN / "fedsieve", "run", "--quiet", "--out", inline, *(f"-s{key}={value}" for key, value in KEYS.items())],
+        env=environment,
+        check=True,
+        timeout=100,
+    )
+    for name in ("rounds.jsonl", "clients.csv"):
+        assert (flower / name).read_bytes() == (inline / name).read_bytes()
+    assert len(list((tmp_path / "state").glob("run-*/client-*/*.safetensors"))) >= 3
+    assert not (flower / "model").exists(), "personal models leave their devices in simulations of ours only"

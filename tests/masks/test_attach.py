@@ -1,0 +1,59 @@
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import GCNConv
+
+from fedsieve.masks.attach import attach_masks, weights
+
+
+class Half(nn.Module):
+    """Multiplies by a trainable 1/2."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.full_like(weight, 0.5))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.factor
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Conv2d(1, 2, 3))
+        self.own = nn.Parameter(torch.ones(2, 2))
+
+
+def test_every_matrix_gets_a_mask_and_no_bias_does():
+    masks = attach_masks(Small(), Half)
+    assert set(masks) == {"body.0.weight", "body.2.weight", "own"}
+
+
+def test_weights_keep_their_plain_names_and_are_the_originals():
+    plain, masked = Small(), Small()
+    masked.load_state_dict(plain.state_dict())
+    attach_masks(masked, Half)
+    found = weights(masked)
+    assert set(found) == set(weights(plain)) == {name for name, _ in plain.named_parameters()}
+    for name, parameter in plain.named_parameters():
+        assert torch.equal(found[name], parameter)
+    assert torch.equal(masked.own, torch.full((2, 2), 0.5))
+
+
+def test_weights_are_the_parameters_that_train():
+    model = nn.Linear(2, 1)
+    attach_masks(model, Half)
+    with torch.no_grad():
+        weights(model)["weight"].copy_(torch.tensor([[4.0, 6.0]]))
+    assert model.weight.tolist() == [[2, 3]]
+
+
+def test_a_convolution_of_pygs_gets_a_mask_without_a_copy_of_its_class():
+    torch.manual_seed(1)
+    conv = GCNConv(3, 2)
+    x, edges = torch.randn(4, 3), torch.tensor([[0, 1, 2], [1, 2, 3]])
+    before, plain = conv(x, edges), conv.lin.weight.detach().clone()
+    masks = attach_masks(conv, Half)
+    assert set(masks) == {"lin.weight"}
+    assert set(weights(conv)) == {"lin.weight", "bias"}
+    assert torch.equal(weights(conv)["lin.weight"], plain)
+    assert torch.allclose(conv(x, edges), before / 2, atol=1e-6)

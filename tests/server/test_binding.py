@@ -1,0 +1,86 @@
+from collections.abc import Callable, Iterable
+
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from fedsieve.errors import RunFailedError
+from fedsieve.server.binding import Binding, bind
+from tests.messages import FakeGrid, failure
+
+Facts = dict[str, object] | None
+
+
+class AskingGrid(FakeGrid):
+    """Nodes 100, 99, 98, ... that answer who they are; None is an error, and a missing one gives no answer."""
+
+    def __init__(self, *facts: Facts | str) -> None:
+        super().__init__(len(facts), lambda *_: None)
+        self._facts = dict(zip(self.nodes.values(), facts, strict=True))
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        return [reply for message in messages if (reply := self._reply(message)) is not None]
+
+    def _reply(self, message: Message) -> Message | None:
+        facts = self._facts[message.metadata.dst_node_id]
+        if facts is None:
+            return failure(message)
+        if isinstance(facts, str):
+            return None
+        return Message(RecordDict({"client": ConfigRecord(facts)}), reply_to=message)  # type: ignore[arg-type]
+
+
+def client(number: object, features: object = 5, classes: object = 3) -> dict[str, object]:
+    return {"partition-id": number, "num-features": features, "num-classes": classes}
+
+
+def bound(*facts: Facts | str, num_clients: int = 3) -> Binding:
+    return bind(AskingGrid(*facts), num_clients, 1.0)
+
+
+def test_nodes_are_bound_to_the_ids_they_claim_and_the_network_fits_all():
+    found = bound(client(2, classes=2), client(0, classes=7), client(1, classes=3))
+    assert found.nodes == {2: 100, 0: 99, 1: 98}
+    assert (found.shape.num_features, found.shape.num_classes) == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ((client(0), client(0)), "nodes 99 and 100 both claim partition-id 0"),
+        ((client(3),), "node 100 claims partition-id 3, allowed: 0 to 2"),
+        ((client(-1),), "node 100 claims partition-id -1"),
+        ((client(0, features=5), client(1, features=6)), r"differ in their number of features: \[5, 6\]"),
+        ((None, None), "none of 2 nodes answered"),
+        (("", ""), "none of 2 nodes answered"),
+        ((), "none of 0 nodes answered"),
+    ],
+)
+def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str, ...], sentence: str):
+    with pytest.raises(RunFailedError, match=sentence):
+        bound(*facts)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        "",
+        {},
+        client("one"),
+        client(1.0),
+        client(1, features=0),
+        client(1, features=10**9),
+        client(1, classes=0),
+        client(1, classes=10**9),
+    ],
+)
+def test_a_node_that_does_not_say_properly_who_it_is_is_left_out(odd: Facts | str):
+    assert bound(client(0), odd, client(2)).nodes == {0: 100, 2: 98}
+
+
+def test_an_answer_without_the_record_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    grid = AskingGrid(client(0), client(1))
+    usual: Callable[[Message], Message | None] = grid._reply
+    empty = lambda message: Message(RecordDict(), reply_to=message)  # noqa: E731
+    monkeypatch.setattr(grid, "_reply", lambda m: empty(m) if m.metadata.dst_node_id == 99 else usual(m))
+    assert bind(grid, 2, 1.0).nodes == {0: 100}

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
+
+NUMBERS = st.floats(-1e3, 1e3, width=32)
+
+
+def float32(*values: object) -> np.ndarray:
+    return np.array(values, dtype=np.float32)
+
+
+def test_the_similarity_of_two_clients():
+    # cos((3, 4), (4, 3)) = (12 + 12) / (5 · 5)
+    assert cosine_similarity(float32([3, 4], [4, 3])) == pytest.approx(np.array([[1, 0.96], [0.96, 1]]))
+
+
+def test_the_similarity_of_three_clients():
+    # (1, 0), (0, 2) and (-3, 3): right angle, 135 degrees, 45 degrees
+    half = np.sqrt(0.5)
+    expected = np.array([[1, 0, -half], [0, 1, half], [-half, half, 1]])
+    assert cosine_similarity(float32([1, 0], [0, 2], [-3, 3])) == pytest.approx(expected)
+
+
+def test_a_zero_vector_is_like_nobody():
+    assert cosine_similarity(float32([0, 0], [1, 1])).tolist() == [[0, 0], [0, pytest.approx(1)]]
+
+
+def test_the_weights_of_two_clients():
+    # τ = ln 2: e^(τ·1) = 2 and e^(τ·0) = 1
+    alpha = similarity_weights(np.array([[1.0, 0.0], [0.0, 1.0]]), np.log(2))
+    assert alpha == pytest.approx(np.array([[2 / 3, 1 / 3], [1 / 3, 2 / 3]]))
+
+
+def test_the_weights_of_three_clients_are_normalised_row_by_row():
+    # τ = 2 ln 2: e^(τ·1) = 4, e^(τ/2) = 2, e^0 = 1, e^(-τ/2) = 1/2
+    similarity = np.array([[1, 0.5, 0], [0.5, 1, -0.5], [0, -0.5, 1]])
+    expected = np.array([[4 / 7, 2 / 7, 1 / 7], [4 / 13, 8 / 13, 1 / 13], [2 / 11, 1 / 11, 8 / 11]])
+    assert similarity_weights(similarity, 2 * np.log(2)) == pytest.approx(expected)
+
+
+def test_without_temperature_the_mixture_is_the_plain_mean():
+    assert similarity_weights(np.array([[1, -1], [-1, 1]]), 0.0).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_an_extreme_temperature_leaves_each_client_its_own_model():
+    assert similarity_weights(np.array([[1, 0.5], [0.5, 1]]), 1e4).tolist() == [[1, 0], [0, 1]]
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 4)), elements=NUMBERS), st.floats(0, 50))
+def test_rows_sum_to_one_and_a_client_weighs_no_other_above_itself(embeddings: np.ndarray, tau: float):
+    similarity = cosine_similarity(embeddings)
+    assert np.abs(similarity).max() <= 1
+    assert (similarity == similarity.T).all()
+    alpha = similarity_weights(similarity, tau)
+    assert alpha.sum(axis=1) == pytest.approx(np.ones(len(embeddings)))
+    assert (alpha >= 0).all()
+    some = np.abs(embeddings).max(axis=1) > 1e-30
+    assert (alpha.diagonal()[some] >= alpha[some].max(axis=1) - 1e-9).all()
+
+
+def test_a_mixture_by_hand():
+    sources = [
+        {"w": float32([1, 2], [3, 4]), "b": float32(1)},
+        {"w": float32([10, 20], [30, 40]), "b": float32(-1)},
+    ]
+    first, second = mix(sources, np.array([[0.5, 0.5], [0.25, 0.75]]))
+    assert first["w"].tolist() == [[5.5, 11], [16.5, 22]]
+    assert first["b"].tolist() == [0]
+    assert second["w"].tolist() == [[7.75, 15.5], [23.25, 31]]
+    assert second["b"].tolist() == [-0.5]
+    assert {array.dtype for row in (first, second) for array in row.values()} == {np.dtype(np.float32)}
+
+
+@given(st.data(), st.integers(1, 5))
+def test_weights_by_size_give_flowers_own_weighted_mean(data: st.DataObject, clients: int):
+    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(0, 3)))
+    sizes = data.draw(st.lists(st.integers(1, 1000), min_size=clients, max_size=clients))
+    sources = [{"w": data.draw(arrays(np.float32, shape, elements=NUMBERS))} for _ in range(clients)]
+    replies = [
+        RecordDict({"a": ArrayRecord({"w": Array(source["w"])}), "m": MetricRecord({"n": size})})
+        for source, size in zip(sources, sizes, strict=True)
+    ]
+    flowers = aggregate_arrayrecords(replies, "n")["w"].numpy()
+    (ours,) = mix(sources, size_weights(sizes))
+    assert ours["w"].shape == shape
+    assert ours["w"] == pytest.approx(flowers, rel=1e-4, abs=1e-3)

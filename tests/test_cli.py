@@ -1,0 +1,212 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fedsieve.algorithm import algorithm_names
+from fedsieve.data import DATASETS, PARTITIONS
+from fedsieve.models import MODELS
+from tests.helpers import fedsieve, rounds_of, summary_of, write_graph
+
+SHORT = ("--num-clients", 3, "--num-rounds", 2, "-s", "hidden-dim=4", "--quiet")
+
+SUMMARY_KEYS = [
+    "algorithm", "dataset", "partition", "engine", "seed", "num_clients", "num_rounds", "best_round", "test_accuracy",
+    "test_accuracy_std", "test_macro_f1", "test_accuracy_final", "test_accuracy_received", "test_accuracy_per_client",
+    "uplink_bytes_per_client_round", "downlink_bytes_per_client_round", "uplink_payload_bytes_per_client_round",
+    "mask_sparsity", "seconds_per_round", "cpu_seconds", "wall_seconds", "peak_rss_mb", "rejected_replies", "versions",
+]  # fmt: skip
+"""As DESIGN.md lists them."""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where no `runs/` of the user's lies."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "-s", "num-client=3"), "did you mean num-clients?"),
+        (("run", "-s", "fed-pub.tua=3"), "fed-pub.tua: is not a key; did you mean fed-pub.tau?"),
+        (("run", "-s", "num-clients=ten"), "num-clients: got 'ten', allowed: a valid integer"),
+        (("run", "--num-clients", "ten"), "ten"),
+        (("run", "--fraction-train", "most"), "most"),
+        (("run", "--no-such-flag"), "--no-such-flag"),
+        (("runn",), "runn"),
+        (("run", "-s", "num-clients"), "-s num-clients: got no '=', allowed: key=value"),
+        (("run", "-s", "lr=[1]"), "-s lr=[1]: got a list"),
+        (("run", "--num-clients", 0), "num-clients: got 0, allowed: greater than or equal to 1"),
+        (("run", "--fraction-train", 2), "fraction-train: got 2.0"),
+        (("run", "--dataset", "coral"), "'coral' is unknown; allowed are digits-knn, cora"),
+        (("run", "--dataset", "none.npz"), "no such file"),
+        (("run", "--algorithm", "fed-pup"), "algorithm: got 'fed-pup', allowed: fed-avg"),
+        (("run", "--partition", "metris", *SHORT), "partition = 'metris' is unknown; allowed are metis"),
+        (("run", "--engine", "rey"), "engine: got 'rey', allowed"),
+        (("run", "-s", "model=gat", *SHORT), "model: got 'gat', allowed: gcn"),
+        (("run", "none.toml"), "none.toml: cannot be read"),
+        (("list", "algorithm"), "list: got 'algorithm', allowed: algorithms"),
+        (("report", "none"), "none: holds no readable summary.json"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: tuple[object, ...], told: str, capfd: pytest.CaptureFixture[str], graph_file: Path
+):
+    if "-s" in arguments and "hidden-dim=4" in arguments:
+        arguments = (*arguments, "--dataset", graph_file)
+    check_mistake(arguments, told, capfd)
+
+
+def check_mistake(arguments: tuple[object, ...], told: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert fedsieve(*arguments) == 2
+    out, err = capfd.readouterr()
+    assert told in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1, err
+    assert out == ""
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "arguments", "told"),
+    [
+        ({}, ("--num-clients", 91), "num-clients = 91 is too many for a graph of 90 nodes"),
+        ({"x": np.full((90, 2), np.nan)}, (), "x holds 180 values that are NaN or infinite"),
+        ({"y": np.full(90, 91)}, (), "y has labels from 91 to 91; allowed are 0 to 89"),
+        ({"edge_index": np.array([[0], [90]])}, (), "edge_index names nodes from 0 to 90"),
+        ({"y": None}, (), "y is missing"),
+    ],
+)
+def test_a_graph_that_cannot_be_learnt_from_is_one_line_before_training(
+    arrays: dict[str, Any], arguments: tuple[object, ...], told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    path = write_graph(tmp_path / "own.npz", **arrays)
+    check_mistake(("run", "--dataset", path, "--out", "run", *arguments), told, capfd)
+    assert not Path("run").exists()
+
+
+def test_a_broken_file_is_one_line(tmp_path: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    graph_file.write_bytes(graph_file.read_bytes()[:100])
+    check_mistake(("run", "--dataset", graph_file), "is not a graph that can be read", capfd)
+    (tmp_path / "broken.toml").write_text("seed = ")
+    check_mistake(("run", "broken.toml"), "broken.toml: is not TOML", capfd)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_one_line(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    check_mistake(("run", "--dataset", graph_file, "--device", "cuda", "--num-rounds", 1), "device: got 'cuda'", capfd)
+
+
+def test_a_folder_that_is_not_empty_is_one_line_and_left_alone(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    Path("full").mkdir()
+    Path("full/mine").write_text("kept")
+    check_mistake(("run", "--dataset", graph_file, *SHORT, "--out", "full"), "full, which is not empty", capfd)
+    assert [path.name for path in Path("full").iterdir()] == ["mine"]
+
+
+def test_json_prints_the_summary_and_nothing_else(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    assert fedsieve("run", "--dataset", graph_file, *SHORT[:-1], "--json", "--out", "run") == 0
+    out = capfd.readouterr().out
+    assert json.loads(out) == summary_of(Path("run"))
+    assert list(json.loads(out)) == SUMMARY_KEYS
+
+
+def test_a_run_fills_its_folder(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    assert fedsieve("run", "--dataset", graph_file, *SHORT[:-1], "--out", "run") == 0
+    found = {str(path.relative_to("run")) for path in Path("run").rglob("*") if path.is_file()}
+    clients = [f"{folder}/client-{k}.safetensors" for folder in ("model", "checkpoint") for k in range(3)]
+    files = ["config.toml", "rounds.jsonl", "timings.jsonl", "clients.csv", "summary.json", "report.html"]
+    assert found == {*files, *clients, "checkpoint/server.safetensors"}
+    out, err = capfd.readouterr()
+    assert "fed-pub" in out
+    assert "The run is in run." in out
+    assert "fed-pub round 2/2: val " in err
+
+
+def test_quiet_prints_nothing(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    assert fedsieve("run", "--dataset", graph_file, *SHORT) == 0
+    assert capfd.readouterr() == ("", "")
+    assert len(list(Path("runs").iterdir())) == 1
+
+
+def test_flags_override_assignments_and_both_the_file(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    Path("run.toml").write_text(
+        f"dataset = '{graph_file}'\nseed = 1\nnum-clients = 2\nnum-rounds = 1\nhidden-dim = 4\n"
+        "[fed-pub]\ntau = 1.0\nprox = 0.25\n"
+    )
+    arguments = ("-s", "seed=2", "-s", "num-clients=3", "-s", "fed-pub.tau=9", "--num-clients", 4)
+    assert fedsieve("run", "run.toml", *arguments, "--quiet", "--out", "run") == 0
+    from fedsieve.config import parse, read
+
+    kept = parse(read(Path("run/config.toml"))).flat()
+    assert [kept[key] for key in ("seed", "num-clients", "num-rounds", "fed-pub.tau", "fed-pub.prox")] == [
+        2,
+        4,
+        1,
+        9,
+        0.25,
+    ]
+
+
+def test_a_runs_configuration_gives_the_same_run_again(graph_file: Path):
+    assert fedsieve("run", "--dataset", graph_file, *SHORT, "--out", "one", "--seed", 5) == 0
+    assert fedsieve("run", "one/config.toml", "--out", "two", "--quiet") == 0
+    assert Path("one/rounds.jsonl").read_bytes() == Path("two/rounds.jsonl").read_bytes()
+    assert Path("one/config.toml").read_bytes() == Path("two/config.toml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [("algorithms", algorithm_names()), ("datasets", DATASETS), ("partitions", PARTITIONS), ("models", MODELS)],
+)
+def test_list_prints_every_name_with_a_line_on_it(what: str, names: Any, capfd: pytest.CaptureFixture[str]):
+    assert fedsieve("list", what) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(names)
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_the_built_in_algorithms_are_listed():
+    assert set(algorithm_names()) >= {"fed-pub", "fed-avg", "fed-prox", "local"}
+
+
+def test_patience_stops_early(graph_file: Path):
+    run = ("run", "--dataset", graph_file, "--num-clients", 2, "--quiet", "-s", "hidden-dim=4", "--num-rounds", 200)
+    assert fedsieve(*run, "--patience", 2, "--out", "run") == 0
+    lines = rounds_of(Path("run"))
+    assert 3 <= len(lines) < 200
+    best = max(line["val_accuracy"] for line in lines[:-2])
+    assert all(line["val_accuracy"] <= best for line in lines[-2:])
+    assert summary_of(Path("run"))["num_rounds"] == len(lines)
+
+
+def test_no_rounds_are_a_run_too(graph_file: Path):
+    assert fedsieve("run", "--dataset", graph_file, "--num-rounds", 0, "--num-clients", 2, "--out", "run") == 0
+    assert list(summary_of(Path("run"))) == SUMMARY_KEYS
+    assert summary_of(Path("run"))["test_accuracy"] is None
+
+
+def test_runs_are_compared_and_reported(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    for algorithm in ("fed-pub", "local"):
+        assert fedsieve("run", "--dataset", graph_file, *SHORT, "--algorithm", algorithm, "--out", algorithm) == 0
+    Path("local/report.html").unlink()
+    assert fedsieve("report", "fed-pub", "local") == 0
+    out = capfd.readouterr().out
+    accuracies = [f"{100 * summary_of(Path(name))['test_accuracy']:.1f}" for name in ("fed-pub", "local")]
+    rows = {line.split("│")[5].strip(): line for line in out.splitlines() if line.startswith("│")}
+    assert accuracies[0] in rows["fed-pub"]
+    assert accuracies[1] in rows["local"]
+    assert "<svg" in Path("local/report.html").read_text()
+
+
+def test_the_command_line_is_imported_without_torch(tmp_path: Path):
+    script = "import sys, fedsieve.cli; print('torch' in sys.modules, 'flwr' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ)
+    assert done.stdout.split() == ["False", "False"]

@@ -1,0 +1,167 @@
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedsieve.algorithm import algorithm_names
+from fedsieve.config import keys, parse, parse_assignment, read
+from fedsieve.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"num-client": 3}, "num-client: is not a key; did you mean num-clients?"),
+        ({"num_clients": 3}, "num_clients: is not a key; did you mean num-clients?"),
+        ({"fed-pub.taw": 3}, "fed-pub.taw: is not a key; did you mean fed-pub.tau?"),
+        ({"fed-pub": {"lamda1": 3}}, "fed-pub.lamda1: is not a key; did you mean fed-pub.lambda1?"),
+        ({"fed-avg.mu": 3}, "fed-avg.mu: is not a key; allowed: none."),
+        ({"settings": 3}, "settings: is not a key"),
+        ({"num-clients": "ten"}, "num-clients: got 'ten', allowed: a valid integer."),
+        ({"num-clients": 2.0}, "num-clients: got 2.0, allowed: a valid integer."),
+        ({"num-clients": True}, "num-clients: got True, allowed: a valid integer."),
+        ({"num-clients": 0}, "num-clients: got 0, allowed: greater than or equal to 1."),
+        ({"lr": "fast"}, "lr: got 'fast', allowed: a valid number."),
+        ({"lr": 0}, "lr: got 0, allowed: greater than 0."),
+        ({"lr": float("nan")}, "lr: got nan, allowed: a finite number."),
+        ({"lr": float("inf")}, "lr: got inf, allowed: a finite number."),
+        ({"fraction-train": 1.5}, "fraction-train: got 1.5, allowed: less than or equal to 1."),
+        ({"dropout": 1.0}, "dropout: got 1.0, allowed: less than 1."),
+        ({"seed": -1}, "seed: got -1, allowed: greater than or equal to 0."),
+        ({"seed": 2**32}, "seed: got 4294967296, allowed: less than 4294967296."),
+        ({"optimizer": "lion"}, "optimizer: got 'lion', allowed: 'adam' or 'sgd'."),
+        ({"fed-pub.sparsity": "some"}, "fed-pub.sparsity: got 'some', allowed: 'none', 'subgradient' or 'proximal'."),
+        ({"fed-pub.tau": -1}, "fed-pub.tau: got -1, allowed: greater than or equal to 0."),
+        ({"algorithm": "fed-pup"}, "algorithm: got 'fed-pup', allowed: fed-avg, fed-prox, fed-pub, local."),
+        ({"algorithm": 3}, "algorithm: got 3, allowed: fed-avg"),
+        ({"algorithm": ["fed-pub"]}, "algorithm: got ['fed-pub'], allowed: fed-avg"),
+        ({"fedpub.tau": 3}, "fedpub.tau: no algorithm is called 'fedpub', allowed: fed-avg"),
+        ({"fedpub": {"tau": 3}}, "fedpub: no algorithm is called 'fedpub', allowed: fed-avg"),
+        ({"num-workers": 2}, "num-workers: got 2 with engine = 'inline', allowed: only with engine = 'ray'."),
+        ({"ray-address": "a:1"}, "ray-address: got 'a:1' with engine = 'inline'"),
+        ({"train-ratio": 0.5}, "train-ratio and val-ratio are set together"),
+        ({"train-ratio": 0.5, "val-ratio": 0.5}, "train-ratio + val-ratio: got 1, allowed: below 1"),
+        ({"algorithm-config": "tau = "}, "algorithm-config: got 'tau = ', allowed: a string of TOML ("),
+        ({"algorithm-config": 3}, "algorithm-config: got 3, allowed: a string of TOML ("),
+        (
+            {"algorithm": "fed-pub", "algorithm-config": "taw = 3"},
+            "fed-pub.taw: is not a key; did you mean fed-pub.tau?",
+        ),
+        ({"algorithm-config": "taw = 3"}, "fed-pub.taw: is not a key; did you mean fed-pub.tau?"),
+        ({"algorithm": "fed-pub", "algorithm-config": "tau = 'x'"}, "fed-pub.tau: got 'x', allowed: a valid number."),
+        # keys of an algorithm that is not chosen are checked too
+        ({"algorithm": "local", "fed-prox.mu": -1}, "fed-prox.mu: got -1, allowed: greater than or equal to 0."),
+    ],
+)
+def test_a_fault_is_one_sentence_that_names_key_given_and_allowed(values: dict[str, Any], sentence: str):
+    with pytest.raises(UserError) as caught:
+        parse(values)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+def test_flat_and_nested_keys_are_the_same():
+    flat = parse({"fed-pub.tau": 5, "fed-pub.prox": 0.25, "seed": 1})
+    assert flat == parse({"fed-pub": {"tau": 5, "prox": 0.25}, "seed": 1})
+    assert flat == parse({"fed-pub": {"tau": 5}, "fed-pub.prox": 0.25, "seed": 1})
+    assert flat.settings.tau == 5.0  # type: ignore[attr-defined]
+    assert flat != parse({"seed": 1})
+
+
+@pytest.mark.parametrize("chosen", [{}, {"algorithm": "fed-pub"}])
+def test_an_algorithms_keys_may_come_as_one_string(chosen: dict[str, str]):
+    assert parse(chosen | {"algorithm-config": "tau = 5\nsparsity = 'none'"}) == parse(
+        {"fed-pub.tau": 5, "fed-pub.sparsity": "none"}
+    )
+    assert parse(chosen | {"algorithm-config": ""}) == parse({})
+
+
+def test_keys_of_other_algorithms_are_left_out():
+    assert parse({"algorithm": "local", "fed-pub.tau": 5}) == parse({"algorithm": "local"})
+
+
+FINE = st.fixed_dictionaries(
+    {},
+    optional={
+        "num-clients": st.integers(1, 100),
+        "seed": st.integers(0, 2**32 - 1),
+        "lr": st.floats(1e-9, 10),
+        "fraction-train": st.floats(1e-6, 1.0),
+        "dataset": st.text(st.characters(codec="utf-8"), max_size=20),
+        "optimizer": st.sampled_from(["adam", "sgd"]),
+        "algorithm": st.sampled_from(["fed-pub", "fed-avg", "fed-prox", "local"]),
+        "fed-pub.lambda1": st.floats(0, 1),
+        "fed-prox.mu": st.floats(0, 1),
+        "fed-pub.sparsity": st.sampled_from(["none", "proximal"]),
+    },
+)
+
+
+@given(FINE)
+def test_a_configuration_survives_toml_and_flowers_flat_form(values: dict[str, Any]):
+    run = parse(values)
+    assert parse(tomllib.loads(run.toml())) == run
+    assert parse(run.flat()) == run
+    assert all(type(value) in (str, int, float, bool) for value in run.flat().values())
+    assert all(run.flat()[key] == value for key, value in values.items() if "." not in key)
+
+
+def test_every_key_has_a_description():
+    assert all(description for _, description in keys().values())
+    assert "settings" not in keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("seed=3", ("seed", 3)),
+        ("lr = 1e-2", ("lr", 0.01)),
+        ("fed-pub.sparsity=none", ("fed-pub.sparsity", "none")),
+        ("dataset='3'", ("dataset", "3")),
+        ("dataset=a=b.npz", ("dataset", "a=b.npz")),
+        ("x=true", ("x", True)),
+        ("out=", ("out", "")),
+        ('algorithm-config="tau = 3"', ("algorithm-config", "tau = 3")),
+    ],
+)
+def test_an_assignment_is_read_as_toml_or_as_plain_text(text: str, pair: tuple[str, object]):
+    assert parse_assignment(text) == pair
+    assert type(parse_assignment(text)[1]) is type(pair[1])
+
+
+@pytest.mark.parametrize("text", ["seed", "=3", "  =3", "seed=[1, 2]", "seed={a=1}", "seed=2024-01-01"])
+def test_an_assignment_that_is_none_is_one_sentence(text: str):
+    with pytest.raises(UserError, match=r"^-s .*allowed: "):
+        parse_assignment(text)
+
+
+def test_a_file_that_is_missing_or_no_toml_is_one_sentence(tmp_path: Path):
+    with pytest.raises(UserError, match=r"none.toml: cannot be read: No such file"):
+        read(tmp_path / "none.toml")
+    with pytest.raises(UserError, match="cannot be read"):
+        read(tmp_path)
+    for name, content in (("broken.toml", b"seed = "), ("binary.toml", b"\xff\xfe\x00")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"{name}: is not TOML") as caught:
+            read(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_flowers_table_in_pyproject_holds_our_defaults():
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    declared: dict[str, Any] = {}
+    for key, value in table.items():
+        declared |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    expected: dict[str, Any] = {"algorithm-config": ""}
+    for name in algorithm_names():
+        expected |= parse({"algorithm": name}).flat()
+    expected["algorithm"] = parse({}).algorithm
+    assert declared == expected
+    assert {key: type(value) for key, value in declared.items()} == {
+        key: type(value) for key, value in expected.items()
+    }

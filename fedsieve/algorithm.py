@@ -64,10 +64,10 @@ class Task(Protocol):
         """Return the model's mean training loss on `batch`."""
 
     def evaluate(self, model: nn.Module) -> Evaluation:
-        """Evaluate the model, in eval mode, on the client's validation and test data."""
+        """Put the model in eval mode and evaluate it on the client's validation and test data."""
 
     def functional_embedding(self, model: nn.Module) -> Tensor:
-        """Return the model's mean hidden output, in eval mode, on the run's random proxy input; one dimension."""
+        """Return the model's mean hidden output, put in eval mode, on the run's random proxy input; one dimension."""
 
 
 @dataclass(frozen=True)

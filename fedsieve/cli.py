@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+PIPED_WIDTH = 200
 
 
 @app.command()
@@ -111,14 +112,19 @@ def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs."
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2."""
+    import click
+
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
     except UserError as error:
         _leave(str(error), USER_ERROR)
+    except click.ClickException as error:
+        _leave(" ".join(error.format_message().split()), error.exit_code)
     except RunFailedError as error:
         _leave(str(error), FAILED)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         _leave("interrupted", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _algorithms() -> dict[str, str]:
@@ -167,7 +173,10 @@ def _set_up_log(quiet: bool) -> None:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False, markup=False)
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=PIPED_WIDTH)
+    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
     log = logging.getLogger("fedsieve")
     log.handlers = [handler]
     log.setLevel(logging.ERROR if quiet else logging.INFO)
@@ -180,7 +189,7 @@ def _print_wide(renderable: object) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=PIPED_WIDTH)
     console.print(renderable)
 
 

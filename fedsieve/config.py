@@ -40,6 +40,8 @@ class RunConfig(BaseModel):
         0, ge=0, description="stop after this many rounds without a better mean validation accuracy; 0 never stops"
     )
     engine: str = Field("inline", description="what runs the apps: inline")
+    num_workers: int = Field(1, ge=1, description="worker processes; the inline engine has one")
+    ray_address: str = Field("", description="a Ray cluster to join, for the ray engine")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where clients train")
     seed: int = Field(42, ge=0, lt=2**32, description="every random draw derives from it")
     out: str = Field("", description="the run's folder; empty: runs/<algorithm>-<dataset>-<date>-<time>")
@@ -64,6 +66,15 @@ class RunConfig(BaseModel):
 
     round_timeout: float = Field(3600.0, gt=0.0, description="seconds to wait for a round's replies")
     settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
+
+    @model_validator(mode="after")
+    def _inline_has_one_worker(self) -> "RunConfig":
+        if self.engine == "inline" and (self.num_workers > 1 or self.ray_address):
+            key, given = (
+                ("num-workers", self.num_workers) if self.num_workers > 1 else ("ray-address", self.ray_address)
+            )
+            raise ValueError(f"{key}: got {given!r} with engine = 'inline', allowed: only with engine = 'ray'")
+        return self
 
     @model_validator(mode="after")
     def _split_is_possible(self) -> "RunConfig":
@@ -96,9 +107,9 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     several. The first fault is a `UserError` of one sentence.
     """
     run, sections = _split(values)
-    name = run.get("algorithm", RunConfig.model_fields["algorithm"].default)
-    if not isinstance(name, str):
-        raise UserError(f"algorithm: got {name!r}, allowed: {', '.join(algorithm_names())}.")
+    name = _known_section(run.get("algorithm", RunConfig.model_fields["algorithm"].default), "algorithm")
+    if "settings" in run:
+        raise UserError("settings: is not a key; an algorithm's own keys are prefixed by its name, as in fed-pub.tau.")
     settings = {section: _validate(load_algorithm(section).config, sections.get(section, {}), f"{section}.")
                 for section in {name, *sections}}  # fmt: skip
     config = _validate(RunConfig, run | {"settings": settings[name]}, "")
@@ -143,6 +154,7 @@ def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[st
     run: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
     values = dict(values)
+    default = RunConfig.model_fields["algorithm"].default
     packed = values.pop(_SECTION, "")
     try:
         unpacked = tomllib.loads(packed)
@@ -157,13 +169,14 @@ def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[st
         else:
             run[key] = value
     if unpacked:
-        sections.setdefault(run.get("algorithm", ""), {}).update(unpacked)
+        sections.setdefault(_known_section(run.get("algorithm", default), "algorithm"), {}).update(unpacked)
     return run, sections
 
 
-def _known_section(section: str, key: str) -> str:
-    if section not in algorithm_names():
-        raise UserError(f"{key}: no algorithm is called {section!r}, allowed: {', '.join(algorithm_names())}.")
+def _known_section(section: object, key: str) -> str:
+    if not isinstance(section, str) or section not in algorithm_names():
+        fault = f"got {section!r}" if key == "algorithm" else f"no algorithm is called {section!r}"
+        raise UserError(f"{key}: {fault}, allowed: {', '.join(algorithm_names())}.")
     return section
 
 

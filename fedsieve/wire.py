@@ -24,6 +24,7 @@ Arrays = dict[str, NDArray]
 
 _NUMPY = "numpy.ndarray"
 _MAGIC = npy.magic(1, 0)
+_MAX_HEADER = 1024
 
 
 def to_record(arrays: Mapping[str, NDArray | Tensor]) -> ArrayRecord:
@@ -53,7 +54,11 @@ def decode(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArra
     data = array.data
     if array.stype != _NUMPY or not data.startswith(_MAGIC):
         raise ValueError("is not a serialised NumPy array")
+    if (array.shape, array.dtype) != (shape, str(dtype)):
+        raise ValueError(f"is {array.dtype} {array.shape} where {dtype} {shape} is expected")
     start = len(_MAGIC) + 2 + int.from_bytes(data[len(_MAGIC) : len(_MAGIC) + 2], "little")
+    if start > _MAX_HEADER:
+        raise ValueError("has an overlong header")
     found_shape, fortran, found_dtype = _parse_header(data[len(_MAGIC) : start])
     if (found_shape, found_dtype) != (shape, dtype):
         raise ValueError(f"is {found_dtype} {found_shape} where {dtype} {shape} is expected")
@@ -68,7 +73,10 @@ def serialized_bytes(content: RecordDict) -> int:
     rest = RecordDict({key: record for key, record in content.items() if not isinstance(record, ArrayRecord)})
     total = int(recorddict_to_proto(rest).ByteSize())
     for key, record in content.array_records.items():
-        items = (_text(name) + _field(_array_bytes(array)) for name, array in record.items())
+        items = (
+            _text(name) + _field(_array_bytes(array.dtype, array.shape, array.stype, len(array.data)))
+            for name, array in record.items()
+        )
         total += _field(_text(key) + _field(sum(_field(size) for size in items)))
     return total
 
@@ -97,12 +105,15 @@ def _format_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    return npy.read_array_header_1_0(io.BytesIO(header))
+    try:
+        return npy.read_array_header_1_0(io.BytesIO(header))
+    except Exception as error:  # NumPy evaluates the header as a literal, and a hostile one can raise nearly anything
+        raise ValueError("has an unreadable header") from error
 
 
-def _array_bytes(array: Array) -> int:
-    without_data = Array(array.dtype, array.shape, array.stype, b"")
-    return int(array_to_proto(without_data).ByteSize()) + _field(len(array.data))
+@lru_cache(maxsize=1024)
+def _array_bytes(dtype: str, shape: tuple[int, ...], stype: str, length: int) -> int:
+    return int(array_to_proto(Array(dtype, shape, stype, b"")).ByteSize()) + (_field(length) if length else 0)
 
 
 def _field(size: int) -> int:

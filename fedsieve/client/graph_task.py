@@ -42,6 +42,7 @@ class GraphTask:
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> Evaluation:
         """Return accuracies and the macro F1 over the subgraph's validation and test nodes."""
+        model.eval()
         logits = model(self.graph)
         predicted = logits.argmax(1)
         val, test = predicted[self.nodes["val"]], predicted[self.nodes["test"]]
@@ -57,6 +58,7 @@ class GraphTask:
     def functional_embedding(self, model: nn.Module) -> Tensor:
         """Return the mean second-layer output on the random graph (FED-PUB, eq. 3), of shape hidden_dim."""
         assert isinstance(model, GCN)
+        model.eval()
         return model.embed(self.proxy)
 
 

@@ -63,7 +63,9 @@ def simulated_graphs(run: RunConfig) -> list[Data]:
     """
     largest = {"auto": None, "yes": True, "no": False}[run.largest_component]
     data = load_graph(run.dataset, seed=run.seed_of_data, split=split(run), largest_component=largest)
-    parts = partition_nodes(run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part)
+    parts = partition_nodes(
+        run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part
+    )
     graphs = [client_graph(data, nodes) for nodes in parts]
     check_clients(graphs)
     return graphs

@@ -68,7 +68,6 @@ def fit(
     """Train `model` and return the mean loss over all steps, without the penalty; 0 where there is nothing to train on.
 
     Args:
-        model: it is in eval mode afterwards.
         penalty: a term to add to each step's loss.
         after_step: called, without gradients, after each step of the optimiser.
     """
@@ -86,7 +85,6 @@ def fit(
                     with torch.no_grad():
                         after_step()
         optimizer.zero_grad()
-        model.eval()
     return float(torch.stack(losses).mean()) if losses else 0.0
 
 

@@ -7,7 +7,7 @@ from torch_geometric.utils import from_scipy_sparse_matrix, to_undirected
 from fedsieve.data.split import Split
 
 NEIGHBOURS = 5
-SPLIT = Split(train=0.05, val=0.35)
+SPLIT = Split(train=0.03, val=0.35)
 
 
 def digits_knn(neighbours: int = NEIGHBOURS) -> Data:

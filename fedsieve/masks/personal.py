@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import hardshrink, softshrink
+from torch.nn.functional import hardshrink
 
 
 class PersonalMask(nn.Module):
@@ -36,6 +36,15 @@ def thresholded(mask: Tensor, threshold: float) -> Tensor:
     return hardshrink(mask, float(np.nextafter(np.float32(threshold), np.float32(0))))
 
 
-def soften_(mask: Tensor, step: float) -> None:
-    """Shrink `mask` in place by the proximal operator of step·‖μ‖₁: sign(μ)·max(|μ| - step, 0)."""
-    mask.copy_(softshrink(mask, step))
+def shrink_(mask: Tensor, step: Tensor | float) -> None:
+    """Apply the proximal operator of Σ step·|μ| to `mask` in place: sign(μ)·max(|μ| - step, 0)."""
+    mask.copy_(mask.sign() * (mask.abs() - step).clamp_(min=0))
+
+
+def adaptive_steps(weight: Tensor, step: float, power: float) -> Tensor:
+    """Return step·(mean|W| / |W|)^power, of W's shape: small weights are shrunk faster, as by the adaptive lasso.
+
+    Zou, "The Adaptive Lasso and Its Oracle Properties", JASA 2006, eq. 4, with the present weights as its estimate.
+    """
+    size = weight.abs()
+    return (size.mean() / size.clamp_(min=torch.finfo(size.dtype).tiny)).pow_(power).mul_(step)

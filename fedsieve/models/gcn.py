@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, relu
+from torch.nn.functional import relu
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.nn.inits import glorot
 
@@ -85,10 +85,16 @@ class GCN(nn.Module):
 
     def forward(self, graph: Propagation) -> Tensor:
         """Return the logits, N x C."""
-        hidden = dropout(relu(self.conv1.first(graph)), self.dropout, self.training)
-        hidden = dropout(relu(self.conv2(hidden, graph)), self.dropout, self.training)
+        hidden = self._drop(relu(self.conv1.first(graph)))
+        hidden = self._drop(relu(self.conv2(hidden, graph)))
         logits: Tensor = self.classifier(hidden)
         return logits
+
+    def _drop(self, hidden: Tensor) -> Tensor:
+        # torch's own dropout, whose Bernoulli draws take three times as long on a CPU as these uniform ones.
+        if not self.training or self.dropout == 0:
+            return hidden
+        return hidden * ((torch.rand_like(hidden) >= self.dropout) / (1 - self.dropout))
 
     def embed(self, graph: Propagation) -> Tensor:
         """Return the mean over the nodes of the second convolution's output, before its ReLU, of shape hidden_dim.

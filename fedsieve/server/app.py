@@ -39,15 +39,17 @@ def make_server_app(*, export: bool, quiet: bool = False) -> ServerApp:
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         run = parse(context.run_config)
-        folder, history, usage = RunFolder(run), History(), Usage()
+        usage, history = Usage(), History()
+        binding = bind(grid, run.num_clients, run.round_timeout)
+        shape = ConfigRecord({"num-features": binding.shape.num_features, "num-classes": binding.shape.num_classes})
+        initial = initial_weights(run, binding.shape)
+        folder = RunFolder(run)
         with Progress(run, quiet=quiet) as progress:
-            binding = bind(grid, run.num_clients, run.round_timeout)
-            shape = ConfigRecord({"num-features": binding.shape.num_features, "num-classes": binding.shape.num_classes})
             observers: Sequence[Observer] = (history, folder, _Sampling(usage), progress)
             strategy = load_algorithm(run.algorithm).strategy(run, run.settings, binding.nodes, observers)
+            strategy.initialise({name: weight.numpy() for name, weight in initial.items()})
             try:
-                initial = to_record(initial_weights(run, binding.shape))
-                strategy.start(grid, initial, run.num_rounds, run.round_timeout, shape)
+                strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, shape)
             except (KeyboardInterrupt, RunFailedError):
                 _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
                 raise

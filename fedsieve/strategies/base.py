@@ -96,15 +96,16 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         """
         self.initialise(to_arrays(initial_arrays))
         config, result = train_config or ConfigRecord(), Result()
-        latest, patience = LatestMetrics(), Patience(self.run.patience)
+        latest, patience, sampled = LatestMetrics(), Patience(self.run.patience), set[int]()
         for number in range(1, num_rounds + 1):
             finished = self._play(number, self.sample(number), grid, initial_arrays, config, timeout, combine=True)
+            sampled |= set(finished.participants)
             latest.update(finished.replies)
             result.train_metrics_clientapp[number] = MetricRecord(dict(latest.means()))
             if patience.runs_out(latest):
                 _log.info("stopped after round %d: no better validation accuracy in %d rounds", number, patience.limit)
                 break
-        if never := tuple(client for client in self.nodes if num_rounds and client not in latest.by_client):
+        if sampled and (never := tuple(client for client in self.nodes if client not in sampled)):
             self._play(number + 1, never, grid, initial_arrays, config, timeout, combine=False)
         return result
 
@@ -187,7 +188,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         )
         for observer in self.observers:
             observer.round_finished(finished)
-        if not finished.replies:
+        if combine and not finished.replies:
             client, reason = next(iter(finished.rejected.items()))
             raise RunFailedError(
                 f"round {number}: none of {len(participants)} clients gave a usable reply; client {client}: {reason}."
@@ -211,12 +212,10 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         expected = self.expected()
         usable: dict[int, ClientReply] = {}
         self._rejected = {}
-        # The SuperLink answers in the name of a node that it lost, so its errors are known by the message alone.
-        asked_by = {metadata.message_id: client for client, metadata in self._asked.items()}
         for message in replies:
             client = self._client_of.get(message.metadata.src_node_id)
             if client is None and message.has_error():
-                client = asked_by.get(message.metadata.reply_to_message_id)
+                client = self._asked_by(message.metadata.reply_to_message_id)
             if client is None or client not in self._asked or client in usable or client in self._rejected:
                 _log.warning("round %d: an unasked reply of node %d is ignored", number, message.metadata.src_node_id)
                 continue
@@ -226,6 +225,11 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             else:
                 self._rejected[client] = outcome
         self._replies = [usable[client] for client in sorted(usable)]
+
+    def _asked_by(self, message_id: str) -> int | None:
+        """Return the client that was sent the message: the SuperLink itself answers for a node that it has lost."""
+        asked = (client for client, metadata in self._asked.items() if metadata.message_id == message_id)
+        return next(asked, None)
 
 
 class Patience:

@@ -62,8 +62,11 @@ def screen(client: int, message: Message, expected: Mapping[str, Expected]) -> C
         return f"error {message.error.code}: {_shorten(message.error.reason or 'no reason given')}"
     content = message.content
     try:
-        if set(content) != {"arrays", "metrics"} or not (content.array_records and content.metric_records):
-            raise ValueError(f"records {sorted(content)} where ['arrays', 'metrics'] are expected")
+        found = sorted(content.array_records), sorted(content.metric_records), sorted(content.config_records)
+        if found != (["arrays"], ["metrics"], []):
+            raise ValueError(
+                f"array, metric and config records {found} where (['arrays'], ['metrics'], []) are expected"
+            )
         arrays = _screened_arrays(content.array_records["arrays"], expected)
         metrics = _screened_metrics(content.metric_records["metrics"])
     except ValueError as reason:

@@ -1,0 +1,49 @@
+"""Runs of the command line as a user would start them, each in a process of its own on one thread."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+RUNS = Path("runs/benchmarks")
+SEEDS = (42, 43, 44)
+
+
+def run(name: str, keys: Mapping[str, object]) -> dict[str, Any]:
+    """Run once and return the summary; a run that is already in its folder is not run again."""
+    folder = RUNS / name
+    if not (folder / "summary.json").exists():
+        assignments = [f"-s{key}={value}" for key, value in keys.items()]
+        command = [sys.executable, "-m", "fedsieve", "run", "--quiet", "--out", str(folder), *assignments]
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    summary = json.loads((folder / "summary.json").read_text())
+    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    times = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
+    best = rounds[summary["best_round"] - 1] if rounds else {}
+    return summary | {"val_accuracy": best.get("val_accuracy"), "timings": times}
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Return `mean ± deviation`."""
+    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{fmean(values):.{digits}f}{deviation}"
+
+
+def heading(command: str) -> None:
+    """Print what a table needs beside it: the command, the date, the machine and the versions."""
+    packages = ("fedsieve", "flwr", "torch", "torch-geometric", "numpy", "pymetis")
+    found = ", ".join(f"{package} {version(package)}" for package in packages)
+    print(f"`{command}`, {date.today()}, {platform.machine()}, {os.cpu_count()} cores, "
+          f"Python {platform.python_version()}, {found}\n")  # fmt: skip
+
+
+def row(*cells: object) -> None:
+    """Print a row of a Markdown table."""
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)

@@ -21,20 +21,30 @@ venv: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+DEMO := --partition metis-overlapping --num-clients 20
+
 demo: venv
 	@rm -rf runs/demo
-	$(BIN)/fedsieve run --algorithm fed-pub --out runs/demo/fed-pub
-	$(BIN)/fedsieve run --algorithm fed-avg --out runs/demo/fed-avg
-	$(BIN)/fedsieve run --algorithm local --out runs/demo/local
-	$(BIN)/fedsieve report runs/demo/fed-pub runs/demo/fed-avg runs/demo/local
+	@$(BIN)/fedsieve run --algorithm fed-pub $(DEMO) -s fed-pub.tau=15 --out runs/demo/fed-pub
+	@$(BIN)/fedsieve run --algorithm fed-avg $(DEMO) --out runs/demo/fed-avg
+	@$(BIN)/fedsieve run --algorithm local $(DEMO) --out runs/demo/local
+	@$(BIN)/fedsieve report runs/demo/fed-pub runs/demo/fed-avg runs/demo/local
 
 test: venv
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: venv
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/profile_round.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/sparsity.py
+	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/digits.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

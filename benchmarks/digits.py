@@ -1,0 +1,28 @@
+"""The embedded data set: FED-PUB's τ on validation, and the comparison of `make demo`: `python benchmarks/digits.py`."""
+
+from runs import SEEDS, heading, row, run, spread
+
+SETTING = {"dataset": "digits-knn", "partition": "metis-overlapping", "num-clients": 20}
+METHODS: dict[str, dict[str, object]] = {
+    f"fed-pub, tau {tau}": {"algorithm": "fed-pub", "fed-pub.tau": tau} for tau in (3.0, 5.0, 10.0, 15.0, 20.0)
+} | {"fed-avg": {"algorithm": "fed-avg"}, "local": {"algorithm": "local"}}
+
+
+def main() -> None:
+    heading("python benchmarks/digits.py")
+    row("method", "validation, %", "test, %", "masks zero, %")
+    row(*["---"] * 4)
+    for method, keys in METHODS.items():
+        name = method.replace(", ", "-").replace(" ", "-")
+        found = [run(f"digits/{name}-{seed}", SETTING | keys | {"seed": seed}) for seed in SEEDS]
+        zeros = [100 * summary["mask_sparsity"] for summary in found if summary["mask_sparsity"] is not None]
+        row(
+            method,
+            spread([100 * summary["val_accuracy"] for summary in found]),
+            spread([100 * summary["test_accuracy"] for summary in found]),
+            spread(zeros) if zeros else "-",
+        )
+
+
+if __name__ == "__main__":
+    main()

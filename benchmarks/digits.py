@@ -1,4 +1,4 @@
-"""The embedded data set: FED-PUB's τ on validation, and the comparison of `make demo`: `python benchmarks/digits.py`."""
+"""The embedded data set: FED-PUB by τ, and the comparison of `make demo`: `python benchmarks/digits.py`."""
 
 from runs import SEEDS, heading, row, run, spread
 

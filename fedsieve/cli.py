@@ -24,27 +24,31 @@ PIPED_WIDTH = 200
 @app.command()
 def run(
     config: Annotated[Path | None, typer.Argument(help="A TOML file of keys.", show_default=False)] = None,
-    algorithm: Annotated[str | None, typer.Option(help="See: fedsieve list algorithms. [default: fed-pub]")] = None,
-    dataset: Annotated[str | None, typer.Option(help="A name, or your own graph. [default: digits-knn]")] = None,
-    partition: Annotated[str | None, typer.Option(help="See: fedsieve list partitions. [default: metis]")] = None,
-    num_clients: Annotated[int | None, typer.Option(help="Number of clients. [default: 10]")] = None,
-    num_rounds: Annotated[int | None, typer.Option(help="Number of rounds. [default: 100]")] = None,
-    fraction_train: Annotated[float | None, typer.Option(help="Clients sampled a round. [default: 1.0]")] = None,
-    local_epochs: Annotated[int | None, typer.Option(help="Epochs a client trains in a round. [default: 1]")] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="See: fedsieve list algorithms.", show_default="fed-pub")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="A name, or your own graph.", show_default="digits-knn")] = None,
+    partition: Annotated[str | None, typer.Option(help="See: fedsieve list partitions.", show_default="metis")] = None,
+    num_clients: Annotated[int | None, typer.Option(help="Number of clients.", show_default="10")] = None,
+    num_rounds: Annotated[int | None, typer.Option(help="Number of rounds.", show_default="100")] = None,
+    fraction_train: Annotated[float | None, typer.Option(help="Clients sampled a round.", show_default="1.0")] = None,
+    local_epochs: Annotated[
+        int | None, typer.Option(help="Epochs a client trains in a round.", show_default="1")
+    ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many rounds without a better validation accuracy. [default: never]"),
+        typer.Option(help="Stop after so many rounds without a better validation accuracy.", show_default="never"),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="What runs the apps: inline. [default: inline]")] = None,
+    engine: Annotated[str | None, typer.Option(help="What runs the apps: inline.", show_default="inline")] = None,
     num_workers: Annotated[int | None, typer.Option(help="Worker processes of the ray engine.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to join.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Every random draw derives from it. [default: 42]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
+    seed: Annotated[int | None, typer.Option(help="Every random draw derives from it.", show_default="42")] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("-s", metavar="KEY=VALUE", help="Any key, for example -s fed-pub.tau=5; repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder. [default: a new one under runs/]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="a new one under runs/")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json and nothing else.")] = False,
 ) -> None:
@@ -96,7 +100,7 @@ def list_(what: Annotated[str, typer.Argument(help="algorithms, datasets, partit
     entries = CATALOGUES[what]()
     width = max(map(len, entries))
     for name, summary in entries.items():
-        Console(highlight=False).print(f"{name:{width}}  {summary}", soft_wrap=True)
+        Console(highlight=False, markup=False).print(f"{name:{width}}  {summary}", soft_wrap=True)
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """Client half of FedAvg."""
 
-from torch import nn
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
@@ -19,7 +21,7 @@ class FedAvgTrainer:
     this baseline is compared with; McMahan's SGD has none.
     """
 
-    def __init__(self, run: RunConfig, config: FedAvgConfig, model: nn.Module) -> None:
+    def __init__(self, run: RunConfig, config: AlgorithmConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         self.weights = weights(model)
 
@@ -28,7 +30,7 @@ class FedAvgTrainer:
         load(self.weights, received)
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, self.weights, state)
-        loss = fit(self.model, optimizer, task, self.run.local_epochs)
+        loss = fit(self.model, optimizer, task, self.run.local_epochs, self.penalty())
         local = task.evaluate(self.model)
         upload = values(self.weights)
         return TrainResult(
@@ -36,6 +38,10 @@ class FedAvgTrainer:
             metrics=metrics(task, as_received, local, loss),
             state=prefixed("weights", upload) | optimizer_state(optimizer, self.weights),
         )
+
+    def penalty(self) -> Callable[[], Tensor] | None:
+        """Return the term added to the local loss, the global model being the one just loaded: none."""
+        return None
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return the model after its last local training."""

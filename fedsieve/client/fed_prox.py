@@ -1,22 +1,14 @@
 """Client half of FedProx."""
 
-from pydantic import Field
-from torch import nn
+from collections.abc import Callable
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
-from fedsieve.client.training import (
-    filed,
-    fit,
-    load,
-    make_optimizer,
-    metrics,
-    optimizer_state,
-    prefixed,
-    squared_distance,
-    values,
-)
+from pydantic import Field
+from torch import Tensor, nn
+
+from fedsieve.algorithm import AlgorithmConfig
+from fedsieve.client.fed_avg import FedAvgTrainer
+from fedsieve.client.training import squared_distance
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import weights
 
 
 class FedProxConfig(AlgorithmConfig):
@@ -25,34 +17,14 @@ class FedProxConfig(AlgorithmConfig):
     mu: float = Field(0.01, ge=0.0, description="weight of the proximal term; the paper tries 0.001, 0.01, 0.1 and 1")
 
 
-class FedProxTrainer:
+class FedProxTrainer(FedAvgTrainer):
     """FedAvg with the term μ/2·‖w - w_t‖² in the local loss (Li et al., MLSys 2020, arXiv 1812.06127, eq. 2)."""
 
     def __init__(self, run: RunConfig, config: FedProxConfig, model: nn.Module) -> None:
-        self.run, self.config, self.model = run, config, model
-        self.weights = weights(model)
+        super().__init__(run, config, model)
+        self.mu = config.mu
 
-    def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
-        """Train `local-epochs` epochs from the weights received, held near them."""
-        load(self.weights, received)
-        as_received = task.evaluate(self.model)
-        anchor = {name: parameter.detach().clone() for name, parameter in self.weights.items()}
-        optimizer = make_optimizer(self.run, self.weights, state)
-        loss = fit(
-            self.model,
-            optimizer,
-            task,
-            self.run.local_epochs,
-            penalty=lambda: self.config.mu / 2 * squared_distance(self.weights, anchor),
-        )
-        local = task.evaluate(self.model)
-        upload = values(self.weights)
-        return TrainResult(
-            arrays=upload,
-            metrics=metrics(task, as_received, local, loss),
-            state=prefixed("weights", upload) | optimizer_state(optimizer, self.weights),
-        )
-
-    def personal_model(self, state: Tensors) -> Tensors:
-        """Return the model after its last local training."""
-        return filed("weights", state)
+    def penalty(self) -> Callable[[], Tensor]:
+        """Return the proximal term around the weights just loaded."""
+        received = {name: parameter.detach().clone() for name, parameter in self.weights.items()}
+        return lambda: self.mu / 2 * squared_distance(self.weights, received)

@@ -25,7 +25,7 @@ DEMO := --partition metis-overlapping --num-clients 20
 
 demo: venv
 	@rm -rf runs/demo
-	@$(BIN)/fedsieve run --algorithm fed-pub $(DEMO) -s fed-pub.tau=15 --out runs/demo/fed-pub
+	@$(BIN)/fedsieve run --algorithm fed-pub $(DEMO) -s fed-pub.tau=10 --out runs/demo/fed-pub
 	@$(BIN)/fedsieve run --algorithm fed-avg $(DEMO) --out runs/demo/fed-avg
 	@$(BIN)/fedsieve run --algorithm local $(DEMO) --out runs/demo/local
 	@$(BIN)/fedsieve report runs/demo/fed-pub runs/demo/fed-avg runs/demo/local

@@ -21,6 +21,23 @@ USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 PIPED_WIDTH = 200
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from fedsieve import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Personalised federated learning: each client's own sparse model, sieved out of a shared one."""
+
+
 @app.command()
 def run(
     config: Annotated[Path | None, typer.Argument(help="A TOML file of keys.", show_default=False)] = None,
@@ -40,8 +57,8 @@ def run(
         typer.Option(help="Stop after so many rounds without a better validation accuracy.", show_default="never"),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="What runs the apps: inline.", show_default="inline")] = None,
-    num_workers: Annotated[int | None, typer.Option(help="Worker processes of the ray engine.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to join.")] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Worker processes of the ray engine.", hidden=True)] = None,
+    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to join.", hidden=True)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
     seed: Annotated[int | None, typer.Option(help="Every random draw derives from it.", show_default="42")] = None,
     assignments: Annotated[
@@ -78,11 +95,10 @@ def run(
     parsed = parse(values)
 
     from fedsieve.reports.compare import comparison
-    from fedsieve.server.run_folder import default_folder, read_summary
+    from fedsieve.server.run_folder import read_summary
     from fedsieve.simulations import simulate
 
-    folder = Path(parsed.out) if parsed.out else default_folder(parsed)
-    simulate(parsed.model_copy(update={"out": str(folder)}), quiet=quiet)
+    folder = simulate(parsed, quiet=quiet)
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))
     elif not quiet:
@@ -111,7 +127,10 @@ def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs."
 
     _print_wide(comparison(folders))
     for folder in folders:
-        (folder / "report.html").write_text(report_page(folder), encoding="utf-8")
+        try:
+            (folder / "report.html").write_text(report_page(folder), encoding="utf-8")
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{folder}: report.html cannot be made from what the folder holds: {error}.") from error
 
 
 def main() -> None:
@@ -122,6 +141,9 @@ def main() -> None:
         code = app(standalone_mode=False)
     except UserError as error:
         _leave(str(error), USER_ERROR)
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        sys.exit(0)
     except click.ClickException as error:
         _leave(" ".join(error.format_message().split()), error.exit_code)
     except RunFailedError as error:
@@ -166,7 +188,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _dotted(values: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             flat |= {f"{key}.{inner}": item for inner, item in value.items()}
         else:
             flat[key] = value

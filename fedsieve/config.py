@@ -47,7 +47,7 @@ class RunConfig(BaseModel):
     out: str = Field("", description="the run's folder; empty: runs/<algorithm>-<dataset>-<date>-<time>")
 
     model: str = Field("gcn", description="the network: fedsieve list models")
-    hidden_dim: int = Field(128, ge=1, description="width of the hidden layers")
+    hidden_dim: int = Field(128, ge=1, le=65_536, description="width of the hidden layers")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="the clients' optimiser")
     lr: float = Field(0.01, gt=0.0, description="learning rate")
@@ -123,7 +123,7 @@ def read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not TOML: {error}.") from error
 
 
@@ -134,7 +134,7 @@ def parse_assignment(text: str) -> tuple[str, Scalar]:
         raise UserError(f"-s {text}: got no '=', allowed: key=value.")
     try:
         parsed = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = value.strip()
     if not isinstance(parsed, str | int | float | bool):
         raise UserError(f"-s {text}: got a {type(parsed).__name__}, allowed: a number, a string, true or false.")
@@ -164,6 +164,8 @@ def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[st
         section, dot, rest = key.partition(".")
         if dot:
             sections.setdefault(_known_section(section, key), {})[rest] = value
+        elif key in algorithm_names() and not isinstance(value, Mapping):
+            raise UserError(f"{key}: got {value!r}, allowed: a table of keys, or one such as {key}.KEY.")
         elif isinstance(value, Mapping):
             sections.setdefault(_known_section(section, key), {}).update(value)
         else:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from platformdirs import user_state_path
@@ -39,11 +40,10 @@ def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
     def hello(message: Message, context: Context) -> Message:
         client = partition_id(context)
         graph = resident_of(context).graph(client, context.node_config)
-        labelled = graph.y[graph.y >= 0]
         facts = {
             "partition-id": client,
             "num-features": graph.num_features,
-            "num-classes": int(labelled.max()) + 1 if labelled.numel() else 0,
+            "num-classes": int(graph.num_classes),
         }
         return Message(RecordDict({"client": ConfigRecord(facts)}), reply_to=message)
 
@@ -57,6 +57,8 @@ def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
         received = to_tensors(message.content.array_records["arrays"], resident.device)
         with seeds.torch_stream(resident.run.seed, "training", client, round_):
             result = trainer.train(task, received, store.load(client))
+        if diverged := [name for name, tensor in result.arrays.items() if not bool(torch.isfinite(tensor).all())]:
+            raise ArithmeticError(f"training diverged: {diverged[0]} is not finite; a smaller lr may help")
         store.save(client, round_, result.state)
         answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(dict(result.metrics))}
         return Message(RecordDict(answer), reply_to=message)  # type: ignore[arg-type]
@@ -81,7 +83,7 @@ def partition_id(context: Context) -> int:
 def on_disk(context: Context) -> StateStore:
     """Return the store of a device: a folder of this run's under FEDSIEVE_STATE, or the user's state folder."""
     root = os.environ.get("FEDSIEVE_STATE")
-    folder = Path(root) if root else user_state_path("fedsieve")
+    folder = Path(root).expanduser() if root else user_state_path("fedsieve")
     return DiskStore(folder / f"run-{context.run_id}")
 
 

@@ -45,7 +45,9 @@ class FedPubConfig(AlgorithmConfig):
         0.3, ge=0.0, description="λ: masks shrink by lr·λ·(mean|W| / |W|)^γ after each step, for sparsity = proximal"
     )
     prox_power: float = Field(1.0, ge=0.0, description="γ: 0 shrinks all entries alike, 1 spares large weights")
-    threshold: float = Field(1e-3, ge=0.0, description="mask entries below this count as 0 when the model is used")
+    threshold: float = Field(
+        1e-3, ge=0.0, le=1e6, description="mask entries below this count as 0 when the model is used"
+    )
 
 
 class FedPubTrainer:
@@ -72,7 +74,8 @@ class FedPubTrainer:
         load(self.masks, filed("mask", state) or {name: torch.ones_like(w) for name, w in self.masks.items()})
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, self.trained, state)
-        after_step = self._shrink_masks if self.config.sparsity == "proximal" else None
+        shrinks = self.config.sparsity == "proximal" and self.config.prox > 0
+        after_step = self._shrink_masks if shrinks else None
         loss = fit(self.model, optimizer, task, self.run.local_epochs, self._regularisers(), after_step)
         with parametrize.cached():
             local = task.evaluate(self.model)

@@ -72,8 +72,7 @@ def macro_f1(predicted: Tensor, labels: Tensor, num_classes: int) -> float:
 
     The same as scikit-learn's `f1_score(average="macro")`, which takes 1.5 ms a call: as long as a training step.
     """
-    confusion = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2).view(num_classes, -1)
-    hits = confusion.diagonal()
-    cases = confusion.sum(0) + confusion.sum(1)
+    hits = torch.bincount(labels[predicted == labels], minlength=num_classes)
+    cases = torch.bincount(labels, minlength=num_classes) + torch.bincount(predicted, minlength=num_classes)
     occurring = cases > 0
     return float((2 * hits[occurring] / cases[occurring]).mean()) if labels.numel() else 0.0

@@ -43,7 +43,7 @@ def make_optimizer(run: RunConfig, parameters: Mapping[str, nn.Parameter], state
         )
     for slot_and_name, tensor in filed("optimizer", state).items():
         slot, name = slot_and_name.split("/", 1)
-        optimizer.state[parameters[name]][slot] = tensor
+        optimizer.state[parameters[name]][slot] = tensor.to(parameters[name].device)
     return optimizer
 
 

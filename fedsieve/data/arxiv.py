@@ -62,7 +62,7 @@ def _import_ogb() -> None:
         import ogb  # noqa: F401
     except ImportError as error:
         raise UserError(
-            "The data set 'ogbn-arxiv' needs the package ogb: run `pip install 'fedsieve[ogb]'`."
+            "The data set 'ogbn-arxiv' needs the package ogb: install fedsieve with its extra: pip install -e '.[ogb]'."
         ) from error
     finally:
         if hide:

@@ -13,6 +13,8 @@ from fedsieve.errors import UserError
 
 _log = logging.getLogger("fedsieve")
 
+_SHOWN = 10
+
 _MISSING = {
     "train_mask": "they take part but do not train",
     "val_mask": "they do not count in the validation accuracy",
@@ -41,6 +43,6 @@ def check_clients(graphs: list[Data]) -> list[int]:
         if len(lacking) == len(graphs):
             raise UserError(f"None of the {len(graphs)} clients has a node in {name}; at least one must have one.")
         if lacking:
-            ids = ", ".join(map(str, lacking))
+            ids = ", ".join(map(str, lacking[:_SHOWN])) + (", ..." if len(lacking) > _SHOWN else "")
             _log.warning("%d of %d clients have no node in %s: %s; %s", len(lacking), len(graphs), name, ids, meaning)
     return [client for client, graph in enumerate(graphs) if graph.train_mask.any()]

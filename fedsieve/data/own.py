@@ -37,7 +37,7 @@ def read_npz(path: Path) -> dict[str, Array]:
             arrays = {key: archive[key] for key in archive.files if key in {*KEYS, *CSR_KEYS}}
     except ValueError as error:
         raise _not_readable(path, "it holds Python objects or is not an archive of plain arrays") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
         raise _not_readable(path, str(error) or "it is cut off") from error
     sparse = {key: arrays.pop(key) for key in CSR_KEYS if key in arrays}
     if sparse:
@@ -89,7 +89,7 @@ def _dense(path: Path, *parts: Array) -> Array:
         matrix = sp.csr_matrix((data, indices, indptr), shape=(rows, columns))
         matrix.check_format(full_check=True)
         return matrix.toarray()
-    except (ValueError, TypeError, MemoryError) as error:
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise UserError(f"{path}: {', '.join(CSR_KEYS)} are no CSR matrix that fits in memory ({error}).") from error
 
 

@@ -6,27 +6,50 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from fedsieve.server.run_folder import read_summary
 
-SETTING = ("dataset", "partition", "num_clients", "num_rounds", "algorithm")
+SETTING = {
+    "dataset": "data set",
+    "partition": "partition",
+    "num_clients": "clients",
+    "num_rounds": "rounds",
+    "algorithm": "algorithm",
+}
+CAPTION = (
+    "test: accuracy of each client's own model after its training, mean over clients, at the round with the best mean "
+    "validation accuracy; received: the same for the model as it was sent; F1: macro; zeros: of the masks; up: sent by "
+    "a client in a round"
+)
 
 
 def comparison(folders: Sequence[Path]) -> Table:
-    """Return a table of the runs in `folders`; runs that differ in their seed alone share a row."""
+    """Return a table of the runs in `folders`; runs that differ in their seed alone share a row.
+
+    What all runs have in common stands in the title.
+    """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for folder in folders:
         summary = read_summary(folder)
         groups[tuple(summary[key] for key in SETTING)].append(summary)
-    table = Table(title="test accuracy: mean over clients of each client's own model, at the best validation round")
-    for column in ("data set", "partition", "clients", "rounds", "algorithm", "seeds"):
-        table.add_column(column)
-    for column in ("test accuracy, %", "as received, %", "macro F1, %", "masks zero, %", "sent up, kB", "s a round"):
-        table.add_column(column, justify="right")
+    common = [len({setting[index] for setting in groups}) == 1 for index in range(len(SETTING))]
+    common[-1] = False
+    words = zip(SETTING.values(), next(iter(groups)), common, strict=True)
+    title = ", ".join(f"{value} {word}" if word in {"clients", "rounds"} else str(value)
+                      for word, value, shared in words if shared)  # fmt: skip
+    table = Table(title=Text(title, style="bold"), caption=Text(CAPTION, style="dim"), box=box.SIMPLE_HEAD)
+    for word, shared in zip(SETTING.values(), common, strict=True):
+        if not shared:
+            table.add_column(word, no_wrap=word == "algorithm")
+    for column in ("seeds", "test %", "received %", "F1 %", "zeros %", "up kB", "s a round"):
+        table.add_column(column, justify="right", no_wrap=column == "test %")
     for setting, runs in groups.items():
+        own = (Text(str(value)) for value, shared in zip(setting, common, strict=True) if not shared)
         table.add_row(
-            *(str(value) for value in setting),
+            *own,
             ", ".join(str(run["seed"]) for run in runs),
             spread(runs, "test_accuracy", 100),
             spread(runs, "test_accuracy_received", 100),

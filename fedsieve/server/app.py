@@ -2,7 +2,6 @@
 
 import logging
 import platform
-from collections.abc import Sequence
 from importlib.metadata import version
 
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
@@ -15,10 +14,10 @@ from fedsieve.models import initial_weights
 from fedsieve.reports.page import report_page
 from fedsieve.server.binding import Binding, bind
 from fedsieve.server.history import History
+from fedsieve.server.interrupts import Together
 from fedsieve.server.progress import Progress
 from fedsieve.server.run_folder import RunFolder
 from fedsieve.server.usage import Usage
-from fedsieve.strategies.rounds import Observer
 from fedsieve.wire import to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
@@ -26,10 +25,11 @@ _log = logging.getLogger("fedsieve")
 PACKAGES = ("fedsieve", "flwr", "torch", "torch-geometric", "numpy", "pymetis", "scikit-learn")
 
 
-def make_server_app(*, export: bool, quiet: bool = False) -> ServerApp:
+def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> ServerApp:
     """Return the ServerApp.
 
     Args:
+        engine: what runs it, for the summary.
         export: ask the clients for their personal models and states at the end. A simulation does; a deployment leaves
             both on the devices.
         quiet: show no progress.
@@ -45,9 +45,8 @@ def make_server_app(*, export: bool, quiet: bool = False) -> ServerApp:
         initial = initial_weights(run, binding.shape)
         folder = RunFolder(run)
         with Progress(run, quiet=quiet) as progress:
-            observers: Sequence[Observer] = (history, folder, _Sampling(usage), progress)
-            strategy = load_algorithm(run.algorithm).strategy(run, run.settings, binding.nodes, observers)
-            strategy.initialise({name: weight.numpy() for name, weight in initial.items()})
+            recorded = Together([history, folder, _Sampling(usage), progress])
+            strategy = load_algorithm(run.algorithm).strategy(run, run.settings, binding.nodes, [recorded])
             try:
                 strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, shape)
             except (KeyboardInterrupt, RunFailedError):
@@ -57,7 +56,7 @@ def make_server_app(*, export: bool, quiet: bool = False) -> ServerApp:
                 folder.write_arrays("checkpoint/server.safetensors", strategy.server_arrays(), _stage(history))
                 if export:
                     _export(grid, binding, shape, folder, history, run.round_timeout)
-                folder.write_summary(_summary(run, binding, history, usage))
+                folder.write_summary(_summary(run, engine, binding, history, usage))
                 folder.write_text("report.html", report_page(folder.path))
 
     return app
@@ -99,13 +98,13 @@ def _export(
             folder.write_arrays(f"{name}.safetensors", own, _stage(history) | {"client": str(client)})
 
 
-def _summary(run: RunConfig, binding: Binding, history: History, usage: Usage) -> dict[str, object]:
+def _summary(run: RunConfig, engine: str, binding: Binding, history: History, usage: Usage) -> dict[str, object]:
     accuracy, traffic, cost = history.accuracy_summary(), history.traffic_summary(), usage.totals()
     setting = {
         "algorithm": run.algorithm,
         "dataset": run.dataset,
         "partition": run.partition,
-        "engine": run.engine,
+        "engine": engine,
         "seed": run.seed,
         "num_clients": len(binding.nodes),
     }
@@ -134,4 +133,4 @@ FIGURES = (
     "rejected_replies",
 )
 
-app = make_server_app(export=False)
+app = make_server_app(engine="flower", export=False)

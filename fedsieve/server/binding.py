@@ -8,8 +8,11 @@ from flwr.serverapp import Grid
 
 from fedsieve.errors import RunFailedError
 from fedsieve.models import Shape
+from fedsieve.strategies.screening import printable
 
 _log = logging.getLogger("fedsieve")
+
+MAX_FEATURES, MAX_CLASSES = 1_000_000, 100_000
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,23 @@ def bind(grid: Grid, num_clients: int, timeout: float) -> Binding:
         timeout: seconds to wait for the answers.
 
     Raises:
-        RunFailedError: two nodes claim one id, a claimed id is out of range, the data do not fit together, or no node
-            answers; which node and why.
+        RunFailedError: there are fewer nodes than clients, two nodes claim one id, a claimed id is out of range, the
+            data do not fit together, or no node answers; which node and why.
     """
     asked = {
         node: Message(RecordDict({"config": ConfigRecord()}), node, MessageType.QUERY)
         for node in sorted(grid.get_node_ids())
     }
+    if len(asked) < num_clients:
+        raise RunFailedError(
+            f"num-clients: got {num_clients}, allowed: at most the number of nodes, {len(asked)} "
+            f"(flwr run: --federation-config 'num-supernodes={num_clients}')."
+        )
     facts: dict[int, tuple[int, int, int]] = {}
     for reply in grid.send_and_receive(list(asked.values()), timeout=timeout):
         node = reply.metadata.src_node_id
         if reply.has_error():
-            _log.warning("node %d did not say who it is: %s", node, reply.error.reason)
+            _log.warning("node %d did not say who it is: %s", node, printable(reply.error.reason or ""))
         elif isinstance(answer := _facts(reply), str):
             _log.warning("node %d is left out: %s", node, answer)
         else:
@@ -56,18 +64,22 @@ def bind(grid: Grid, num_clients: int, timeout: float) -> Binding:
         raise RunFailedError(f"none of {len(asked)} nodes answered who it is.")
     if missing := sorted(set(range(num_clients)) - set(nodes)):
         _log.warning("%d of %d clients are not there: %s", len(missing), num_clients, missing[:20])
-    widths = {num_features: client for client, num_features, _ in facts.values()}
+    widths = {num_features: client for client, num_features, _ in sorted(facts.values(), reverse=True)}
     if len(widths) > 1:
-        raise RunFailedError(f"clients' data differ in their number of features: {sorted(widths)}.")
-    return Binding(nodes, Shape(next(iter(widths)), max(classes for _, _, classes in facts.values())))
+        told = ", ".join(f"{width} (client {client})" for width, client in sorted(widths.items()))
+        raise RunFailedError(f"clients' data differ in their number of features: {told}.")
+    num_classes = max(classes for _, _, classes in facts.values())
+    if num_classes == 0:
+        raise RunFailedError("no client has a node with a label.")
+    return Binding(nodes, Shape(next(iter(widths)), num_classes))
 
 
 def _facts(reply: Message) -> tuple[int, int, int] | str:
     record = reply.content.config_records.get("client", ConfigRecord())
     values = [record.get(key) for key in ("partition-id", "num-features", "num-classes")]
     client, num_features, num_classes = values
-    if not (isinstance(client, int) and isinstance(num_features, int) and isinstance(num_classes, int)):
-        return f"it answers {values} where whole numbers are expected"
-    if not (0 < num_features <= 10_000_000 and 0 < num_classes <= 1_000_000):
+    if not (type(client) is int and type(num_features) is int and type(num_classes) is int):
+        return printable(f"it answers {values} where whole numbers are expected")
+    if not (0 < num_features <= MAX_FEATURES and 0 <= num_classes <= MAX_CLASSES):
         return f"its data has {num_features} features and {num_classes} classes"
     return client, num_features, num_classes

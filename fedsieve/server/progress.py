@@ -1,5 +1,6 @@
 """The live display of a run: a bar on a terminal, plain lines where the output is piped."""
 
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -27,8 +28,8 @@ class Progress:
         self._console = Console(stderr=True)
         self._latest, self._last, self._bytes = LatestMetrics(), 0, 0
         self._bar = Bar(
-            TextColumn(f"[bold]{run.algorithm}[/] on {run.dataset}, {run.num_clients} clients"),
-            BarColumn(),
+            TextColumn(f"{run.algorithm} on {Path(run.dataset).name}", markup=False),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[told]}"),
             TimeRemainingColumn(),
@@ -70,4 +71,4 @@ class Progress:
         if due and not self._quiet and not self._console.is_terminal:
             self._last = round_.number * LINES // max(1, self._run.num_rounds)
             line = f"{self._run.algorithm} round {round_.number}/{self._run.num_rounds}: {told}"
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -47,11 +47,14 @@ class RunFolder:
 
     def __init__(self, run: RunConfig) -> None:
         self.path = Path(run.out) if run.out else default_folder(run)
+        check_folder(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
-                raise UserError(f"out: got {self.path}, which is not empty, allowed: a new or an empty folder.")
-            (self.path / "config.toml").write_text(run.model_copy(update={"out": ""}).toml(), encoding="utf-8")
+            anywhere = {
+                "out": "",
+                "dataset": str(own.resolve()) if (own := Path(run.dataset)).is_file() else run.dataset,
+            }
+            (self.path / "config.toml").write_text(run.model_copy(update=anywhere).toml(), encoding="utf-8")
         except OSError as error:
             raise UserError(f"out: {self.path} cannot be written: {error.strerror}.") from error
         self._latest = LatestMetrics()
@@ -66,11 +69,11 @@ class RunFolder:
         times = {"round": round_.number, "seconds": round(round_.seconds, 6), "cpu_seconds": round(spent, 6)}
         self._append("timings.jsonl", json.dumps(times))
         if not round_.for_metric_only:
-            self._append("rounds.jsonl", json.dumps(_round_line(round_, self._latest.means())))
+            self._append("rounds.jsonl", json.dumps(_round_line(round_, self._latest.means()), allow_nan=False))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""
-        self.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
+        self.write_text("summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
@@ -91,10 +94,21 @@ class RunFolder:
             file.writelines(f"{line}\n" for line in lines)
 
 
+def check_folder(path: Path) -> None:
+    """Raise a `UserError` for a path that is not that of a new or an empty folder; nothing is made."""
+    try:
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise UserError(f"out: {path} cannot be read: {error.strerror}.") from error
+    if taken:
+        fault = "is not empty" if path.is_dir() else "is a file"
+        raise UserError(f"out: got {path}, which {fault}, allowed: a new or an empty folder.")
+
+
 def default_folder(run: RunConfig) -> Path:
     """Return a folder under `runs/` that does not exist yet."""
     dataset = Path(run.dataset).stem
-    name = f"{run.algorithm}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = f"{run.algorithm}-{dataset}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     candidates = [Path("runs") / name, *(Path("runs") / f"{name}-{index}" for index in range(2, 1000))]
     return next(path for path in candidates if not path.exists())
 
@@ -103,9 +117,10 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """Read a run's `summary.json`; a folder without one is a `UserError`."""
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        if not (isinstance(summary, dict) and {"algorithm", "dataset", "test_accuracy_per_client"} <= set(summary)):
+            raise ValueError("not a summary")
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no readable summary.json; allowed: the folder of a run.") from error
-    assert isinstance(summary, dict)
     return summary
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from flwr.serverapp import ServerApp
 
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
 from fedsieve.server.app import make_server_app
+from fedsieve.server.run_folder import check_folder, default_folder
 from fedsieve.simulations.inline import run_inline
 
 __all__ = ["ENGINES", "simulate"]
@@ -24,8 +26,12 @@ class Engine:
 ENGINES = {"inline": Engine("everything in this process, one client after the other", run_inline)}
 
 
-def simulate(run: RunConfig, *, quiet: bool = False) -> None:
-    """Run a simulation from start to end; its folder, `run.out`, then holds the results."""
+def simulate(run: RunConfig, *, quiet: bool = False) -> Path:
+    """Run a simulation from start to end and return its folder, which then holds the results."""
     if run.engine not in ENGINES:
         raise UserError(f"engine: got {run.engine!r}, allowed in this version: {', '.join(ENGINES)}.")
-    ENGINES[run.engine].start(run, make_server_app(export=True, quiet=quiet))
+    folder = Path(run.out) if run.out else default_folder(run)
+    check_folder(folder)
+    run = run.model_copy(update={"out": str(folder)})
+    ENGINES[run.engine].start(run, make_server_app(engine=run.engine, export=True, quiet=quiet))
+    return folder

@@ -37,5 +37,5 @@ def mix(sources: Sequence[Arrays], weights: NDArray) -> list[Arrays]:
     for name, first in sources[0].items():
         stacked = np.stack([source[name].reshape(-1) for source in sources])
         for row, values in zip(mixed, weights.astype(first.dtype) @ stacked, strict=True):
-            row[name] = values.reshape(first.shape)
+            row[name] = values.reshape(first.shape).copy()  # a view would keep all rows alive
     return mixed

@@ -20,7 +20,10 @@ FRACTIONS = (
     "mask-sparsity",
 )
 REQUIRED = {*COUNTS, *FRACTIONS, "train-loss"} - {"mask-sparsity"}
-MAX_COUNT = 2**40
+MAX_METRIC = 1e12
+MAX_VALUE = 1e6
+"""No weight or embedding of a model that learns comes near; beyond it a mean or a forward pass can overflow."""
+MAX_METRICS = 32
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def screen(client: int, message: Message, expected: Mapping[str, Expected]) -> C
     fractions fractions.
     """
     if message.has_error():
-        return f"error {message.error.code}: {_shorten(message.error.reason or 'no reason given')}"
+        return f"error {message.error.code}: {printable(message.error.reason or 'no reason given')}"
     content = message.content
     try:
         found = sorted(content.array_records), sorted(content.metric_records), sorted(content.config_records)
@@ -70,7 +73,7 @@ def screen(client: int, message: Message, expected: Mapping[str, Expected]) -> C
         arrays = _screened_arrays(content.array_records["arrays"], expected)
         metrics = _screened_metrics(content.metric_records["metrics"])
     except ValueError as reason:
-        return _shorten(str(reason))
+        return printable(str(reason))
     return ClientReply(client, arrays, metrics, serialized_bytes(content), payload_bytes(content))
 
 
@@ -83,26 +86,33 @@ def _screened_arrays(record: ArrayRecord, expected: Mapping[str, Expected]) -> A
             arrays[name] = decode(record[name], want.shape, want.dtype)
         except ValueError as error:
             raise ValueError(f"array {name} {error}") from error
-        if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"array {name} holds NaN or infinite values")
+        if arrays[name].size and not -MAX_VALUE <= arrays[name].min() <= arrays[name].max() <= MAX_VALUE:
+            fault = f"values beyond ±{MAX_VALUE:g}" if np.isfinite(arrays[name]).all() else "NaN or infinite values"
+            raise ValueError(f"array {name} holds {fault}")
     return arrays
 
 
 def _screened_metrics(record: MetricRecord) -> dict[str, float]:
     if missing := REQUIRED - set(record):
         raise ValueError(f"metrics lack {', '.join(sorted(missing))}")
+    if len(record) > MAX_METRICS:
+        raise ValueError(f"{len(record)} metrics where at most {MAX_METRICS} are taken")
     metrics: dict[str, float] = {}
     for name, value in record.items():
         if isinstance(value, list) or not math.isfinite(value):
             raise ValueError(f"metric {name} is not one finite number")
-        if name in COUNTS and not (value == int(value) and 0 <= value <= MAX_COUNT):
+        if name in COUNTS and not (value == int(value) and 0 <= value <= MAX_METRIC):
             raise ValueError(f"metric {name} is {value}, not a count")
         if name in FRACTIONS and not 0 <= value <= 1:
             raise ValueError(f"metric {name} is {value}, not between 0 and 1")
+        if abs(value) > MAX_METRIC:
+            raise ValueError(f"metric {name} is {value}, beyond ±{MAX_METRIC:g}")
         metrics[name] = float(value)
     return metrics
 
 
-def _shorten(text: str) -> str:
-    flat = " ".join(text.split())
+def printable(text: str) -> str:
+    """Return what a client sent as text that may be logged: one short line without control characters."""
+    flat = "".join(character if character.isprintable() else " " for character in text[:1000])
+    flat = " ".join(flat.split())
     return flat if len(flat) <= 200 else flat[:197] + "..."

@@ -1,6 +1,7 @@
 """`flwr run .` runs the same apps, with the same keys, and gives the same numbers as the inline engine."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,11 +34,19 @@ def _mentions(process: psutil.Process, home: Path) -> bool:
         return False
 
 
+def free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
 def test_flwr_run_writes_the_same_history_as_the_inline_engine(tmp_path: Path, flower_home: Path) -> None:
     environment = os.environ | {
         "FLWR_HOME": str(flower_home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": free_port(),
+        "FLWR_LOCAL_CONTROL_API_PORT": free_port(),
         "FEDSIEVE_STATE": str(tmp_path / "state"),
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     }

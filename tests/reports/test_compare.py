@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ SUMMARY: dict[str, Any] = {
     "num_clients": 10,
     "num_rounds": 100,
     "test_accuracy_received": None,
+    "test_accuracy_per_client": None,
     "test_macro_f1": 0.5,
     "mask_sparsity": None,
     "uplink_bytes_per_client_round": 1234.0,
@@ -38,8 +40,22 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path: Path):
         (folders[-1] / "summary.json").write_text(json.dumps(SUMMARY | changes))
     console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
     console.print(comparison(folders))
-    rows = [
-        [cell.strip() for cell in line.split("│")[1:-1]] for line in console.export_text().splitlines() if "│" in line
+    text = console.export_text()
+    rows = [re.split(r"  +", line.strip()) for line in text.splitlines() if line.strip().startswith(("local", "fed-"))]
+    assert rows == [
+        ["local", "42, 43", "80.0 ± 14.1", "-", "50.0 ± 0.0", "-", "1.2 ± 0.0", "0.050 ± 0.000"],
+        ["fed-avg", "42", "50.0", "-", "50.0", "-", "1.2", "0.050"],
     ]
-    assert [row[4:7] for row in rows] == [["local", "42, 43", "80.0 ± 14.1"], ["fed-avg", "42", "50.0"]]
-    assert rows[0][7:] == ["-", "50.0 ± 0.0", "-", "1.2 ± 0.0", "0.050 ± 0.000"]
+    assert "cora, metis, 10 clients, 100 rounds" in text
+
+
+def test_on_a_narrow_terminal_algorithms_and_accuracies_are_whole_and_markup_is_text(tmp_path: Path):
+    for name in ("fed-avg", "fed-pub"):
+        (tmp_path / name).mkdir()
+        changes = {"seed": 42, "test_accuracy": 0.1234, "algorithm": name, "dataset": f"[bold]a[/b]-{name}"}
+        (tmp_path / name / "summary.json").write_text(json.dumps(SUMMARY | changes))
+    console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
+    console.print(comparison([tmp_path / "fed-avg", tmp_path / "fed-pub"]))
+    text = console.export_text()
+    assert text.count("12.3") == 2
+    assert all(word in text for word in ("fed-avg", "fed-pub", "[b"))

@@ -34,7 +34,8 @@ def client(number: object, features: object = 5, classes: object = 3) -> dict[st
 
 
 def bound(*facts: Facts | str, num_clients: int = 3) -> Binding:
-    return bind(AskingGrid(*facts), num_clients, 1.0)
+    silent = [None] * (num_clients - len(facts))
+    return bind(AskingGrid(*facts, *silent), num_clients, 1.0)
 
 
 def test_nodes_are_bound_to_the_ids_they_claim_and_the_network_fits_all():
@@ -49,10 +50,10 @@ def test_nodes_are_bound_to_the_ids_they_claim_and_the_network_fits_all():
         ((client(0), client(0)), "nodes 99 and 100 both claim partition-id 0"),
         ((client(3),), "node 100 claims partition-id 3, allowed: 0 to 2"),
         ((client(-1),), "node 100 claims partition-id -1"),
-        ((client(0, features=5), client(1, features=6)), r"differ in their number of features: \[5, 6\]"),
-        ((None, None), "none of 2 nodes answered"),
-        (("", ""), "none of 2 nodes answered"),
-        ((), "none of 0 nodes answered"),
+        ((client(0, features=5), client(1, features=6)), r"number of features: 5 \(client 0\), 6 \(client 1\)"),
+        ((None, None), "none of 3 nodes answered"),
+        (("", "", ""), "none of 3 nodes answered"),
+        ((client(0, classes=0),), "no client has a node with a label"),
     ],
 )
 def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str, ...], sentence: str):
@@ -70,12 +71,22 @@ def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str
         client(1.0),
         client(1, features=0),
         client(1, features=10**9),
-        client(1, classes=0),
+        client(1, classes=-1),
+        client(True),
         client(1, classes=10**9),
     ],
 )
 def test_a_node_that_does_not_say_properly_who_it_is_is_left_out(odd: Facts | str):
     assert bound(client(0), odd, client(2)).nodes == {0: 100, 2: 98}
+
+
+def test_fewer_nodes_than_clients_end_the_run_and_the_sentence_says_how_to_get_more():
+    with pytest.raises(RunFailedError, match=r"num-clients: got 3, allowed: .* 2 \(flwr run: .*num-supernodes=3"):
+        bind(AskingGrid(client(0), client(1)), 3, 1.0)
+
+
+def test_a_client_without_labels_takes_part():
+    assert bound(client(0), client(1, classes=0), client(2)).shape.num_classes == 3
 
 
 def test_an_answer_without_the_record_is_left_out(monkeypatch: pytest.MonkeyPatch):

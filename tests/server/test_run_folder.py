@@ -120,13 +120,15 @@ def test_arrays_are_safetensors_with_their_metadata(folder: RunFolder):
 
 
 def test_a_summary_is_read_back_and_a_folder_without_one_is_refused(folder: RunFolder, tmp_path: Path):
-    folder.write_summary({"seed": 42})
-    assert read_summary(folder.path) == {"seed": 42}
+    summary = {"algorithm": "local", "dataset": "cora", "test_accuracy_per_client": None}
+    folder.write_summary(summary)
+    assert read_summary(folder.path) == summary
     with pytest.raises(UserError, match="holds no readable summary"):
         read_summary(tmp_path)
-    (tmp_path / "summary.json").write_text("{")
-    with pytest.raises(UserError, match="holds no readable summary"):
-        read_summary(tmp_path)
+    for broken in ("{", "{}", "[]", "null"):
+        (tmp_path / "summary.json").write_text(broken)
+        with pytest.raises(UserError, match="holds no readable summary"):
+            read_summary(tmp_path)
 
 
 def test_a_default_folder_is_one_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsieve.strategies.screening import ClientReply, Expected, screen
+from fedsieve.strategies.screening import ClientReply, Expected, printable, screen
 from tests.messages import METRICS, asking, failure, reply
 
 W = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
@@ -220,3 +220,14 @@ def test_whatever_bytes_come_there_is_a_reason_and_no_exception(data: bytes):
 @pytest.mark.filterwarnings("ignore")
 def test_a_header_that_python_cannot_read_is_a_reason_and_no_exception(header: str):
     check_refused(with_header(header, W.tobytes()))
+
+
+def test_a_finite_value_that_would_overflow_the_mean_is_refused():
+    found = outcome({"w": np.full((2, 3), 3e38, dtype=np.float32), "b": np.zeros(3, dtype=np.float32)})
+    assert isinstance(found, str)
+    assert "beyond" in found
+
+
+def test_what_a_client_sends_is_logged_without_control_characters():
+    assert printable("a\x1b[2Jb\x00\nc" + "d" * 1000).startswith("a [2Jb cddd")
+    assert len(printable("d" * 10_000)) == 200

@@ -67,5 +67,5 @@ def test_without_network_one_sentence_says_where_the_files_belong(folders: Path,
 
 def test_without_the_package_one_sentence_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ogb", None)
-    with pytest.raises(UserError, match=r"'ogbn-arxiv' needs the package ogb: run `pip install 'fedsieve\[ogb\]'`"):
+    with pytest.raises(UserError, match=r"'ogbn-arxiv' needs the package ogb: install .* pip install -e '\.\[ogb\]'"):
         load_graph("ogbn-arxiv", seed=1)

@@ -42,7 +42,7 @@ class GraphTask:
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> Evaluation:
         """Return accuracies and the macro F1 over the subgraph's validation and test nodes."""
-        model.eval()
+        ensure_eval(model)
         logits = model(self.graph)
         predicted = logits.argmax(1)
         val, test = predicted[self.nodes["val"]], predicted[self.nodes["test"]]
@@ -58,8 +58,14 @@ class GraphTask:
     def functional_embedding(self, model: nn.Module) -> Tensor:
         """Return the mean second-layer output on the random graph (FED-PUB, eq. 3), of shape hidden_dim."""
         assert isinstance(model, GCN)
-        model.eval()
+        ensure_eval(model)
         return model.embed(self.proxy)
+
+
+def ensure_eval(model: nn.Module) -> None:
+    """Put the model in eval mode, which takes a walk over its modules, unless it is."""
+    if model.training:
+        model.eval()
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:

@@ -1,9 +1,19 @@
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from fedsieve.server.interrupts import Together
 from fedsieve.strategies.rounds import Round
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, as Python does unless it was started with the signal ignored."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
 
 ROUND = Round(1, (0,), (), {}, {}, {}, for_metric_only=False, seconds=0.0)
 

@@ -10,7 +10,14 @@ def test_ctrl_c_leaves_what_was_reached_and_exit_code_130(graph_file: Path, tmp_
     out = tmp_path / "run"
     command = [sys.executable, "-m", "fedsieve", "run", "--dataset", str(graph_file), "--num-clients", "3"]
     command += ["--num-rounds", "100000", "-s", "hidden-dim=8", "--out", str(out)]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell starts background jobs with SIGINT ignored, and a test runner may be one: begin as on a terminal.
+    run = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     try:
         rounds = out / "rounds.jsonl"
         until = time.monotonic() + 60

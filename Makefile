@@ -44,6 +44,7 @@ bench: venv
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/sparsity.py
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/plain_local.py
 	$(BIN)/python benchmarks/digits.py
 
 clean:

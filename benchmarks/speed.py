@@ -10,8 +10,8 @@ from statistics import median
 from uuid import uuid4
 
 import torch
-from plain_pyg import PlainFedPub
 
+from plain_pyg import PlainFedPub
 from runs import heading, row, run
 
 REPEATS = 5

@@ -4,7 +4,8 @@ Two protocols: everything drawn from each run's seed, and the published code's, 
 once, with seed 1234, so that seeds vary only the initial weights and dropout.
 """
 
-from runs import SEEDS, heading, row, run, spread
+from fedsieve.reports.compare import spread
+from runs import SEEDS, heading, row, run
 
 SETTINGS = (
     ("cora", "metis", 10),
@@ -26,15 +27,15 @@ def main() -> None:
     row(*["---"] * (5 + len(ALGORITHMS)))
     for data_seed in (0, 1234):
         for dataset, partition, clients in SETTINGS:
-            cells, zeros = [], []
+            cells = []
             for name, keys in ALGORITHMS.items():
                 setting = {"dataset": dataset, "partition": partition, "num-clients": clients, "data-seed": data_seed}
                 tau = {"fed-pub.tau": TAU[partition]} if keys["algorithm"] == "fed-pub" else {}
                 folder = f"accuracy/{data_seed}/{dataset}-{partition}-{clients}/{name.replace(', ', '-')}"
                 found = [run(f"{folder}-{seed}", setting | keys | tau | {"seed": seed}) for seed in SEEDS]
-                cells.append(spread([100 * summary["test_accuracy"] for summary in found]))
-                zeros = [100 * summary["mask_sparsity"] for summary in found if summary["mask_sparsity"] is not None]
-            row(dataset, partition, clients, data_seed or "each run's seed", *cells, spread(zeros))
+                cells.append(spread(found, "test_accuracy", 100))
+            zeros = spread(found, "mask_sparsity", 100)
+            row(dataset, partition, clients, data_seed or "each run's seed", *cells, zeros)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The embedded data set: FED-PUB by τ, and the comparison of `make demo`: `python benchmarks/digits.py`."""
 
-from runs import SEEDS, heading, row, run, spread
+from fedsieve.reports.compare import spread
+from runs import SEEDS, heading, row, run
 
 SETTING = {"dataset": "digits-knn", "partition": "metis-overlapping", "num-clients": 20}
 METHODS: dict[str, dict[str, object]] = {
@@ -15,13 +16,7 @@ def main() -> None:
     for method, keys in METHODS.items():
         name = method.replace(", ", "-").replace(" ", "-")
         found = [run(f"digits/{name}-{seed}", SETTING | keys | {"seed": seed}) for seed in SEEDS]
-        zeros = [100 * summary["mask_sparsity"] for summary in found if summary["mask_sparsity"] is not None]
-        row(
-            method,
-            spread([100 * summary["val_accuracy"] for summary in found]),
-            spread([100 * summary["test_accuracy"] for summary in found]),
-            spread(zeros) if zeros else "-",
-        )
+        row(method, *(spread(found, key, 100) for key in ("val_accuracy", "test_accuracy", "mask_sparsity")))
 
 
 if __name__ == "__main__":

@@ -8,28 +8,15 @@ from statistics import fmean, stdev
 
 import pymetis
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy, dropout, relu
+from torch.nn.functional import cross_entropy
 from torch_geometric.data import Data
-from torch_geometric.nn import GCNConv
 from torch_geometric.utils import subgraph
 
 from fedsieve.data import load_graph
+from plain_net import PlainNet
 from runs import heading, row
 
 CLIENTS, ROUNDS, SPLITS = 10, 100, 12
-
-
-class Net(nn.Module):
-    def __init__(self, features: int, classes: int) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = GCNConv(features, 128), GCNConv(128, 128)
-        self.classifier = nn.Linear(128, classes)
-
-    def forward(self, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
-        x = dropout(relu(self.conv1(x, edges)), training=self.training)
-        x = dropout(relu(self.conv2(x, edges)), training=self.training)
-        return self.classifier(x)
 
 
 def test_accuracy(data: Data, seed: int) -> float:
@@ -44,7 +31,7 @@ def test_accuracy(data: Data, seed: int) -> float:
     for source, target in data.edge_index.t().tolist():
         neighbours[source].append(target)
     part = torch.tensor(pymetis.part_graph(CLIENTS, adjacency=neighbours)[1])
-    initial = Net(data.num_features, int(data.y.max()) + 1)
+    initial = PlainNet(data.num_features, int(data.y.max()) + 1)
     found = torch.zeros(2, ROUNDS, CLIENTS)
     for client in range(CLIENTS):
         nodes = (part == client).nonzero().flatten()

@@ -1,27 +1,14 @@
 """FED-PUB as anybody would write it first with PyG's own layers: what the speed figures are compared with."""
 
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy, dropout, relu
-from torch_geometric.nn import GCNConv
+from torch.nn.functional import cross_entropy
 
 from fedsieve.client.resident import simulated_graphs
 from fedsieve.config import parse
 from fedsieve.data.proxy import random_proxy_graph
 from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.personal import PersonalMask
-
-
-class Net(nn.Module):
-    def __init__(self, features: int, classes: int) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = GCNConv(features, 128), GCNConv(128, 128)
-        self.classifier = nn.Linear(128, classes)
-
-    def forward(self, graph, proxy: bool = False):  # type: ignore[no-untyped-def]
-        x = dropout(relu(self.conv1(graph.x, graph.edge_index)), training=self.training)
-        x = self.conv2(x, graph.edge_index)
-        return x if proxy else self.classifier(dropout(relu(x), training=self.training))
+from plain_net import PlainNet
 
 
 class PlainFedPub:
@@ -32,7 +19,7 @@ class PlainFedPub:
         self.graphs = simulated_graphs(run)
         classes = max(int(graph.y.max()) for graph in self.graphs) + 1
         self.proxy = random_proxy_graph(self.graphs[0].num_features, run.seed)
-        self.nets = [Net(self.graphs[0].num_features, classes) for _ in self.graphs]
+        self.nets = [PlainNet(self.graphs[0].num_features, classes) for _ in self.graphs]
         for net in self.nets:
             attach_masks(net, lambda weight: PersonalMask(weight, 1e-3))
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=0.01, weight_decay=1e-6) for net in self.nets]
@@ -43,11 +30,11 @@ class PlainFedPub:
             self._evaluate(net, graph)
             net.train()
             optimizer.zero_grad()
-            cross_entropy(net(graph)[graph.train_mask], graph.y[graph.train_mask]).backward()
+            cross_entropy(net(graph.x, graph.edge_index)[graph.train_mask], graph.y[graph.train_mask]).backward()
             optimizer.step()
             self._evaluate(net, graph)
             with torch.no_grad():
-                embeddings.append(net(self.proxy, proxy=True).mean(0))
+                embeddings.append(net.embed(self.proxy.x, self.proxy.edge_index).mean(0))
         with torch.no_grad():
             h = torch.nn.functional.normalize(torch.stack(embeddings))
             alpha = torch.softmax(3 * h @ h.T, dim=1)
@@ -57,8 +44,8 @@ class PlainFedPub:
                     weights(net)[name].copy_(mixed.view_as(weights(net)[name]))
 
     @torch.no_grad()
-    def _evaluate(self, net: Net, graph) -> None:  # type: ignore[no-untyped-def]
+    def _evaluate(self, net: PlainNet, graph) -> None:  # type: ignore[no-untyped-def]
         net.eval()
-        predicted = net(graph).argmax(1)
+        predicted = net(graph.x, graph.edge_index).argmax(1)
         for mask in (graph.val_mask, graph.test_mask):
             float((predicted[mask] == graph.y[mask]).float().mean())

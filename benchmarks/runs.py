@@ -5,11 +5,10 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 RUNS = Path("runs/benchmarks")
@@ -28,12 +27,6 @@ def run(name: str, keys: Mapping[str, object]) -> dict[str, Any]:
     times = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
     best = rounds[summary["best_round"] - 1] if rounds else {}
     return summary | {"val_accuracy": best.get("val_accuracy"), "timings": times}
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Return `mean ± deviation`."""
-    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{fmean(values):.{digits}f}{deviation}"
 
 
 def heading(command: str) -> None:

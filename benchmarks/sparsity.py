@@ -3,7 +3,8 @@
 The default is the point with the best mean validation accuracy among those at least half sparse on both data sets.
 """
 
-from runs import SEEDS, heading, row, run, spread
+from fedsieve.reports.compare import spread
+from runs import SEEDS, heading, row, run
 
 MODES: dict[str, dict[str, object]] = {
     "none": {"fed-pub.sparsity": "none"},
@@ -29,13 +30,8 @@ def main() -> None:
             found = [
                 run(f"sparsity/{dataset}-{name}-{seed}", {"dataset": dataset, "seed": seed} | keys) for seed in SEEDS
             ]
-            row(
-                dataset,
-                mode,
-                spread([100 * summary["val_accuracy"] for summary in found]),
-                spread([100 * summary["test_accuracy"] for summary in found]),
-                spread([100 * summary["mask_sparsity"] for summary in found]),
-            )
+            figures = (spread(found, key, 100) for key in ("val_accuracy", "test_accuracy", "mask_sparsity"))
+            row(dataset, mode, *figures)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedsieve.errors import RunFailedError, UserError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 app = typer.Typer(
-    help="Personalised federated learning: each client's own sparse model, sieved out of a shared one.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -102,7 +104,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))
     elif not quiet:
-        _print_wide(comparison([folder]))
+        _console(stderr=False).print(comparison([folder]))
         typer.echo(f"The run is in {folder}.")
 
 
@@ -125,7 +127,7 @@ def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs."
     from fedsieve.reports.compare import comparison
     from fedsieve.reports.page import report_page
 
-    _print_wide(comparison(folders))
+    _console(stderr=False).print(comparison(folders))
     for folder in folders:
         try:
             (folder / "report.html").write_text(report_page(folder), encoding="utf-8")
@@ -196,27 +198,21 @@ def _dotted(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_up_log(quiet: bool) -> None:
-    from rich.console import Console
     from rich.logging import RichHandler
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(stderr=True, width=PIPED_WIDTH)
-    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
+    handler = RichHandler(console=_console(stderr=True), show_time=False, show_path=False, markup=False)
     log = logging.getLogger("fedsieve")
     log.handlers = [handler]
     log.setLevel(logging.ERROR if quiet else logging.INFO)
     log.propagate = False
 
 
-def _print_wide(renderable: object) -> None:
-    """Print to standard output, without wrapping a table where the output is piped."""
+def _console(*, stderr: bool) -> "Console":
+    """Return a console as wide as the terminal, and wide where the output is piped, so that lines stay whole."""
     from rich.console import Console
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPED_WIDTH)
-    console.print(renderable)
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=PIPED_WIDTH)
 
 
 def _leave(sentence: str, code: int) -> None:

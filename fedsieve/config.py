@@ -106,12 +106,12 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     Keys of algorithms other than the chosen one are checked too and then left out: one file can hold the settings of
     several. The first fault is a `UserError` of one sentence.
     """
-    run, sections = _split(values)
-    name = _known_section(run.get("algorithm", RunConfig.model_fields["algorithm"].default), "algorithm")
+    name, run, sections = _split(values)
     if "settings" in run:
         raise UserError("settings: is not a key; an algorithm's own keys are prefixed by its name, as in fed-pub.tau.")
-    settings = {section: _validate(load_algorithm(section).config, sections.get(section, {}), f"{section}.")
-                for section in {name, *sections}}  # fmt: skip
+    settings = {
+        section: _validate(load_algorithm(section).config, own, f"{section}.") for section, own in sections.items()
+    }
     config = _validate(RunConfig, run | {"settings": settings[name]}, "")
     assert isinstance(config, RunConfig)
     return config
@@ -150,11 +150,11 @@ def keys() -> dict[str, tuple[Any, str]]:
     }
 
 
-def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the chosen algorithm, the run's own keys, and each algorithm's."""
     run: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
     values = dict(values)
-    default = RunConfig.model_fields["algorithm"].default
     packed = values.pop(_SECTION, "")
     try:
         unpacked = tomllib.loads(packed)
@@ -170,9 +170,9 @@ def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[st
             sections.setdefault(_known_section(section, key), {}).update(value)
         else:
             run[key] = value
-    if unpacked:
-        sections.setdefault(_known_section(run.get("algorithm", default), "algorithm"), {}).update(unpacked)
-    return run, sections
+    name = _known_section(run.get("algorithm", RunConfig.model_fields["algorithm"].default), "algorithm")
+    sections.setdefault(name, {}).update(unpacked)
+    return name, run, sections
 
 
 def _known_section(section: object, key: str) -> str:

@@ -21,13 +21,9 @@ class PersonalMask(nn.Module):
         self.mask = nn.Parameter(torch.ones_like(weight))
         self.threshold = threshold
 
-    def effective(self) -> Tensor:
-        """Return the thresholded mask."""
-        return thresholded(self.mask, self.threshold)
-
     def forward(self, weight: Tensor) -> Tensor:
         """Return the masked weights."""
-        return weight * (self.mask if self.training else self.effective())
+        return weight * (self.mask if self.training else thresholded(self.mask, self.threshold))
 
 
 def thresholded(mask: Tensor, threshold: float) -> Tensor:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from fedsieve.data.checks import MAX_CLASSES
 from fedsieve.errors import RunFailedError
 from fedsieve.models import Shape
 from fedsieve.strategies.screening import printable
 
 _log = logging.getLogger("fedsieve")
 
-MAX_FEATURES, MAX_CLASSES = 1_000_000, 100_000
+MAX_FEATURES = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class RunFolder:
     """
 
     def __init__(self, run: RunConfig) -> None:
-        self.path = Path(run.out) if run.out else default_folder(run)
+        self.path = folder_of(run)
         check_folder(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -65,8 +65,9 @@ class RunFolder:
         """Append the round to `rounds.jsonl`, `timings.jsonl` and `clients.csv`."""
         self._latest.update(round_.replies)
         self._append("clients.csv", *_client_lines(round_))
-        spent, self._cpu = cpu_seconds() - self._cpu, cpu_seconds()
-        times = {"round": round_.number, "seconds": round(round_.seconds, 6), "cpu_seconds": round(spent, 6)}
+        before, self._cpu = self._cpu, cpu_seconds()
+        spent = round(self._cpu - before, 6)
+        times = {"round": round_.number, "seconds": round(round_.seconds, 6), "cpu_seconds": spent}
         self._append("timings.jsonl", json.dumps(times))
         if not round_.for_metric_only:
             self._append("rounds.jsonl", json.dumps(_round_line(round_, self._latest.means()), allow_nan=False))
@@ -105,12 +106,11 @@ def check_folder(path: Path) -> None:
         raise UserError(f"out: got {path}, which {fault}, allowed: a new or an empty folder.")
 
 
-def default_folder(run: RunConfig) -> Path:
-    """Return a folder under `runs/` that does not exist yet."""
-    dataset = Path(run.dataset).stem
-    name = f"{run.algorithm}-{dataset}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    candidates = [Path("runs") / name, *(Path("runs") / f"{name}-{index}" for index in range(2, 1000))]
-    return next(path for path in candidates if not path.exists())
+def folder_of(run: RunConfig) -> Path:
+    """Return `run.out`, or a new name under `runs/` if that is empty."""
+    if run.out:
+        return Path(run.out)
+    return Path("runs") / f"{run.algorithm}-{Path(run.dataset).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

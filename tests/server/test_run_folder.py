@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError
-from fedsieve.server.run_folder import CLIENT_COLUMNS, RunFolder, default_folder, read_summary
+from fedsieve.server.run_folder import CLIENT_COLUMNS, RunFolder, folder_of, read_summary
 from tests.helpers import config, rounds_of
 from tests.server.test_history import a_round, answered
 
@@ -136,7 +136,7 @@ def test_a_default_folder_is_one_that_does_not_exist(tmp_path: Path, monkeypatch
     run = config(dataset="graphs/mine.npz")
     folders = []
     for _ in range(3):
-        folders.append(default_folder(run))
+        folders.append(folder_of(run))
         folders[-1].mkdir(parents=True)
     assert len(set(folders)) == 3
     assert all(folder.parts[0] == "runs" and folder.name.startswith("fed-pub-mine-") for folder in folders)

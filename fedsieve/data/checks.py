@@ -59,7 +59,7 @@ def _labels(source: str, y: Array) -> torch.Tensor:
     broken = int((~np.isfinite(y) | (y != np.floor(y))).sum()) if y.dtype.kind == "f" else 0
     if broken:
         raise UserError(f"{source}: y holds {broken} labels that are not whole numbers; give classes from 0 on, or -1.")
-    low, high, limit = y.min(), y.max(), min(len(y) - 1, MAX_CLASSES)
+    low, high, limit = y.min(), y.max(), min(len(y), MAX_CLASSES) - 1
     if low < -1 or high > limit:
         raise UserError(
             f"{source}: y has labels from {low:.0f} to {high:.0f}; allowed are 0 to {limit} for {len(y)} nodes, "

@@ -6,7 +6,9 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 import torch_geometric
@@ -16,6 +18,28 @@ from torch_geometric.data import Data
 from fedsieve.errors import UserError
 
 _log = logging.getLogger("fedsieve")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shelf(Generic[T]):
+    """How one kind of data is kept: in `folder` of the cache, in files that end in `suffix` and hold for `version`."""
+
+    folder: str
+    suffix: str
+    version: str
+    save: Callable[[T, Path], None]
+    load: Callable[[Path], T]
+
+
+GRAPHS: Shelf[Data] = Shelf(
+    "graphs",
+    ".pt",
+    torch_geometric.__version__,
+    lambda data, path: torch.save(data.to_dict(), path),
+    lambda path: Data.from_dict(torch.load(path, weights_only=True)),
+)
 
 
 def cache_dir() -> Path:
@@ -52,13 +76,18 @@ def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[
         except Exception as error:  # each library's network errors are of another family
             raise UserError(
                 f"The data set {name!r} is not in {places[0]} and could not be downloaded "
-                f"({type(error).__name__}: {_one_line(error)}): connect to the network, or put there "
+                f"({type(error).__name__}: {one_line(error)}): connect to the network, or put there "
                 f"{', '.join(files)}."
             ) from error
     return target
 
 
 def cached(name: str, raw: Path, files: Sequence[str], build: Callable[[Path], Data]) -> Data:
+    """Return the graph that `build` makes of an empty working folder, from the cache if it is there; see `kept`."""
+    return kept(GRAPHS, name, raw, files, build)
+
+
+def kept(shelf: Shelf[T], name: str, raw: Path, files: Sequence[str], build: Callable[[Path], T]) -> T:
     """Return what `build` makes of an empty working folder, from the cache if it was made before from the same `files`.
 
     The cache's file is written under another name and renamed, so processes may do this at the same time.
@@ -66,26 +95,33 @@ def cached(name: str, raw: Path, files: Sequence[str], build: Callable[[Path], D
     Raises `UserError` when the raw files cannot be read or the cache cannot be written.
     """
     stats = [(file, (raw / file).stat()) for file in files]
-    key = repr([torch_geometric.__version__, str(raw), *((file, s.st_size, s.st_mtime_ns) for file, s in stats)])
-    path = cache_dir() / "graphs" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
+    key = repr([shelf.version, str(raw), *((file, s.st_size, s.st_mtime_ns) for file, s in stats)])
+    path = cache_dir() / shelf.folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}{shelf.suffix}"
     if path.is_file():
         try:
-            return Data.from_dict(torch.load(path, weights_only=True))
-        except Exception as error:  # whatever a damaged file makes torch.load raise
-            _log.warning("%s is damaged (%s) and is made again", path, _one_line(error))
+            return shelf.load(path)
+        except Exception as error:  # whatever a damaged file makes torch or safetensors raise
+            _log.warning("%s is damaged (%s) and is made again", path, one_line(error))
     if not _writable(path.parent):
         raise _cache_error()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as tmp:
         try:
             data = build(Path(tmp))
+        except UserError:
+            raise
         except Exception as error:  # whatever a damaged raw file makes PyG, NumPy or pandas raise
             raise UserError(
-                f"The raw files of {name!r} in {raw} could not be read ({type(error).__name__}: {_one_line(error)}): "
+                f"The raw files of {name!r} in {raw} could not be read ({type(error).__name__}: {one_line(error)}): "
                 "delete them there to download them again."
             ) from error
-        torch.save(data.to_dict(), Path(tmp) / "graph.pt")
-        (Path(tmp) / "graph.pt").replace(path)
+        shelf.save(data, Path(tmp) / "made")
+        (Path(tmp) / "made").replace(path)
     return data
+
+
+def one_line(error: Exception) -> str:
+    """Return the error's message on one line, cut to 200 characters."""
+    return " ".join(str(error).split())[:200]
 
 
 def _writable(folder: Path) -> bool:
@@ -99,7 +135,3 @@ def _writable(folder: Path) -> bool:
 
 def _cache_error() -> UserError:
     return UserError(f"FEDSIEVE_CACHE: the folder {cache_dir()} cannot be written; name one that can.")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

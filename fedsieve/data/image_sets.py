@@ -1,0 +1,136 @@
+"""Every image set by its name or path, decoded once and kept in the cache: the one way to images."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedsieve.data.folders import Shelf, kept, raw_folder
+from fedsieve.data.own_images import Files, find, read
+from fedsieve.errors import UserError
+
+PARTS = ("train.parquet", "test.parquet")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images uint8 N x C x H x W (C is 1 or 3) and labels int64 N, all below `num_classes`.
+
+    The first `num_train` are the set's own training images, the rest its own test images; it may have none of these.
+    """
+
+    images: Tensor
+    labels: Tensor
+    num_train: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class NamedImages:
+    """An image set known by name."""
+
+    summary: str
+    load: Callable[[], ImageSet]
+
+
+def load_images(dataset: str) -> ImageSet:
+    """Return the image set of a name in `IMAGE_DATASETS`, or of a user's own parquet file or folder.
+
+    Raises `UserError` for an unknown name and for files that are missing, cannot be downloaded or cannot be read.
+    """
+    if dataset in IMAGE_DATASETS:
+        return IMAGE_DATASETS[dataset].load()
+    path = Path(os.path.expanduser(dataset)).absolute()  # noqa: PTH111 - Path's own raises for a user that does not exist
+    if (dataset and path.is_dir()) or (path.is_file() and path.suffix.lower() == ".parquet"):
+        files = find(path)
+        return kept(_SHELF, "own", path, files.names, lambda _: _own(files))
+    if path.suffix.lower() == ".parquet":
+        raise UserError(f"dataset = {dataset!r}: there is no such file.")
+    raise UserError(
+        f"dataset = {dataset!r} is no image set; allowed are {', '.join(IMAGE_DATASETS)}, the path of a .parquet file, "
+        "or of a folder with train.parquet or with a folder of images a class."
+    )
+
+
+def digits() -> ImageSet:
+    """Return scikit-learn's 1,797 digits, 1 x 8 x 8, their 17 shades spread over 0 to 255; no test images."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(np.rint(pixels * 255 / 16).astype(np.uint8)).reshape(-1, 1, 8, 8)
+    return ImageSet(images, torch.from_numpy(labels.astype(np.int64)), len(labels), 10)
+
+
+def hub(name: str, repo: str, folder: str) -> Callable[[], ImageSet]:
+    """Return the loader of a set of the Hugging Face hub; its files in `folder` there are kept as FEDSIEVE_DATA/name.
+
+    The labels are numbered from 0 without gaps.
+    """
+
+    def download(root: Path) -> Path:
+        """Fetch the two files plainly; `datasets` and `huggingface_hub` would write to the user's home."""
+        from huggingface_hub import hf_hub_url
+
+        for file in PARTS:
+            remote = f"{folder}/{file.replace('.', '-00000-of-00001.')}"
+            torch.hub.download_url_to_file(
+                hf_hub_url(repo, remote, repo_type="dataset"), str(root / file), progress=False
+            )
+        return root
+
+    def load() -> ImageSet:
+        raw = raw_folder(name, name, PARTS, download)
+        return kept(_SHELF, name, raw, PARTS, lambda _: _without_gaps(_own(find(raw))))
+
+    return load
+
+
+IMAGE_DATASETS: dict[str, NamedImages] = {
+    "digits": NamedImages("1,797 handwritten digits, 8 x 8 grey, 10 classes; embedded", digits),
+    "mnist": NamedImages(
+        "handwritten digits: 60,000 and 10,000 for testing, 28 x 28 grey, 10 classes",
+        hub("mnist", "ylecun/mnist", "mnist"),
+    ),
+    "cifar10": NamedImages(
+        "animals and vehicles: 50,000 and 10,000 for testing, 32 x 32 in colour, 10 classes",
+        hub("cifar10", "uoft-cs/cifar10", "plain_text"),
+    ),
+    "fashion-mnist": NamedImages(
+        "clothes: 60,000 and 10,000 for testing, 28 x 28 grey, 10 classes",
+        hub("fashion-mnist", "zalando-datasets/fashion_mnist", "fashion_mnist"),
+    ),
+    "emnist": NamedImages(
+        "handwritten letters: 124,800 and 20,800 for testing, 28 x 28 grey, 26 classes",
+        hub("emnist", "tanganke/emnist_letters", "emnist-letters"),
+    ),
+}
+
+
+def _own(files: Files) -> ImageSet:
+    images, labels, num_train, num_classes = read(files)
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), num_train, num_classes)
+
+
+def _without_gaps(data: ImageSet) -> ImageSet:
+    classes, labels = torch.unique(data.labels, return_inverse=True)
+    return ImageSet(data.images, labels, data.num_train, len(classes))
+
+
+def _save(data: ImageSet, path: Path) -> None:
+    counts = torch.tensor([data.num_train, data.num_classes])
+    save_file({"images": data.images, "labels": data.labels, "counts": counts}, path)
+
+
+def _load(path: Path) -> ImageSet:
+    tensors = load_file(path)
+    num_train, num_classes = tensors["counts"].tolist()
+    return ImageSet(tensors["images"], tensors["labels"], num_train, num_classes)
+
+
+_SHELF: Shelf[ImageSet] = Shelf("images", ".safetensors", f"1 {PIL.__version__}", _save, _load)

@@ -1,0 +1,318 @@
+"""A user's own images, from files that may come from anywhere: nothing in them is ever executed."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fedsieve.data.checks import MAX_CLASSES
+from fedsieve.data.folders import one_line
+from fedsieve.errors import UserError
+
+_log = logging.getLogger("fedsieve")
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+Labels: TypeAlias = npt.NDArray[np.int64]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Pillow opens only these: for PostScript, say, it would start another program."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "character", "class", "target")
+BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one set: parquet files, or image files each in the folder of its class, one of `folders`."""
+
+    train: tuple[Path, ...]
+    test: tuple[Path, ...]
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """All on which the set depends."""
+        return [str(path) for path in (*self.train, *self.test, *self.folders)]
+
+
+def find(path: Path) -> Files:
+    """Return the files of a parquet file, of a folder with train.parquet, or of Hugging Face's layout `imagefolder`.
+
+    The last is `path/class/image.png`, or `path/train/class/image.png` with or without `path/test/class/image.png`.
+
+    Raises `UserError` when the folder holds none of these.
+    """
+    if not path.is_dir():
+        return Files((path,), ())
+    train, test = path / "train.parquet", path / "test.parquet"
+    if train.is_file():
+        return Files((train,), (test,) if test.is_file() else ())
+    parted = bool(_folders(path / "train"))
+    roots = [path / "train", path / "test"] if parted else [path]
+    if parted:
+        _log_ignored(path, [folder.name for folder in _folders(path) if folder not in roots])
+    folders = [_folders(root) for root in roots]
+    images = [tuple(image for folder in part for image in _images(folder)) for part in folders]
+    if not images[0]:
+        raise UserError(
+            f"{path}: there is no train.parquet and no image; give folder/class/image.png or "
+            f"folder/train/class/image.png, ending in {', '.join(SUFFIXES)}."
+        )
+    return Files(images[0], images[1] if parted else (), tuple(folder for part in folders for folder in part))
+
+
+def read(files: Files) -> tuple[Pixels, Labels, int, int]:
+    """Return the decoded images N x C x H x W, their labels N, how many are training images, and how many classes.
+
+    C is 3 if any image is in colour, else 1. The training images come first. Classes given by words or folders are
+    numbered in the order of their names; whole numbers are labels as they are.
+
+    Raises `UserError`, naming the file, for anything that is damaged, missing or out of range.
+    """
+    if files.folders:
+        paths = (*files.train, *files.test)
+        names = [path.parent.name for path in paths]
+        classes = sorted({folder.name for folder in files.folders})
+        labels = np.searchsorted(classes, names).astype(np.int64)
+        _check_learnable(str(files.folders[0].parent), labels)
+        images = decode(len(paths), ((str(path), path.read_bytes()) for path in paths))
+        return images, labels, len(files.train), len(classes)
+    tables = [Table.open(path) for path in (*files.train, *files.test)]
+    labels, num_classes = _table_labels(tables)
+    images = decode(len(labels), (image for table in tables for image in table.images()))
+    return images, labels, tables[0].num_rows, num_classes
+
+
+def decode(count: int, encoded: Iterable[tuple[str, bytes]]) -> Pixels:
+    """Return `count` encoded images, each with the place it comes from, as one array count x C x H x W.
+
+    Alpha is dropped, 16 bits are cut to the upper 8, pictures are turned upright; one image in colour makes C 3.
+
+    Raises `UserError` for an image that cannot be read or is too large, and for images of several sizes.
+    """
+    images: Pixels | None = None
+    odd: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for i, (where, content) in enumerate(encoded):
+            pixels = _pixels(where, content)
+            if images is None:
+                images = _room(where, (count, *pixels.shape))
+            if pixels.shape[1:] != images.shape[2:]:
+                odd.append(f"{where} is {_size(pixels)}")
+                continue
+            if len(pixels) > images.shape[1]:
+                images = np.repeat(images, len(pixels), axis=1)
+            images[i] = pixels
+    assert images is not None
+    if odd:
+        raise UserError(
+            f"{odd[0]} while the first image is {_size(images)}, and so {len(odd)} of {count} images differ from it; "
+            "all must have one size."
+        )
+    return images
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of images and of labels of one parquet file; `classes` counts the names that come with the file."""
+
+    path: Path
+    file: Any
+    image: str
+    label: str
+    classes: int
+
+    @classmethod
+    def open(cls, path: Path) -> "Table":
+        """Find the two columns. Raises `UserError` when the file cannot be read or there is a choice of columns."""
+        import pyarrow.parquet as pq
+        from datasets import ClassLabel, Features
+
+        with _parquet(path):
+            file = pq.ParquetFile(path)
+            schema = file.schema_arrow
+            features = Features.from_arrow_schema(schema)
+            if not file.metadata.num_rows:
+                raise UserError(f"{path}: there is no image in it.")
+            image = _image_column(path, schema, features)
+            label = _label_column(path, schema, features)
+            feature = features[label]
+            return cls(path, file, image, label, feature.num_classes or 0 if isinstance(feature, ClassLabel) else 0)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of images."""
+        return int(self.file.metadata.num_rows)
+
+    def images(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each image's place and its encoded bytes, a batch in memory at a time."""
+        import pyarrow as pa
+
+        row = 0
+        with _parquet(self.path):
+            for batch in self.file.iter_batches(BATCH, columns=[self.image]):
+                column = batch.column(0)
+                for content in (column.field("bytes") if pa.types.is_struct(column.type) else column).to_pylist():
+                    if content is None:
+                        raise UserError(f"{self.path}: row {row} has no image; each needs the bytes of one.")
+                    yield f"{self.path}: row {row}", content
+                    row += 1
+
+    def labels(self) -> npt.NDArray[Any]:
+        """Return the labels, int64 or str. Raises `UserError` for one that is missing or out of range."""
+        import pyarrow as pa
+
+        with _parquet(self.path):
+            column = self.file.read(columns=[self.label]).column(0).combine_chunks()
+            if pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            if column.null_count:
+                raise UserError(f"{self.path}: {column.null_count} rows have no {self.label}; each image needs one.")
+            if not pa.types.is_integer(column.type):
+                return np.array(column.to_pylist(), dtype=str)
+            low, high = min(column.to_pylist()), max(column.to_pylist())
+            limit = (self.classes or MAX_CLASSES) - 1
+            if low < 0 or high > limit:
+                raise UserError(f"{self.path}: {self.label} has labels from {low} to {high}; allowed are 0 to {limit}.")
+            return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _image_column(path: Path, schema: Any, features: Any) -> str:
+    """Return the first column of Hugging Face's type Image, else the only one that holds bytes."""
+    import pyarrow as pa
+    from datasets import Image as ImageFeature
+
+    def holds_bytes(kind: Any) -> bool:
+        if pa.types.is_struct(kind):
+            return kind.get_field_index("bytes") >= 0 and holds_bytes(kind.field("bytes").type)
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+    given: list[str] = [field.name for field in schema if holds_bytes(field.type)]
+    marked = [name for name in given if isinstance(features[name], ImageFeature)]
+    if marked or len(given) == 1:
+        return (marked or given)[0]
+    raise UserError(
+        f"{path}: the columns are {', '.join(schema.names)}, and {len(given)} of them hold encoded images; one must."
+    )
+
+
+def _label_column(path: Path, schema: Any, features: Any) -> str:
+    """Return the only column with a label's name, else the only one of classes, of whole numbers or of words."""
+    import pyarrow as pa
+    from datasets import ClassLabel
+
+    def is_label(kind: Any) -> bool:
+        if pa.types.is_dictionary(kind):
+            return is_label(kind.value_type)
+        return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+    given: list[str] = [field.name for field in schema if is_label(field.type)]
+    named = [name for name in given if name in LABEL_COLUMNS]
+    marked = [name for name in given if isinstance(features[name], ClassLabel)]
+    chosen = named or marked or given
+    if len(chosen) == 1:
+        return chosen[0]
+    raise UserError(
+        f"{path}: the columns are {', '.join(schema.names)}, and {', '.join(chosen) or 'none'} could be the label; "
+        "name one column label, of whole numbers or words."
+    )
+
+
+def _table_labels(tables: Sequence[Table]) -> tuple[Labels, int]:
+    """Return all tables' labels and the number of classes."""
+    given = [table.labels() for table in tables]
+    if len({labels.dtype.kind for labels in given}) > 1:
+        raise UserError(f"{tables[1].path}: its labels are words and the training labels numbers, or the other way.")
+    labels = np.concatenate(given)
+    if labels.dtype.kind == "U":
+        classes, labels = np.unique(labels, return_inverse=True)
+        num_classes = len(classes)
+    else:
+        num_classes = max(int(labels.max()) + 1, *(table.classes for table in tables))
+    _check_learnable(str(tables[0].path), labels)
+    return labels.astype(np.int64), num_classes
+
+
+def _check_learnable(source: str, labels: Labels) -> None:
+    if len(np.unique(labels)) < 2:
+        raise UserError(f"{source}: all {len(labels)} images are of one class; classification needs at least 2.")
+
+
+def _pixels(where: str, content: bytes) -> Pixels:
+    """Return one image, C x H x W."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            pixels = np.asarray(_eight_bits(ImageOps.exif_transpose(image)))
+    except Exception as error:  # a damaged image can make Pillow raise anything
+        unknown = isinstance(error, UnidentifiedImageError)
+        why = "its format is unknown" if unknown else f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(
+            f"{where} is not an image that can be read ({why}); allowed are {', '.join(FORMATS)}."
+        ) from error
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return the image in mode L or RGB; Pillow itself would clip 16 bits at 255."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions")
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 2**16 - 1) >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("L" if image.mode in ("1", "LA") else "RGB")
+
+
+def _room(where: str, shape: tuple[int, ...]) -> Pixels:
+    needed, free = int(np.prod(shape, dtype=np.float64)), psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"{where}: {shape[0]} images as large as this, {shape[3]} x {shape[2]}, need {needed / 2**30:.1f} GiB; "
+            f"{free / 2**30:.1f} GiB of memory are free."
+        )
+    return np.empty(shape, dtype=np.uint8)
+
+
+def _size(pixels: Pixels) -> str:
+    return f"{pixels.shape[-1]} x {pixels.shape[-2]}"
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the folders in a folder by name, none if there is no such folder."""
+    if not path.is_dir():
+        return []
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    _log_ignored(folder, [entry.name for entry in entries if entry.suffix.lower() not in SUFFIXES])
+    return [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
+
+
+def _log_ignored(folder: Path, names: list[str]) -> None:
+    if names:
+        _log.warning("%s: %d entries ignored, %s first", folder, len(names), names[0])
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged file makes pyarrow or datasets raise
+        raise UserError(f"{path} could not be read as parquet ({type(error).__name__}: {one_line(error)}).") from error

@@ -26,12 +26,12 @@ def run(name: str, keys: Mapping[str, object]) -> dict[str, Any]:
     rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     times = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
     best = rounds[summary["best_round"] - 1] if rounds else {}
-    return summary | {"val_accuracy": best.get("val_accuracy"), "timings": times}
+    return summary | {"val_accuracy": best.get("val_accuracy"), "timings": times, "rounds": rounds}
 
 
 def heading(command: str) -> None:
     """Print what a table needs beside it: the command, the date, the machine and the versions."""
-    packages = ("fedsieve", "flwr", "torch", "torch-geometric", "numpy", "pymetis")
+    packages = ("fedsieve", "flwr", "torch", "torch-geometric", "numpy", "pymetis", "constriction")
     found = ", ".join(f"{package} {version(package)}" for package in packages)
     print(f"`{command}`, {date.today()}, {platform.machine()}, {os.cpu_count()} cores, "
           f"Python {platform.python_version()}, {found}\n")  # fmt: skip

@@ -5,8 +5,8 @@ An algorithm is a pair: what the server does (a Flower `Strategy`, see `strategi
 `fedsieve.algorithms`, whose entries name an `Algorithm`; the built-in ones are registered in the same way.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from fedsieve.data.kinds import Kind
 from fedsieve.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,12 +104,17 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What an entry of the group `fedsieve.algorithms` names."""
+    """What an entry of the group `fedsieve.algorithms` names.
+
+    Attributes:
+        defaults: values this algorithm needs, by kind of data, for keys of the run that a user leaves open.
+    """
 
     summary: str
     config: type[AlgorithmConfig]
     strategy: "type[FederatedStrategy[Any]]"
     trainer: type[Trainer]
+    defaults: Mapping[Kind, Mapping[str, int | float]] = field(default_factory=dict)
 
 
 @cache

@@ -15,11 +15,20 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedsieve.algorithm import AlgorithmConfig, algorithm_names, kebab, load_algorithm
+from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.errors import UserError
 
 Scalar = str | int | float | bool
 
 _SECTION = "algorithm-config"
+
+OPEN: dict[str, Scalar] = {"partition": "auto", "model": "auto", "local-epochs": 0, "lr": 0.0}
+"""Keys that a user may leave open, and the value that says so; a parsed configuration holds what was chosen."""
+
+BY_KIND: dict[Kind, dict[str, Scalar]] = {
+    "graph": {"partition": "metis", "model": "gcn", "local-epochs": 1, "lr": 0.01},
+    "images": {"partition": "dirichlet", "model": "lenet", "local-epochs": 1, "lr": 0.01},
+}
 
 
 class RunConfig(BaseModel):
@@ -30,12 +39,18 @@ class RunConfig(BaseModel):
     )
 
     algorithm: str = Field("fed-pub", description="what the server and the clients do: fedsieve list algorithms")
-    dataset: str = Field("digits-knn", description="a name (fedsieve list datasets) or the path of your own graph")
-    partition: str = Field("metis", description="how nodes are dealt to clients: fedsieve list partitions")
+    dataset: str = Field(
+        "digits-knn", description="a name (fedsieve list datasets) or the path of your own graph or images"
+    )
+    partition: str = Field(
+        "auto", description="how data are dealt to clients: fedsieve list partitions; auto: metis, dirichlet for images"
+    )
     num_clients: int = Field(10, ge=1, le=1_000_000, description="number of clients (Flower: SuperNodes)")
     num_rounds: int = Field(100, ge=0, description="number of rounds")
     fraction_train: float = Field(1.0, gt=0.0, le=1.0, description="fraction of the clients sampled each round")
-    local_epochs: int = Field(1, ge=1, description="epochs each sampled client trains in a round")
+    local_epochs: int = Field(
+        0, ge=0, description="epochs each sampled client trains in a round; 0: the algorithm's own, mostly 1"
+    )
     patience: int = Field(
         0, ge=0, description="stop after this many rounds without a better mean validation accuracy; 0 never stops"
     )
@@ -46,16 +61,21 @@ class RunConfig(BaseModel):
     seed: int = Field(42, ge=0, lt=2**32, description="every random draw derives from it")
     out: str = Field("", description="the run's folder; empty: runs/<algorithm>-<dataset>-<date>-<time>")
 
-    model: str = Field("gcn", description="the network: fedsieve list models")
-    hidden_dim: int = Field(128, ge=1, le=65_536, description="width of the hidden layers")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer")
+    model: str = Field(
+        "auto",
+        description="the network: fedsieve list models, or your own as my_package.my_module:my_function; "
+        "auto: gcn, lenet for images",
+    )
+    hidden_dim: int = Field(128, ge=1, le=65_536, description="width of the hidden layers of gcn")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer of gcn")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="the clients' optimiser")
-    lr: float = Field(0.01, gt=0.0, description="learning rate")
+    lr: float = Field(0.0, ge=0.0, description="learning rate; 0: the algorithm's own, mostly 0.01")
     momentum: float = Field(0.0, ge=0.0, lt=1.0, description="momentum of sgd")
     weight_decay: float = Field(1e-6, ge=0.0, description="weight decay")
+    batch_size: int = Field(20, ge=1, description="images in a training step; graphs are trained on whole")
 
-    train_ratio: float = Field(0.0, ge=0.0, lt=1.0, description="training share of the nodes; 0: the data set's own")
-    val_ratio: float = Field(0.0, ge=0.0, lt=1.0, description="validation share of the nodes; the rest is test")
+    train_ratio: float = Field(0.0, ge=0.0, lt=1.0, description="training share of the data; 0: the data set's own")
+    val_ratio: float = Field(0.0, ge=0.0, lt=1.0, description="validation share of the data; the rest is test")
     data_seed: int = Field(
         0, ge=0, lt=2**32, description="draws the split and the partition; 0: the run's seed. FED-PUB's code fixes 1234"
     )
@@ -63,6 +83,12 @@ class RunConfig(BaseModel):
         "auto", description="cut the graph to its largest component; auto: published graphs are, your own is not"
     )
     clients_per_part: int = Field(5, ge=1, description="clients that share one part under metis-overlapping")
+    alpha: float = Field(0.5, gt=0.0, description="concentration of dirichlet: the smaller, the less alike clients are")
+    classes_per_client: int = Field(2, ge=1, description="classes of a client under pathological")
+    shards_per_client: int = Field(2, ge=1, description="shards of a client under shards")
+    examples_per_client: int = Field(
+        0, ge=0, description="images a client holds for training and validation at most; 0: its whole part"
+    )
 
     round_timeout: float = Field(3600.0, gt=0.0, description="seconds to wait for a round's replies")
     settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
@@ -109,6 +135,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     name, run, sections = _split(values)
     if "settings" in run:
         raise UserError("settings: is not a key; an algorithm's own keys are prefixed by its name, as in fed-pub.tau.")
+    run |= _left_open(name, run)
     settings = {
         section: _validate(load_algorithm(section).config, own, f"{section}.") for section, own in sections.items()
     }
@@ -173,6 +200,14 @@ def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, di
     name = _known_section(run.get("algorithm", RunConfig.model_fields["algorithm"].default), "algorithm")
     sections.setdefault(name, {}).update(unpacked)
     return name, run, sections
+
+
+def _left_open(algorithm: str, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values for the keys that the user leaves open, by the kind of data and the algorithm's needs."""
+    dataset = run.get("dataset", RunConfig.model_fields["dataset"].default)
+    kind = kind_of(dataset) if isinstance(dataset, str) else "graph"
+    values = BY_KIND[kind] | dict(load_algorithm(algorithm).defaults.get(kind, {}))
+    return {key: value for key, value in values.items() if run.get(key, OPEN[key]) == OPEN[key]}
 
 
 def _known_section(section: object, key: str) -> str:

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from flwr.common.serde import array_to_proto, recorddict_to_proto
 from numpy.lib import format as npy
 from torch import Tensor
+
+from fedsieve.models import Shape
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 
@@ -85,6 +87,16 @@ def payload_bytes(content: RecordDict) -> int:
     """Return the size of the arrays' values alone; of arrays that `decode` has taken, if they came from a client."""
     arrays: Iterable[Array] = (array for record in content.array_records.values() for array in record.values())
     return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in arrays)
+
+
+def shape_record(shape: Shape) -> ConfigRecord:
+    """Return a network's shape as it travels."""
+    return ConfigRecord({"input-shape": list(shape.input), "num-classes": shape.num_classes})
+
+
+def shape_of(config: ConfigRecord) -> Shape:
+    """Return the shape that `shape_record` wrote."""
+    return Shape(tuple(config["input-shape"]), int(config["num-classes"]))  # type: ignore[arg-type]
 
 
 def _encode(array: NDArray) -> Array:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsieve.algorithm import algorithm_names
+from fedsieve.algorithm import algorithm_names, kebab, load_algorithm
 from fedsieve.config import keys, parse, parse_assignment, read
 from fedsieve.errors import UserError
 
@@ -27,7 +27,9 @@ ROOT = Path(__file__).parents[1]
         ({"num-clients": True}, "num-clients: got True, allowed: a valid integer."),
         ({"num-clients": 0}, "num-clients: got 0, allowed: greater than or equal to 1."),
         ({"lr": "fast"}, "lr: got 'fast', allowed: a valid number."),
-        ({"lr": 0}, "lr: got 0, allowed: greater than 0."),
+        ({"lr": -0.1}, "lr: got -0.1, allowed: greater than or equal to 0."),
+        ({"local-epochs": -1}, "local-epochs: got -1, allowed: greater than or equal to 0."),
+        ({"alpha": 0.0}, "alpha: got 0.0, allowed: greater than 0."),
         ({"lr": float("nan")}, "lr: got nan, allowed: a finite number."),
         ({"lr": float("inf")}, "lr: got inf, allowed: a finite number."),
         ({"fraction-train": 1.5}, "fraction-train: got 1.5, allowed: less than or equal to 1."),
@@ -37,7 +39,11 @@ ROOT = Path(__file__).parents[1]
         ({"optimizer": "lion"}, "optimizer: got 'lion', allowed: 'adam' or 'sgd'."),
         ({"fed-pub.sparsity": "some"}, "fed-pub.sparsity: got 'some', allowed: 'none', 'subgradient' or 'proximal'."),
         ({"fed-pub.tau": -1}, "fed-pub.tau: got -1, allowed: greater than or equal to 0."),
-        ({"algorithm": "fed-pup"}, "algorithm: got 'fed-pup', allowed: fed-avg, fed-prox, fed-pub, local."),
+        (
+            {"algorithm": "fed-pup"},
+            "algorithm: got 'fed-pup', allowed: fed-avg, fed-mask, fed-pm, fed-prox, fed-pub, "
+            "hide-n-seek, local, lottery-fl.",
+        ),
         ({"algorithm": 3}, "algorithm: got 3, allowed: fed-avg"),
         ({"algorithm": ["fed-pub"]}, "algorithm: got ['fed-pub'], allowed: fed-avg"),
         ({"fedpub.tau": 3}, "fedpub.tau: no algorithm is called 'fedpub', allowed: fed-avg"),
@@ -157,10 +163,10 @@ def test_flowers_table_in_pyproject_holds_our_defaults():
     declared: dict[str, Any] = {}
     for key, value in table.items():
         declared |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    expected: dict[str, Any] = {"algorithm-config": ""}
+    expected: dict[str, Any] = {"algorithm-config": ""} | {key: default for key, (default, _) in keys().items()}
     for name in algorithm_names():
-        expected |= parse({"algorithm": name}).flat()
-    expected["algorithm"] = parse({}).algorithm
+        own = load_algorithm(name).config.model_fields
+        expected |= {f"{name}.{kebab(field)}": info.default for field, info in own.items()}
     assert declared == expected
     assert {key: type(value) for key, value in declared.items()} == {
         key: type(value) for key, value in expected.items()

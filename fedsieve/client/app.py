@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -13,18 +14,19 @@ from fedsieve import seeds
 from fedsieve.algorithm import Tensors
 from fedsieve.client.resident import Resident
 from fedsieve.client.state import DiskStore, StateStore
-from fedsieve.client.training import prefixed
+from fedsieve.client.training import load, prefixed
 from fedsieve.config import parse
-from fedsieve.models import Shape
-from fedsieve.wire import to_record, to_tensors
+from fedsieve.masks.attach import weights
+from fedsieve.wire import shape_of, shape_record, to_record, to_tensors
 
 
 def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
     """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a context.
 
-    It answers three kinds of message:
+    It answers four kinds of message:
         query: who the node is (partition-id) and what its data looks like; counts only.
         train: one round of the algorithm, evaluation before and after included.
+        evaluate: how a model, sent with its masks folded in, does on the client's data.
         query.export: the personal model and, if asked, the state; a simulation asks for it, a deployment does not.
     """
     app = ClientApp()
@@ -39,20 +41,16 @@ def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
     @app.query()
     def hello(message: Message, context: Context) -> Message:
         client = partition_id(context)
-        graph = resident_of(context).graph(client, context.node_config)
-        facts = {
-            "partition-id": client,
-            "num-features": graph.num_features,
-            "num-classes": int(graph.num_classes),
-        }
-        return Message(RecordDict({"client": ConfigRecord(facts)}), reply_to=message)
+        shape = resident_of(context).holding(client, context.node_config).shape
+        facts = ConfigRecord({"partition-id": client} | dict(shape_record(shape)))
+        return Message(RecordDict({"client": facts}), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         config = message.content.config_records["config"]
         round_, client = int(config["round"]), partition_id(context)  # type: ignore[arg-type]
         resident, store = resident_of(context), open_store(context)
-        trainer = resident.trainer(Shape(int(config["num-features"]), int(config["num-classes"])))  # type: ignore[arg-type]
+        trainer = resident.trainer(shape_of(config))
         task = resident.task(client, context.node_config)
         received = to_tensors(message.content.array_records["arrays"], resident.device)
         with seeds.torch_stream(resident.run.seed, "training", client, round_):
@@ -63,11 +61,21 @@ def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
         answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(dict(result.metrics))}
         return Message(RecordDict(answer), reply_to=message)  # type: ignore[arg-type]
 
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        shape = shape_of(message.content.config_records["config"])
+        resident = resident_of(context)
+        model = resident.plain_model(shape)
+        load(weights(model), to_tensors(message.content.array_records["arrays"], resident.device))
+        task = resident.task(partition_id(context), context.node_config)
+        found = MetricRecord(asdict(task.evaluate(model)))
+        return Message(RecordDict({"metrics": found}), reply_to=message)
+
     @app.query("export")
     def export(message: Message, context: Context) -> Message:
         config = message.content.config_records["config"]
         resident, store = resident_of(context), open_store(context)
-        trainer = resident.trainer(Shape(int(config["num-features"]), int(config["num-classes"])))  # type: ignore[arg-type]
+        trainer = resident.trainer(shape_of(config))
         state = store.load(partition_id(context))
         arrays: Tensors = prefixed("model", trainer.personal_model(state)) | prefixed("state", state)
         return Message(RecordDict({"arrays": to_record(arrays)}), reply_to=message)

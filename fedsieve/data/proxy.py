@@ -1,4 +1,4 @@
-"""The random graph on which clients' models are compared; nothing of any client's data is in it."""
+"""The random inputs on which clients' models are compared; nothing of any client's data is in them."""
 
 import numpy as np
 import torch
@@ -7,6 +7,7 @@ from torch_geometric.data import Data
 from fedsieve import seeds
 
 COMMUNITIES, NODES_EACH, EDGE_PROBABILITY = 5, 100, 0.1
+IMAGES = 100
 
 
 def random_proxy_graph(num_features: int, seed: int) -> Data:
@@ -28,3 +29,9 @@ def random_proxy_graph(num_features: int, seed: int) -> Data:
     one_way = np.stack([np.concatenate(sources), np.concatenate(targets)])
     x = random.standard_normal((COMMUNITIES * NODES_EACH, num_features)).astype(np.float32)
     return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(np.concatenate([one_way, one_way[::-1]], axis=1)))
+
+
+def random_proxy_images(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Return 100 random images, float32 100 x C x H x W, pixels N(0, 1), from a frozen NumPy stream."""
+    pixels = seeds.random_state(seed, "proxy images").standard_normal((IMAGES, *shape))
+    return torch.from_numpy(pixels.astype(np.float32))

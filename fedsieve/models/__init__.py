@@ -1,50 +1,123 @@
 """Networks. One network a file; `MODELS` names them."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fedsieve import seeds
 from fedsieve.config import RunConfig
+from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.errors import UserError
-from fedsieve.models.gcn import GCN
+from fedsieve.models.conv import conv2, conv4
+from fedsieve.models.gcn import GCN, propagation
+from fedsieve.models.lenet import LeNet
+from fedsieve.models.mlp import MLP
+from fedsieve.models.resnet import ResNet18
 
-__all__ = ["MODELS", "Shape", "build", "initial_weights"]
+__all__ = ["MODELS", "Model", "Shape", "build", "initial_weights", "ones"]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data decides about a network: the length of a feature vector and the number of classes."""
+    """What the data decides about a network.
 
-    num_features: int
+    Attributes:
+        input: of one example: (F,), the length of a node's feature vector, or (C, H, W) of an image.
+        num_classes: length of the logits.
+    """
+
+    input: tuple[int, ...]
     num_classes: int
 
 
 @dataclass(frozen=True)
 class Model:
-    """An entry of `MODELS`."""
+    """An entry of `MODELS`: `make` draws initial weights from torch's default generator."""
 
     summary: str
+    kind: Kind
     make: Callable[[Shape, RunConfig], nn.Module]
+
+
+def _images(summary: str, make: Callable[[Any, int], nn.Module]) -> Model:
+    return Model(summary, "images", lambda shape, _: make(shape.input, shape.num_classes))
 
 
 MODELS = {
     "gcn": Model(
-        "two graph convolutions and a linear classifier (Kipf and Welling, ICLR 2017)",
-        lambda shape, run: GCN(shape.num_features, shape.num_classes, run.hidden_dim, run.dropout),
+        "graphs: two graph convolutions and a linear classifier (Kipf and Welling, ICLR 2017)",
+        "graph",
+        lambda shape, run: GCN(shape.input[0], shape.num_classes, run.hidden_dim, run.dropout),
+    ),
+    "lenet": _images("images: LeNet-5 with ELU (LeCun et al. 1998)", LeNet),
+    "conv2": _images("images: two convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv2),
+    "conv4": _images("images: four convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv4),
+    "mlp": _images("images: two hidden layers of 200 units (McMahan et al., AISTATS 2017)", MLP),
+    "resnet18": _images(
+        "images: ResNet-18 for small images, with group normalisation (He et al., CVPR 2016)", ResNet18
     ),
 }
 
 
 def build(run: RunConfig, shape: Shape) -> nn.Module:
-    """Return the network `run.model` for data of `shape`, its initial weights drawn from the run's seed."""
-    if run.model not in MODELS:
-        raise UserError(f"model: got {run.model!r}, allowed: {', '.join(MODELS)}.")
+    """Return the network `run.model` for data of `shape`, its initial weights drawn from the run's seed.
+
+    A name with a colon is a user's own: `my_pkg.nets:make` is called with the input's shape and the number of classes.
+
+    Raises:
+        UserError: the name is unknown or for other data, or a user's own network is of no use here.
+    """
+    own = ":" in run.model
+    if not own and (run.model not in MODELS or MODELS[run.model].kind != kind_of(run.dataset)):
+        allowed = [name for name, model in MODELS.items() if model.kind == kind_of(run.dataset)]
+        raise UserError(
+            f"model: got {run.model!r}, allowed for {kind_of(run.dataset)} data: {', '.join(allowed)}, "
+            "or your own, as my_package.my_module:my_function."
+        )
     with seeds.torch_stream(run.seed, "initial weights"):
-        return MODELS[run.model].make(shape, run)
+        try:
+            model = _own(run.model, shape) if own else MODELS[run.model].make(shape, run)
+        except ValueError as error:
+            raise UserError(f"model: got {run.model!r}, but {error}.") from error
+    return model
 
 
 def initial_weights(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
     """Return the initial weights by parameter name; every party draws the same ones from the run's seed."""
     return {name: parameter.detach() for name, parameter in build(run, shape).named_parameters()}
+
+
+def ones(shape: Shape, dtype: torch.dtype = torch.float32) -> Any:
+    """Return an input of ones, as a network for `shape` takes it: one image, or a graph of one node."""
+    if len(shape.input) == 1:
+        return propagation(torch.ones(1, *shape.input, dtype=dtype), torch.empty(2, 0, dtype=torch.int64))
+    return torch.ones(1, *shape.input, dtype=dtype)
+
+
+def _own(path: str, shape: Shape) -> nn.Module:
+    """Call a user's own function and refuse, with a ValueError, what no client could train."""
+    module, _, name = path.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"it cannot be imported: {error}") from error
+    try:
+        model = make(shape.input, shape.num_classes)
+        logits = model(ones(shape))
+    except Exception as error:  # it is the user's own code
+        raise ValueError(
+            f"it fails for an input of shape {shape.input} and {shape.num_classes} classes: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, nn.Module) or tuple(logits.shape) != (1, shape.num_classes):
+        raise ValueError(f"it does not return a torch module whose logits are N x {shape.num_classes}")
+    if running := [key for key, buffer in model.named_buffers() if buffer.is_floating_point() and "running" in key]:
+        raise ValueError(
+            f"{running[0]} changes in training and is no parameter, so clients cannot share it; "
+            "use GroupNorm, or track_running_stats=False"
+        )
+    return model

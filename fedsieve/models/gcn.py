@@ -54,6 +54,9 @@ class GraphConvolution(nn.Module):
     product with it reads whole rows.
     """
 
+    transposed = True
+    """The weight is in x out, as torch's transposed convolutions say it."""
+
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(in_dim, out_dim))

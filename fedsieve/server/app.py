@@ -18,7 +18,7 @@ from fedsieve.server.interrupts import Together
 from fedsieve.server.progress import Progress
 from fedsieve.server.run_folder import RunFolder
 from fedsieve.server.usage import Usage
-from fedsieve.wire import to_arrays, to_record
+from fedsieve.wire import Arrays, shape_record, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
 
@@ -41,12 +41,14 @@ def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> Server
         run = parse(context.run_config)
         usage, history = Usage(), History()
         binding = bind(grid, run.num_clients, run.round_timeout)
-        shape = ConfigRecord({"num-features": binding.shape.num_features, "num-classes": binding.shape.num_classes})
+        shape = shape_record(binding.shape)
         initial = initial_weights(run, binding.shape)
         folder = RunFolder(run)
         with Progress(run, quiet=quiet) as progress:
             recorded = Together([history, folder, _Sampling(usage), progress])
-            strategy = load_algorithm(run.algorithm).strategy(run, run.settings, binding.nodes, [recorded])
+            strategy = load_algorithm(run.algorithm).strategy(
+                run, run.settings, binding.shape, binding.nodes, [recorded]
+            )
             try:
                 strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, shape)
             except (KeyboardInterrupt, RunFailedError):
@@ -54,9 +56,15 @@ def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> Server
                 raise
             finally:
                 folder.write_arrays("checkpoint/server.safetensors", strategy.server_arrays(), _stage(history))
+                shared = strategy.global_model()
+                accuracy = None
                 if export:
                     _export(grid, binding, shape, folder, history, run.round_timeout)
-                folder.write_summary(_summary(run, engine, binding, history, usage))
+                    if shared is not None:
+                        folder.write_arrays("model/global.safetensors", shared, _stage(history))
+                        accuracy = _global_accuracy(grid, binding, shape, shared, run.round_timeout)
+                figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
+                folder.write_summary(_setting(run, engine, binding) | figures | {"versions": _versions()})
                 folder.write_text("report.html", report_page(folder.path))
 
     return app
@@ -98,19 +106,42 @@ def _export(
             folder.write_arrays(f"{name}.safetensors", own, _stage(history) | {"client": str(client)})
 
 
-def _summary(run: RunConfig, engine: str, binding: Binding, history: History, usage: Usage) -> dict[str, object]:
-    accuracy, traffic, cost = history.accuracy_summary(), history.traffic_summary(), usage.totals()
-    setting = {
+def _global_accuracy(grid: Grid, binding: Binding, shape: ConfigRecord, model: Arrays, timeout: float) -> float | None:
+    """Return the accuracy of the one model on all clients' test data together, None where no client has any."""
+    content = RecordDict({"arrays": to_record(model), "config": shape})
+    asked = (Message(content, node, MessageType.EVALUATE) for node in binding.nodes.values())
+    hits, count = 0.0, 0
+    for reply in grid.send_and_receive(asked, timeout=timeout):
+        if reply.has_error():
+            _log.warning(
+                "node %d did not evaluate the global model: %s", reply.metadata.src_node_id, reply.error.reason
+            )
+            continue
+        found = reply.content.metric_records["metrics"]
+        hits += float(found["test_accuracy"]) * int(found["test_count"])  # type: ignore[arg-type]
+        count += int(found["test_count"])  # type: ignore[arg-type]
+    return hits / count if count else None
+
+
+def _setting(run: RunConfig, engine: str, binding: Binding) -> dict[str, object]:
+    return {
         "algorithm": run.algorithm,
         "dataset": run.dataset,
         "partition": run.partition,
+        "model": run.model,
         "engine": engine,
         "seed": run.seed,
         "num_clients": len(binding.nodes),
     }
-    figures = accuracy | traffic | cost
-    versions = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
-    return setting | {key: figures.get(key) for key in FIGURES} | {"versions": versions}
+
+
+def _figures(history: History, usage: Usage) -> dict[str, object]:
+    figures = history.accuracy_summary() | history.traffic_summary() | usage.totals()
+    return {key: figures.get(key) for key in FIGURES}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
 
 
 FIGURES = (
@@ -121,10 +152,12 @@ FIGURES = (
     "test_macro_f1",
     "test_accuracy_final",
     "test_accuracy_received",
+    "test_accuracy_global",
     "test_accuracy_per_client",
     "uplink_bytes_per_client_round",
     "downlink_bytes_per_client_round",
     "uplink_payload_bytes_per_client_round",
+    "downlink_payload_bytes_per_client_round",
     "mask_sparsity",
     "seconds_per_round",
     "cpu_seconds",

@@ -1,6 +1,7 @@
 """Who is who: a query before the first round binds each node to a client's stable id."""
 
 import logging
+import math
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -13,7 +14,8 @@ from fedsieve.strategies.screening import printable
 
 _log = logging.getLogger("fedsieve")
 
-MAX_FEATURES = 1_000_000
+MAX_LENGTH = 1_000_000
+"""Of one dimension of an example."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def bind(grid: Grid, num_clients: int, timeout: float) -> Binding:
             f"num-clients: got {num_clients}, allowed: at most the number of nodes, {len(asked)} "
             f"(flwr run: --federation-config 'num-supernodes={num_clients}')."
         )
-    facts: dict[int, tuple[int, int, int]] = {}
+    facts: dict[int, tuple[int, Shape]] = {}
     for reply in grid.send_and_receive(list(asked.values()), timeout=timeout):
         node = reply.metadata.src_node_id
         if reply.has_error():
@@ -55,7 +57,7 @@ def bind(grid: Grid, num_clients: int, timeout: float) -> Binding:
         else:
             facts[node] = answer
     nodes: dict[int, int] = {}
-    for node, (client, _, _) in sorted(facts.items()):
+    for node, (client, _) in sorted(facts.items(), key=lambda item: item[0]):
         if client in nodes:
             raise RunFailedError(f"nodes {nodes[client]} and {node} both claim partition-id {client}.")
         if not 0 <= client < num_clients:
@@ -65,22 +67,31 @@ def bind(grid: Grid, num_clients: int, timeout: float) -> Binding:
         raise RunFailedError(f"none of {len(asked)} nodes answered who it is.")
     if missing := sorted(set(range(num_clients)) - set(nodes)):
         _log.warning("%d of %d clients are not there: %s", len(missing), num_clients, missing[:20])
-    widths = {num_features: client for client, num_features, _ in sorted(facts.values(), reverse=True)}
-    if len(widths) > 1:
-        told = ", ".join(f"{width} (client {client})" for width, client in sorted(widths.items()))
-        raise RunFailedError(f"clients' data differ in their number of features: {told}.")
-    num_classes = max(classes for _, _, classes in facts.values())
+    inputs = {shape.input: client for client, shape in sorted(facts.values(), key=lambda fact: fact[0], reverse=True)}
+    if len(inputs) > 1:
+        told = ", ".join(f"{_told(input_)} (client {client})" for input_, client in sorted(inputs.items()))
+        raise RunFailedError(f"clients' data differ in their features: {told}.")
+    num_classes = max(shape.num_classes for _, shape in facts.values())
     if num_classes == 0:
-        raise RunFailedError("no client has a node with a label.")
-    return Binding(nodes, Shape(next(iter(widths)), num_classes))
+        raise RunFailedError("no client has an example with a label.")
+    return Binding(nodes, Shape(next(iter(inputs)), num_classes))
 
 
-def _facts(reply: Message) -> tuple[int, int, int] | str:
+def _told(input_: tuple[int, ...]) -> str:
+    return " x ".join(map(str, input_))
+
+
+def _facts(reply: Message) -> tuple[int, Shape] | str:
     record = reply.content.config_records.get("client", ConfigRecord())
-    values = [record.get(key) for key in ("partition-id", "num-features", "num-classes")]
-    client, num_features, num_classes = values
-    if not (type(client) is int and type(num_features) is int and type(num_classes) is int):
+    values = [record.get(key) for key in ("partition-id", "input-shape", "num-classes")]
+    client, input_, num_classes = values
+    if not (type(client) is int and isinstance(input_, list) and type(num_classes) is int) or any(
+        type(length) is not int for length in input_
+    ):
         return printable(f"it answers {values} where whole numbers are expected")
-    if not (0 < num_features <= MAX_FEATURES and 0 <= num_classes <= MAX_CLASSES):
-        return f"its data has {num_features} features and {num_classes} classes"
-    return client, num_features, num_classes
+    lengths = tuple(int(length) for length in input_)
+    if len(lengths) not in {1, 3} or not all(0 < length <= MAX_LENGTH for length in lengths):
+        return printable(f"its data has examples of shape {_told(lengths)}")
+    if math.prod(lengths) > MAX_LENGTH or not 0 <= num_classes <= MAX_CLASSES:
+        return printable(f"its data has {math.prod(lengths)} features and {num_classes} classes")
+    return client, Shape(lengths, num_classes)

@@ -55,11 +55,13 @@ class History:
         """Return the summary's figures on bytes, rejected replies and time."""
         replies = [reply for round_ in self.rounds for reply in round_.replies]
         sent = [size for round_ in self.rounds for size in round_.downlink_bytes.values()]
+        payload = [size for round_ in self.rounds for size in round_.downlink_payload_bytes.values()]
         seconds = [round_.seconds for round_ in self.rounds if not round_.for_metric_only]
         return {
             "uplink_bytes_per_client_round": _mean([reply.uplink_bytes for reply in replies]),
             "downlink_bytes_per_client_round": _mean(sent),
             "uplink_payload_bytes_per_client_round": _mean([reply.uplink_payload_bytes for reply in replies]),
+            "downlink_payload_bytes_per_client_round": _mean(payload),
             "seconds_per_round": median(seconds) if seconds else None,
             "rejected_replies": sum(len(round_.rejected) for round_ in self.rounds),
         }

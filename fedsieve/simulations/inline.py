@@ -12,7 +12,8 @@ from flwr.supercore.run import Run
 from threadpoolctl import threadpool_limits
 
 from fedsieve.client.app import make_client_app
-from fedsieve.client.resident import choose_device, simulated_graphs
+from fedsieve.client.holdings import simulated
+from fedsieve.client.resident import choose_device
 from fedsieve.client.state import MemoryStore
 from fedsieve.config import RunConfig, Scalar
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID, take_identity
@@ -99,7 +100,7 @@ def run_inline(run: RunConfig, server_app: ServerApp) -> None:
     """Run the apps in this process, on one thread, as every worker of every engine is."""
     torch.set_num_threads(1)
     choose_device(run.device)
-    simulated_graphs(run)
+    simulated(run)
     states = MemoryStore()
     grid = InlineGrid(make_client_app(lambda _: states), run.num_clients, run.flat())
     with threadpool_limits(1):

@@ -15,6 +15,7 @@ from fedsieve import seeds
 from fedsieve.algorithm import AlgorithmConfig
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError
+from fedsieve.models import Shape
 from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.rounds import Observer, Round
 from fedsieve.strategies.screening import ClientReply, Expected, screen
@@ -35,14 +36,20 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     Args:
         run: the run's configuration.
         settings: the algorithm's own keys.
+        shape: what the clients' data decides about the network.
         nodes: Flower's node id of each client, by the client's stable id (`partition-id`).
         observers: told of each round.
     """
 
     def __init__(
-        self, run: RunConfig, settings: Settings, nodes: Mapping[int, int], observers: Sequence[Observer] = ()
+        self,
+        run: RunConfig,
+        settings: Settings,
+        shape: Shape,
+        nodes: Mapping[int, int],
+        observers: Sequence[Observer] = (),
     ) -> None:
-        self.run, self.settings = run, settings
+        self.run, self.settings, self.shape = run, settings, shape
         self.nodes = dict(sorted(nodes.items()))
         self.observers = observers
         self._client_of = {node: client for client, node in self.nodes.items()}
@@ -66,6 +73,21 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     @abstractmethod
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Combine a round's usable replies: at least one, sorted by client, each from a client that has trained."""
+
+    def unpack(self, client: int, arrays: Arrays) -> Arrays:
+        """Return what a reply's arrays, of the expected shapes, stand for: decode what the client has coded.
+
+        Raises:
+            ValueError: they stand for nothing; one clause, which is why the reply is left out.
+        """
+        return arrays
+
+    def left_out(self, client: int) -> None:
+        """Note that `client` was sent a message and gave no usable reply."""
+
+    def global_model(self) -> Arrays | None:
+        """Return the weights, masks folded in, of the one model that all clients share; None where there is none."""
+        return None
 
     def server_arrays(self) -> Arrays:
         """Return what the server remembers, for the checkpoint."""
@@ -176,6 +198,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
                 self._rejected[client] = "no reply in time"
         for client, reason in self._rejected.items():
             _log.warning("round %d: client %d is left out: %s", number, client, reason)
+            self.left_out(client)
         finished = Round(
             number=number,
             participants=participants,
@@ -219,7 +242,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             if client is None or client not in self._asked or client in usable or client in self._rejected:
                 _log.warning("round %d: an unasked reply of node %d is ignored", number, message.metadata.src_node_id)
                 continue
-            outcome = screen(client, message, expected)
+            outcome = screen(client, message, expected, self.unpack)
             if isinstance(outcome, ClientReply):
                 usable[client] = outcome
             else:

@@ -34,6 +34,10 @@ class FedAvg(FederatedStrategy[AlgorithmConfig]):
         weights = size_weights([reply.num_examples for reply in replies])
         self.weights = mix([reply.arrays for reply in replies], weights)[0]
 
+    def global_model(self) -> Arrays:
+        """Return the global model."""
+        return self.weights
+
     def server_arrays(self) -> Arrays:
         """Return the global model."""
         return self.weights

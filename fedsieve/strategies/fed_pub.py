@@ -6,6 +6,8 @@ import numpy as np
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_pub import EMBEDDING, FedPubConfig, FedPubTrainer
+from fedsieve.models import build
+from fedsieve.models.embedding import embedding_dim
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
 from fedsieve.strategies.screening import ClientReply, Expected
@@ -23,6 +25,7 @@ class FedPub(FederatedStrategy[FedPubConfig]):
     def initialise(self, initial: Arrays) -> None:
         """Begin with the initial weights for everybody."""
         self.shared = initial
+        self.embedding = Expected((embedding_dim(build(self.run, self.shape)),), np.dtype(np.float32))
         self.personalised: dict[int, Arrays] = {}
         self.similarity = np.zeros((0, 0))
         self.compared: list[int] = []
@@ -33,8 +36,7 @@ class FedPub(FederatedStrategy[FedPubConfig]):
 
     def expected(self) -> Mapping[str, Expected]:
         """A reply holds all weights and h_k; the mask stays on the client."""
-        embedding = Expected((self.run.hidden_dim,), np.dtype(np.float32))
-        return {name: Expected.like(array) for name, array in self.shared.items()} | {EMBEDDING: embedding}
+        return {name: Expected.like(array) for name, array in self.shared.items()} | {EMBEDDING: self.embedding}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Compare the round's models and mix each client's next one."""

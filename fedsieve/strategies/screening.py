@@ -1,12 +1,12 @@
 """Screening of replies: whatever a client sends is checked before anything is computed with it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, Message, MetricRecord
 
 from fedsieve.wire import Arrays, NDArray, decode, payload_bytes, serialized_bytes
 
@@ -28,15 +28,25 @@ MAX_METRICS = 32
 
 @dataclass(frozen=True)
 class Expected:
-    """Shape and dtype that one array of a reply must have."""
+    """Shape and dtype that one array of a reply must have.
+
+    Attributes:
+        shape: the exact shape or, if `at_most`, one dimension of at most that length.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    at_most: bool = False
 
     @classmethod
     def like(cls, array: NDArray) -> "Expected":
         """Return what an array like `array` must be."""
         return cls(array.shape, array.dtype)
+
+    @classmethod
+    def up_to(cls, length: int, dtype: type[np.generic]) -> "Expected":
+        """Return what a vector of unknown length must be, such as a code."""
+        return cls((length,), np.dtype(dtype), at_most=True)
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,16 @@ class ClientReply:
         return int(self.metrics["num-examples"])
 
 
-def screen(client: int, message: Message, expected: Mapping[str, Expected]) -> ClientReply | str:
+def screen(
+    client: int,
+    message: Message,
+    expected: Mapping[str, Expected],
+    unpack: Callable[[int, Arrays], Arrays] = lambda _, arrays: arrays,
+) -> ClientReply | str:
     """Return the checked reply of `client`, or the reason why it is left out, one clause.
 
-    Checked are the records and their keys, each array's shape, dtype and finiteness, and that counts are counts and
-    fractions fractions.
+    Checked are the records and their keys, each array's shape, dtype and finiteness, that counts are counts and
+    fractions fractions, and what `unpack` makes of the arrays: it raises a ValueError for those that stand for nothing.
     """
     if message.has_error():
         return f"error {message.error.code}: {printable(message.error.reason or 'no reason given')}"
@@ -72,9 +87,10 @@ def screen(client: int, message: Message, expected: Mapping[str, Expected]) -> C
             )
         arrays = _screened_arrays(content.array_records["arrays"], expected)
         metrics = _screened_metrics(content.metric_records["metrics"])
+        meant = unpack(client, arrays)
     except ValueError as reason:
         return printable(str(reason))
-    return ClientReply(client, arrays, metrics, serialized_bytes(content), payload_bytes(content))
+    return ClientReply(client, meant, metrics, serialized_bytes(content), payload_bytes(content))
 
 
 def _screened_arrays(record: ArrayRecord, expected: Mapping[str, Expected]) -> Arrays:
@@ -83,13 +99,22 @@ def _screened_arrays(record: ArrayRecord, expected: Mapping[str, Expected]) -> A
     arrays: Arrays = {}
     for name, want in expected.items():
         try:
-            arrays[name] = decode(record[name], want.shape, want.dtype)
+            arrays[name] = decode(record[name], _shape(record[name], want), want.dtype)
         except ValueError as error:
             raise ValueError(f"array {name} {error}") from error
         if arrays[name].size and not -MAX_VALUE <= arrays[name].min() <= arrays[name].max() <= MAX_VALUE:
             fault = f"values beyond ±{MAX_VALUE:g}" if np.isfinite(arrays[name]).all() else "NaN or infinite values"
             raise ValueError(f"array {name} holds {fault}")
     return arrays
+
+
+def _shape(array: Array, want: Expected) -> tuple[int, ...]:
+    """Return the exact shape that `decode` has to find."""
+    if not want.at_most:
+        return want.shape
+    if len(array.shape) != 1 or array.shape[0] > want.shape[0]:
+        raise ValueError(f"has shape {array.shape} where at most {want.shape} is expected")
+    return array.shape
 
 
 def _screened_metrics(record: MetricRecord) -> dict[str, float]:

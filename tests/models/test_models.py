@@ -5,7 +5,7 @@ from fedsieve.errors import UserError
 from fedsieve.models import Shape, build, initial_weights
 from tests.helpers import config
 
-SHAPE = Shape(4, 3)
+SHAPE = Shape((4,), 3)
 
 
 def test_every_party_draws_the_same_initial_weights_whatever_was_drawn_before():
@@ -32,5 +32,5 @@ def test_the_network_has_the_shape_of_the_data_and_the_width_asked_for():
 
 
 def test_an_unknown_model_is_one_sentence():
-    with pytest.raises(UserError, match=r"^model: got 'gat', allowed: gcn"):
+    with pytest.raises(UserError, match=r"^model: got 'gat', allowed for graph data: gcn"):
         build(config(model="gat"), SHAPE)

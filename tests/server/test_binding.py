@@ -4,6 +4,7 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedsieve.errors import RunFailedError
+from fedsieve.models import Shape
 from fedsieve.server.binding import Binding, bind
 from tests.messages import FakeGrid, failure
 
@@ -29,8 +30,12 @@ class AskingGrid(FakeGrid):
         return Message(RecordDict({"client": ConfigRecord(facts)}), reply_to=message)  # type: ignore[arg-type]
 
 
-def client(number: object, features: object = 5, classes: object = 3) -> dict[str, object]:
-    return {"partition-id": number, "num-features": features, "num-classes": classes}
+def client(number: object, shape: object = (5,), classes: object = 3) -> dict[str, object]:
+    return {
+        "partition-id": number,
+        "input-shape": list(shape) if isinstance(shape, tuple) else shape,
+        "num-classes": classes,
+    }
 
 
 def bound(*facts: Facts | str, num_clients: int = 3) -> Binding:
@@ -41,7 +46,7 @@ def bound(*facts: Facts | str, num_clients: int = 3) -> Binding:
 def test_nodes_are_bound_to_the_ids_they_claim_and_the_network_fits_all():
     found = bound(client(2, classes=2), client(0, classes=7), client(1, classes=3))
     assert found.nodes == {2: 100, 0: 99, 1: 98}
-    assert (found.shape.num_features, found.shape.num_classes) == (5, 7)
+    assert found.shape == Shape((5,), 7)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +55,11 @@ def test_nodes_are_bound_to_the_ids_they_claim_and_the_network_fits_all():
         ((client(0), client(0)), "nodes 99 and 100 both claim partition-id 0"),
         ((client(3),), "node 100 claims partition-id 3, allowed: 0 to 2"),
         ((client(-1),), "node 100 claims partition-id -1"),
-        ((client(0, features=5), client(1, features=6)), r"number of features: 5 \(client 0\), 6 \(client 1\)"),
+        ((client(0, (5,)), client(1, (6,))), r"differ in their features: 5 \(client 0\), 6 \(client 1\)"),
+        ((client(0, (1, 28, 28)), client(1, (784,))), r"features: 1 x 28 x 28 \(client 0\), 784 \(client 1\)"),
         ((None, None), "none of 3 nodes answered"),
         (("", "", ""), "none of 3 nodes answered"),
-        ((client(0, classes=0),), "no client has a node with a label"),
+        ((client(0, classes=0),), "no client has an example with a label"),
     ],
 )
 def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str, ...], sentence: str):
@@ -69,8 +75,13 @@ def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str
         {},
         client("one"),
         client(1.0),
-        client(1, features=0),
-        client(1, features=10**9),
+        client(1, (0,)),
+        client(1, (10**9,)),
+        client(1, (3, 10**5, 10**5)),
+        client(1, (3, 32)),
+        client(1, ()),
+        client(1, (5.0,)),
+        client(1, 5),
         client(1, classes=-1),
         client(True),
         client(1, classes=10**9),

@@ -101,6 +101,7 @@ def test_traffic_counts_who_sent_and_who_was_sent_to():
         "uplink_bytes_per_client_round": (100 + 101 + 100 + 100) / 4,
         "downlink_bytes_per_client_round": 60,
         "uplink_payload_bytes_per_client_round": 50,
+        "downlink_payload_bytes_per_client_round": 40,
         "seconds_per_round": 2,
         "rejected_replies": 2,
     }

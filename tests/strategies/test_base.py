@@ -16,7 +16,7 @@ from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.rounds import Round
 from fedsieve.wire import to_record
 from tests.helpers import config
-from tests.messages import METRICS, Answer, FakeGrid, failure, reply
+from tests.messages import METRICS, SHAPE, Answer, FakeGrid, failure, reply
 
 START = {"w": np.array([[1, 2]], dtype=np.float32), "b": np.array([-1], dtype=np.float32)}
 
@@ -32,7 +32,7 @@ def play(
     """Play a run against answers made by hand."""
     grid = FakeGrid(run.num_clients, answer, arrange)
     history = History()
-    strategy = load_algorithm(run.algorithm).strategy(run, run.settings, grid.nodes, [history])
+    strategy = load_algorithm(run.algorithm).strategy(run, run.settings, SHAPE, grid.nodes, [history])
     strategy.start(grid, to_record(START), run.num_rounds)
     return grid, history.rounds, strategy
 
@@ -223,7 +223,7 @@ def test_a_round_without_a_usable_reply_ends_the_run_after_the_observers_were_to
     history = History()
     run = fed_avg(num_rounds=5)
     grid = FakeGrid(4, lambda _, round_, m: failure(m, 2, "boom") if round_ == 2 else honest(0, 0, m))
-    strategy = load_algorithm("fed-avg").strategy(run, run.settings, grid.nodes, [history])
+    strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [history])
     with pytest.raises(RunFailedError, match=r"round 2: none of 4 clients .* client 0: error 2: boom"):
         strategy.start(grid, to_record(START), 5)
     assert [len(round_.replies) for round_ in history.rounds] == [4, 0]

@@ -9,7 +9,7 @@ from fedsieve.client.fed_pub import EMBEDDING
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.wire import to_record
 from tests.helpers import config
-from tests.messages import METRICS, FakeGrid, reply
+from tests.messages import METRICS, SHAPE, FakeGrid, reply
 
 START = {"w": np.array([[7.0]], dtype=np.float32)}
 LN2 = float(np.log(2))
@@ -34,7 +34,7 @@ def play(samples: list[tuple[int, ...]], num_clients: int = 3, reply_with: Any =
         def sample(self, number: int) -> tuple[int, ...]:
             return samples[number - 1]
 
-    strategy = Scripted(run, run.settings, grid.nodes)
+    strategy = Scripted(run, run.settings, SHAPE, grid.nodes)
     strategy.start(grid, to_record(START), len(samples))
     return grid, strategy
 

@@ -5,7 +5,7 @@ from fedsieve.algorithm import load_algorithm
 from fedsieve.server.history import History
 from fedsieve.wire import to_record
 from tests.helpers import config
-from tests.messages import FakeGrid, reply
+from tests.messages import SHAPE, FakeGrid, reply
 
 
 def test_nothing_is_sent_and_weights_in_a_reply_are_refused():
@@ -13,7 +13,7 @@ def test_nothing_is_sent_and_weights_in_a_reply_are_refused():
         return reply(message, {"w": np.ones(2)} if (client, round_) == (1, 1) else {})
 
     run, history, grid = config(algorithm="local", num_clients=2, num_rounds=2), History(), FakeGrid(2, answer)
-    strategy = load_algorithm("local").strategy(run, run.settings, grid.nodes, [history])
+    strategy = load_algorithm("local").strategy(run, run.settings, SHAPE, grid.nodes, [history])
     strategy.start(grid, to_record({"w": np.ones(2)}), 2)
     assert [arrays for _, _, arrays in grid.sent] == [{}] * 4
     assert history.rounds[0].downlink_payload_bytes == {0: 0, 1: 0}

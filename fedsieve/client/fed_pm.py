@@ -1,0 +1,79 @@
+"""Client half of FedPM (Isik et al., ICLR 2023, arXiv 2209.15328).
+
+The paper: "Sparse Random Networks for Communication-Efficient Federated Learning".
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.client.training import fit, load, make_optimizer, metrics, values
+from fedsieve.config import RunConfig
+from fedsieve.masks.attach import attach_masks, weights
+from fedsieve.masks.binary import BernoulliMask, flatten, folded, levels, pack, unflatten, unpack
+from fedsieve.masks.codec import encode
+from fedsieve.masks.frozen import Init, freeze_
+
+
+class FedPMConfig(AlgorithmConfig):
+    """Keys `fed-pm.*`; the paper's symbols: prior λ0 of α and β."""
+
+    init: Init = Field(
+        "signed-constant", description="the frozen weights: signed-constant, the paper's, or kaiming-normal"
+    )
+    prior: float = Field(
+        1.0, ge=1.0, description="λ0, where α and β of the Beta distributions begin; 1 is the uniform prior"
+    )
+    reset: int = Field(
+        0, ge=0, description="rounds after which α and β begin anew at λ0; 0: 1 / fraction-train, rounded up"
+    )
+
+
+class FedPMTrainer:
+    """Learn how likely each of the frozen weights w is to be kept: θ = sigmoid(s); send one mask drawn from θ.
+
+    Algorithm 1: s begins at the logit of the θ received, each forward pass in training draws m ~ Bern(θ), and the
+    gradient goes straight through the draw. The mask sent is drawn once after training. The model as received is that
+    of one mask drawn from the θ received, as the paper draws its final network. Ours: the client's own model is that of
+    the very mask that it sends; biases stay 0, where the authors' code masks random ones; the optimiser starts anew
+    each round. What stays on the client is its last mask, one bit a weight.
+    """
+
+    def __init__(self, run: RunConfig, config: FedPMConfig, model: nn.Module) -> None:
+        self.run, self.config, self.model = run, config, model
+        freeze_(model, config.init, run.seed)
+        attached = attach_masks(model, BernoulliMask)
+        self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, BernoulliMask)}
+        self.scores = {name: mask.scores for name, mask in self.masks.items()}
+        self.layer_sizes = [scores.numel() for scores in self.scores.values()]
+        self.weights = weights(model)
+
+    def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
+        """Train `local-epochs` epochs from the scores of the θ received."""
+        theta = received["theta"]
+        load(self.scores, unflatten(theta.logit(), self.scores))
+        self._draw()
+        as_received = task.evaluate(self.model)
+        optimizer = make_optimizer(self.run, self.scores, {})
+        loss = fit(self.model, optimizer, task, self.run.local_epochs)
+        kept = self._draw()
+        local = task.evaluate(self.model)
+        code = encode(kept.cpu().numpy(), levels(theta.cpu().numpy()), self.layer_sizes)
+        return TrainResult(
+            arrays={"mask": torch.from_numpy(code.copy())},
+            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - int(kept.sum()) / len(kept)},
+            state={"mask": pack(kept)},
+        )
+
+    def personal_model(self, state: Tensors) -> Tensors:
+        """Return w ⊙ the mask that the client sent last."""
+        own = values(self.weights)
+        kept = unflatten(unpack(state["mask"], sum(self.layer_sizes)), self.scores)
+        return own | {name: folded(own[name], mask.to(own[name].device)) for name, mask in kept.items()}
+
+    def _draw(self) -> Tensor:
+        """Draw the mask of eval mode from the present scores and return it as one vector."""
+        for mask in self.masks.values():
+            mask.draw()
+        return flatten({name: mask.kept for name, mask in self.masks.items()})

@@ -1,0 +1,109 @@
+"""Client half of HideNseek (Vallapuram et al. 2022, arXiv 2206.04385), a reconstruction: no code was published."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.client.training import fit, load, make_optimizer, metrics, values
+from fedsieve.config import RunConfig
+from fedsieve.masks.attach import attach_masks, weights
+from fedsieve.masks.codec import encode
+from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.signs import SignMask, signed
+from fedsieve.masks.survivors import Survivors
+
+LEVELS = 127
+"""The mean sign travels as a whole number from -LEVELS to LEVELS, so that both ends code with the same model."""
+
+
+class HideNseekConfig(AlgorithmConfig):
+    """Keys `hide-n-seek.*`."""
+
+    density: float = Field(0.2, gt=0.0, le=1.0, description="share of the weights that the server keeps")
+    pruner: Literal["synflow", "erk", "uniform", "magnitude"] = Field(
+        "synflow", description="how the server prunes, once and without data"
+    )
+    init: Init = Field(
+        "kaiming-normal", description="the frozen weights: kaiming-normal, or signed-constant of the same deviation"
+    )
+    aggregate: Literal["mean", "vote"] = Field(
+        "mean", description="what the server sends: the mean of the signs, or the majority's sign, 1 bit a weight"
+    )
+    memory: float = Field(
+        0.7, ge=0.0, lt=1.0, description="share of the last broadcast in the next; 0: the plain mean of a round's signs"
+    )
+    restart: float = Field(
+        0.1, gt=0.0, le=10.0, description="clients restart their latents at this times what the server sends"
+    )
+
+
+class HideNseekTrainer:
+    """Learn the signs of frozen weights w: the network uses w ⊙ sign(m), and sign(m) is all that is sent.
+
+    Everybody draws w from the run's seed. The latents m restart each round at a small multiple of the mean sign that
+    the server sends; a multiple of 1 would freeze every sign. The optimiser starts anew with them. What stays on the
+    client is the keep-mask and its last signs, one bit a weight each.
+    """
+
+    def __init__(self, run: RunConfig, config: HideNseekConfig, model: nn.Module) -> None:
+        self.run, self.config, self.model = run, config, model
+        freeze_(model, config.init, run.seed)
+        attached = attach_masks(model, SignMask)
+        self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, SignMask)}
+        self.latents = {name: mask.latent for name, mask in self.masks.items()}
+        self.weights = values(weights(model))
+        self._survivors: tuple[bytes, Survivors] | None = None
+
+    def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
+        """Train `local-epochs` epochs from latents at `restart` times the broadcast."""
+        keep = received.get("keep", state.get("keep"))
+        if keep is None:
+            raise LookupError("this node has lost the keep-mask, and none was sent")
+        survivors = self._prune(keep.cpu().numpy())
+        broadcast = unpack_broadcast({name: tensor.cpu().numpy() for name, tensor in received.items()}, survivors)
+        start = torch.from_numpy(broadcast).to(keep.device).float() * (self.config.restart / LEVELS)
+        load(self.latents, survivors.by_layer(start))
+        as_received = task.evaluate(self.model)
+        optimizer = make_optimizer(self.run, self.latents, {})
+        loss = fit(self.model, optimizer, task, self.run.local_epochs)
+        local = task.evaluate(self.model)
+        signs = (torch.cat(list(values(self.latents).values())) >= 0).cpu().numpy()
+        return TrainResult(
+            arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.layer_sizes).copy())},
+            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - survivors.density},
+            state={"keep": keep, "signs": torch.from_numpy(np.packbits(signs))},
+        )
+
+    def personal_model(self, state: Tensors) -> Tensors:
+        """Return w ⊙ sign(m) of the client's last signs."""
+        survivors = self._prune(state["keep"].cpu().numpy())
+        bits = np.unpackbits(state["signs"].cpu().numpy(), count=sum(survivors.layer_sizes)).astype(np.bool_)
+        return self.weights | signed(self.weights, survivors, torch.from_numpy(bits))
+
+    def _prune(self, packed: NDArray[np.uint8]) -> Survivors:
+        """Keep what the packed keep-mask keeps; all clients of a process share it."""
+        if self._survivors is None or self._survivors[0] != packed.tobytes():
+            layers = {name: self.weights[name] for name in self.masks}
+            survivors = Survivors.unpack(packed, {name: weight.shape for name, weight in layers.items()})
+            for name, weight in layers.items():
+                self.masks[name].keep_(weight, survivors.keep[name].to(weight.device))
+            self._survivors = packed.tobytes(), survivors
+        return self._survivors[1]
+
+
+def pack_broadcast(mean: NDArray[np.int8], aggregate: str) -> dict[str, NDArray[np.uint8] | NDArray[np.int8]]:
+    """Return what the server sends of the mean sign: itself, or under `vote` one bit a weight."""
+    return {"vote": np.packbits(mean >= 0)} if aggregate == "vote" else {"mean": mean}
+
+
+def unpack_broadcast(received: dict[str, NDArray[np.uint8]], survivors: Survivors) -> NDArray[np.int8]:
+    """Return the mean sign, from -LEVELS to LEVELS, that `pack_broadcast` sent."""
+    if "mean" in received:
+        return received["mean"].astype(np.int8)
+    bits = np.unpackbits(received["vote"], count=sum(survivors.layer_sizes))
+    return np.where(bits == 1, LEVELS, -LEVELS).astype(np.int8)

@@ -1,0 +1,35 @@
+"""Random weights that are never trained: what supermasks sieve."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedsieve.masks.attach import MATRIX_DIM
+from fedsieve.seeds import random_state
+
+Init = Literal["kaiming-normal", "signed-constant"]
+
+
+@torch.no_grad()
+def freeze_(model: nn.Module, init: Init, seed: int) -> None:
+    """Draw the model's weight matrices from the run's seed, set its biases to 0, and let nothing of it be trained.
+
+    With σ = sqrt(2 / fan_in) of a layer (He et al., ICCV 2015, eq. 10): `kaiming-normal` draws N(0, σ²),
+    `signed-constant` +σ or -σ (Ramanujan et al., CVPR 2020, section 4.1). Scales of normalisation layers stay 1.
+    NumPy's `RandomState` gives the same values everywhere and for ever, so that a seed is all that needs to be sent.
+    """
+    random = random_state(seed, "frozen weights")
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.requires_grad_(False)
+            if parameter.dim() < MATRIX_DIM:
+                if name == "bias":
+                    parameter.zero_()
+                continue
+            out = 1 if getattr(module, "transposed", False) else 0
+            sigma = float(np.sqrt(2 * parameter.shape[out] / parameter.numel()))
+            drawn = random.standard_normal(tuple(parameter.shape))
+            values = np.where(drawn >= 0, 1.0, -1.0) if init == "signed-constant" else drawn
+            parameter.copy_(torch.from_numpy(sigma * values))

@@ -1,0 +1,152 @@
+"""Pruning at initialisation: which weights a network keeps, chosen before any training and without any data."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedsieve.masks.attach import MATRIX_DIM
+from fedsieve.masks.synflow import Flow, one_thread
+
+ITERATIONS = 100
+"""SynFlow's number of steps (Tanaka et al. 2020)."""
+
+Keep = dict[str, Tensor]
+Pruner = Callable[[nn.Module, Any, int, np.random.RandomState], Keep]
+
+
+def prune(pruner: str, model: nn.Module, ones: Any, density: float, random: np.random.RandomState) -> Keep:
+    """Return a bool mask for each weight matrix or kernel: True where the weight is kept.
+
+    Of all these weights together, round(`density` x their number) are kept, but at least one of each.
+
+    Args:
+        pruner: a name in `PRUNERS`.
+        model: on the CPU, without parametrizations; it is left as it is.
+        ones: what the network takes as its input, of ones, in float64; a tensor may be of any type.
+        density: above 0 and at most 1.
+        random: breaks ties and draws random masks; the same generator gives the same masks, with any number of threads.
+
+    Raises:
+        ValueError: for a density outside its bounds.
+        FloatingPointError: see `Flow.scores`.
+    """
+    if not 0 < density <= 1:
+        raise ValueError(f"density must be above 0 and at most 1, got {density}")
+    weights = _weights(model)
+    budget = max(round(density * sum(weight.numel() for weight in weights.values())), len(weights))
+    return PRUNERS[pruner](model, ones, budget, random)
+
+
+def synflow(model: nn.Module, ones: Any, budget: int, random: np.random.RandomState) -> Keep:
+    """Keep the weights of the highest SynFlow scores, pruned in 100 steps (Tanaka et al. 2020, algorithm 1).
+
+    After step i a share ρ^(i/100) is kept, and what was pruned stays so, as in the paper. Weights that are signs times
+    one constant a layer tie by whole layers, of which the published code's threshold drops all; so ties are broken at
+    random here, and the best weight of every layer is kept. Weights without any flow tie at 0.
+
+    Scores are equal if their first 20 bits are. The bits after them hold rounding error, by which weights that tie
+    would be ranked in some order of the machine's.
+    """
+    weights = _weights(model)
+    total = sum(weight.numel() for weight in weights.values())
+    flow = Flow(model, weights)
+    inputs = ones.double() if isinstance(ones, Tensor) else ones
+    kept = np.ones(total, dtype=bool)
+    with one_thread():
+        for i in range(1, ITERATIONS + 1):
+            # Adding half of the last bit that stays rounds; as integers, floats at or above 0 are in their own order.
+            bits = [score.view(torch.int64).add_(1 << 31) >> 32 for score in flow.scores(inputs).values()]
+            keys = np.concatenate([bit.to(torch.int32).numpy().ravel() for bit in bits])
+            keys[~kept] = -1
+            kept = _largest(keys, weights, round(total * (budget / total) ** (i / ITERATIONS)), random)
+            flow.mask(_shaped(kept, weights))
+    return _shaped(kept, weights)
+
+
+def magnitude(model: nn.Module, _: Any, budget: int, random: np.random.RandomState) -> Keep:
+    """Keep the largest |w| of the whole network, in float32; ties are broken at random."""
+    weights = _weights(model)
+    sizes = [weight.abs().float().contiguous().view(torch.int32).numpy().ravel() for weight in weights.values()]
+    return _shaped(_largest(np.concatenate(sizes), weights, budget, random), weights)
+
+
+def erk(model: nn.Module, _: Any, budget: int, random: np.random.RandomState) -> Keep:
+    """Keep random weights, of each layer's in proportion to the sum of its dimensions: Erdős–Rényi-Kernel.
+
+    Evci et al., "Rigging the Lottery: Making All Tickets Winners", ICML 2020, section 3: the density of n_in x n_out
+    kernels of w x h is ∝ (n_in + n_out + w + h) / (n_in n_out w h). A layer that would exceed 1 is dense, and the rest
+    is shared out among the others.
+    """
+    return _random(model, lambda weight: sum(weight.shape), budget, random)
+
+
+def uniform(model: nn.Module, _: Any, budget: int, random: np.random.RandomState) -> Keep:
+    """Keep random weights, the same share of each layer's."""
+    return _random(model, Tensor.numel, budget, random)
+
+
+PRUNERS: dict[str, Pruner] = {"synflow": synflow, "erk": erk, "uniform": uniform, "magnitude": magnitude}
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: weight.detach() for name, weight in model.named_parameters() if weight.dim() >= MATRIX_DIM}
+
+
+def _shaped(kept: np.ndarray, weights: dict[str, Tensor]) -> Keep:
+    """Cut one row of booleans into the layers' masks, copied: safetensors refuses tensors that share memory."""
+    pieces = torch.split(torch.from_numpy(kept), [weight.numel() for weight in weights.values()])
+    return {
+        name: piece.view(weight.shape).clone() for (name, weight), piece in zip(weights.items(), pieces, strict=True)
+    }
+
+
+def _largest(keys: np.ndarray, weights: dict[str, Tensor], budget: int, random: np.random.RandomState) -> np.ndarray:
+    """Return booleans with `budget` True: at the best of each layer and, beside these, where `keys` are largest.
+
+    `keys` is int32, a score's bits or -1 for a weight that is pruned already; it is changed.
+    """
+    first = 0
+    for weight in weights.values():
+        layer = keys[first : first + weight.numel()]
+        best = np.flatnonzero(layer == layer.max())
+        # No key is as large: it would be a float's bits, and these are not a number's.
+        layer[best[random.randint(best.size)]] = np.iinfo(np.int32).max
+        first += weight.numel()
+    # Without the pruned ones: NumPy's partition takes fifteen times as long where most keys are the same.
+    left = keys[keys >= 0]
+    threshold = np.partition(left, left.size - budget)[left.size - budget]
+    kept: np.ndarray = keys > threshold
+    ties = np.flatnonzero(keys == threshold)
+    kept[random.permutation(ties)[: budget - np.count_nonzero(kept)]] = True
+    return kept
+
+
+def _random(model: nn.Module, share: Callable[[Tensor], int], budget: int, random: np.random.RandomState) -> Keep:
+    weights = _weights(model)
+    shares, sizes = [share(weight) for weight in weights.values()], [weight.numel() for weight in weights.values()]
+    kept = []
+    for size, count in zip(sizes, _counts(shares, sizes, budget), strict=True):
+        layer = np.zeros(size, dtype=bool)
+        layer[random.permutation(size)[:count]] = True
+        kept.append(layer)
+    return _shaped(np.concatenate(kept), weights)
+
+
+def _counts(shares: Sequence[int], sizes: Sequence[int], budget: int) -> list[int]:
+    """Return how many weights each layer keeps: ε share, between 1 and its size, ε such that the sum is `budget`.
+
+    Fractions are rounded down, and those lost most first get one more.
+    """
+    low, high = 0.0, max(size / share for share, size in zip(shares, sizes, strict=True))
+    for _ in range(100):
+        middle = (low + high) / 2
+        wanted = [min(max(middle * share, 1.0), size) for share, size in zip(shares, sizes, strict=True)]
+        low, high = (middle, high) if sum(wanted) < budget else (low, middle)
+    counts = [int(count) for count in wanted]
+    by_loss = sorted(range(len(sizes)), key=lambda layer: counts[layer] - wanted[layer])
+    for layer in by_loss[: budget - sum(counts)]:
+        counts[layer] += 1
+    return counts

@@ -1,0 +1,55 @@
+"""The weights that pruning keeps, as one vector: what sign masks are sent over."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """A keep-mask, and the order of the weights it keeps: layer after layer, each row by row.
+
+    Attributes:
+        keep: bool, of each layer's shape, by parameter name.
+    """
+
+    keep: dict[str, Tensor]
+
+    @cached_property
+    def layer_sizes(self) -> list[int]:
+        """Number of surviving weights of each layer."""
+        return [int(mask.sum()) for mask in self.keep.values()]
+
+    @property
+    def density(self) -> float:
+        """Share of the weights that survive."""
+        return sum(self.layer_sizes) / sum(mask.numel() for mask in self.keep.values())
+
+    def by_layer(self, vector: Tensor) -> dict[str, Tensor]:
+        """Cut a vector over the surviving weights into one a layer."""
+        return dict(zip(self.keep, torch.split(vector, self.layer_sizes), strict=True))
+
+    def scatter(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return tensors of the layers' shapes whose surviving entries are those of `vector`, the others 0."""
+        return {
+            name: part.new_zeros(self.keep[name].shape).masked_scatter_(self.keep[name].to(part.device), part)
+            for name, part in self.by_layer(vector).items()
+        }
+
+    def packed(self) -> NDArray[np.uint8]:
+        """Return the keep-mask as bits, eight in a byte."""
+        return np.packbits(np.concatenate([mask.flatten().cpu().numpy() for mask in self.keep.values()]))
+
+    @classmethod
+    def unpack(cls, packed: NDArray[np.uint8], shapes: Mapping[str, Sequence[int]]) -> "Survivors":
+        """Read what `packed` wrote for layers of `shapes`; a ValueError if it is of another length."""
+        sizes = [int(np.prod(shape)) for shape in shapes.values()]
+        if packed.shape != (-(-sum(sizes) // 8),):
+            raise ValueError(f"a keep-mask of {packed.size} bytes does not fit {sum(sizes)} weights")
+        bits = torch.split(torch.from_numpy(np.unpackbits(packed, count=sum(sizes)).astype(np.bool_)), sizes)
+        return cls({name: part.reshape(tuple(shape)) for (name, shape), part in zip(shapes.items(), bits, strict=True)})

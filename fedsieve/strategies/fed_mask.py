@@ -1,0 +1,83 @@
+"""Server half of FedMask (Li et al., SenSys 2021).
+
+The paper: "FedMask: Joint Computation and Communication-Efficient Personalized Federated Learning via Heterogeneous
+Masking".
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from fedsieve.algorithm import Algorithm
+from fedsieve.client.fed_mask import FedMaskConfig, FedMaskTrainer
+from fedsieve.masks.attach import weights
+from fedsieve.masks.binary import folded, levels, maskable, unflatten
+from fedsieve.masks.codec import decode, max_code_bytes
+from fedsieve.masks.frozen import freeze_
+from fedsieve.models import build
+from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategies.mixing import size_weights
+from fedsieve.strategies.screening import ClientReply, Expected
+from fedsieve.wire import Arrays, NDArray
+
+
+class FedMask(FederatedStrategy[FedMaskConfig]):
+    """Send the mean mask and where masks overlap; receive masks, one bit a weight at most.
+
+    From the paper: masks are averaged where they overlap, and elsewhere each device keeps its own. Ours: a weight is in
+    the overlap if at least two of a round's masks keep it, since without the paper's pruning on the device all masks
+    cover all weights; the mean is over all of the round's masks, weighted by the number of training examples. It is
+    sent as float32, unrounded, with one bit a weight for the overlap. A client that has no mask yet takes all of it.
+    """
+
+    def initialise(self, initial: Arrays) -> None:
+        """Begin with masks of ones."""
+        network = build(self.run, self.shape)
+        freeze_(network, self.settings.init, self.run.seed)
+        self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
+        self.layer_sizes = [weight.numel() for weight in maskable(self.frozen).values()]
+        n = sum(self.layer_sizes)
+        self._broadcast(np.ones(n, dtype=np.float32), np.ones(n, dtype=np.bool_))
+
+    def arrays_for(self, client: int) -> Arrays:
+        """Return the mean mask and the overlap."""
+        return self.sent
+
+    def expected(self) -> Mapping[str, Expected]:
+        """A reply holds one code."""
+        return {"mask": Expected.up_to(max_code_bytes(self.mean.size), np.uint8)}
+
+    def unpack(self, client: int, arrays: Arrays) -> Arrays:
+        """Decode the mask: bool, True for a weight that is kept."""
+        return {"mask": decode(arrays["mask"], levels(self.mean), self.layer_sizes)}
+
+    def combine(self, replies: Sequence[ClientReply]) -> None:
+        """Take the mean of the masks, and find where at least two keep a weight."""
+        masks = np.stack([reply.arrays["mask"] for reply in replies])
+        shares = size_weights([reply.num_examples for reply in replies]).astype(np.float32)[0]
+        self._broadcast(shares @ masks.astype(np.float32), masks.sum(axis=0) >= 2)
+
+    def global_model(self) -> Arrays:
+        """Return w ⊙ [mean ≥ 0.5]: the weights that at least half of the last round's clients, by size, keep."""
+        masked = maskable(self.frozen)
+        kept = unflatten(torch.from_numpy(self.mean >= 0.5), masked)
+        majority = {name: folded(weight, kept[name]) for name, weight in masked.items()}
+        return {name: tensor.numpy() for name, tensor in (self.frozen | majority).items()}
+
+    def server_arrays(self) -> Arrays:
+        """Return the mean mask and the overlap; the weights follow from the seed."""
+        return self.sent
+
+    def _broadcast(self, mean: NDArray, overlap: NDArray) -> None:
+        self.mean = mean
+        self.sent: Arrays = {"mean": mean, "overlap": np.packbits(overlap)}
+
+
+ALGORITHM = Algorithm(
+    summary="a personal {0,1} mask over frozen weights, shared where masks overlap (Li et al., SenSys 2021)",
+    config=FedMaskConfig,
+    strategy=FedMask,
+    trainer=FedMaskTrainer,
+    defaults={"graph": {"local-epochs": 20}, "images": {"local-epochs": 5}},
+)

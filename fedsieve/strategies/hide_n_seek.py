@@ -1,0 +1,92 @@
+"""Server half of HideNseek (Vallapuram et al. 2022, arXiv 2206.04385), a reconstruction: no code was published."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from fedsieve import seeds
+from fedsieve.algorithm import Algorithm
+from fedsieve.client.hide_n_seek import LEVELS, HideNseekConfig, HideNseekTrainer, pack_broadcast
+from fedsieve.masks.attach import weights
+from fedsieve.masks.codec import decode, max_code_bytes
+from fedsieve.masks.frozen import freeze_
+from fedsieve.masks.pruning import prune
+from fedsieve.masks.signs import signed
+from fedsieve.masks.survivors import Survivors
+from fedsieve.models import build, ones
+from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategies.mixing import size_weights
+from fedsieve.strategies.screening import ClientReply, Expected
+from fedsieve.wire import Arrays, NDArray
+
+
+class HideNseek(FederatedStrategy[HideNseekConfig]):
+    """Prune a random network once, without data; then send mean signs and receive signs.
+
+    From the abstract: one-shot pruning at initialisation by synaptic saliency, on the server, and sign masks over
+    weights that stay frozen. Everything else is our reconstruction. The weights come from the run's seed, which every
+    node has; the keep-mask goes to a node until it has given a usable reply, and again after one that was not usable:
+    the node may have lost its state. The next broadcast is the size-weighted mean of the signs, rounded to
+    1/127, or under `aggregate = vote` its sign.
+    """
+
+    def initialise(self, initial: Arrays) -> None:
+        """Prune, and begin with the sign +1 for every weight."""
+        network = build(self.run, self.shape)
+        freeze_(network, self.settings.init, self.run.seed)
+        self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
+        random = seeds.random_state(self.run.seed, "pruning")
+        kept = prune(self.settings.pruner, network, ones(self.shape, torch.float64), self.settings.density, random)
+        self.survivors = Survivors(kept)
+        self.keep = self.survivors.packed()
+        self.knowing: set[int] = set()
+        self.average = np.ones(sum(self.survivors.layer_sizes))
+        self._broadcast(np.full(sum(self.survivors.layer_sizes), LEVELS, dtype=np.int8))
+
+    def arrays_for(self, client: int) -> Arrays:
+        """Return the mean sign, and the keep-mask to a node that may not have it."""
+        return self.signs_only if client in self.knowing else self.with_keep_mask
+
+    def expected(self) -> Mapping[str, Expected]:
+        """A reply holds one code."""
+        return {"signs": Expected.up_to(max_code_bytes(self.mean.size), np.uint8)}
+
+    def unpack(self, client: int, arrays: Arrays) -> Arrays:
+        """Decode the signs: bool, True for +1."""
+        return {"signs": decode(arrays["signs"], self.mean, self.survivors.layer_sizes)}
+
+    def combine(self, replies: Sequence[ClientReply]) -> None:
+        """Take the mean of the signs, weighted by the number of training examples."""
+        self.knowing |= {reply.client for reply in replies}
+        signs = np.stack([reply.arrays["signs"] for reply in replies]).astype(np.float32) * 2 - 1
+        mean = size_weights([reply.num_examples for reply in replies])[0] @ signs
+        self.average = self.settings.memory * self.average + (1 - self.settings.memory) * mean
+        self._broadcast(np.rint(LEVELS * self.average).astype(np.int8))
+
+    def left_out(self, client: int) -> None:
+        """Send the keep-mask again."""
+        self.knowing.discard(client)
+
+    def global_model(self) -> Arrays:
+        """Return the frozen weights with the signs of the mean."""
+        folded = self.frozen | signed(self.frozen, self.survivors, torch.from_numpy(self.mean >= 0))
+        return {name: tensor.numpy() for name, tensor in folded.items()}
+
+    def server_arrays(self) -> Arrays:
+        """Return the packed keep-mask and the mean sign times 127; the weights follow from the seed."""
+        return {"keep": self.keep, "mean": self.mean}
+
+    def _broadcast(self, mean: NDArray) -> None:
+        self.mean = np.where(mean >= 0, LEVELS, -LEVELS).astype(np.int8) if self.settings.aggregate == "vote" else mean
+        self.signs_only: Arrays = dict(pack_broadcast(self.mean, self.settings.aggregate))
+        self.with_keep_mask: Arrays = self.signs_only | {"keep": self.keep}
+
+
+ALGORITHM = Algorithm(
+    summary="signs of frozen, pruned weights, about one bit a weight (reconstruction of Vallapuram et al. 2022)",
+    config=HideNseekConfig,
+    strategy=HideNseek,
+    trainer=HideNseekTrainer,
+    defaults={"graph": {"local-epochs": 20}, "images": {"local-epochs": 5}},
+)

@@ -1,0 +1,95 @@
+"""Server half of LotteryFL (Li et al. 2020, arXiv 2008.03371).
+
+The paper: "LotteryFL: Personalized and Communication-Efficient Federated Learning with Lottery Ticket Hypothesis on
+Non-IID Datasets".
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fedsieve.algorithm import Algorithm
+from fedsieve.client.lottery_fl import LotteryFLConfig, LotteryFLTrainer
+from fedsieve.masks.attach import MATRIX_DIM
+from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategies.screening import ClientReply, Expected
+from fedsieve.wire import Arrays, NDArray
+
+
+class LotteryFL(FederatedStrategy[LotteryFLConfig]):
+    """Send each client the weights of its own ticket; average each weight over the tickets that have it.
+
+    Algorithm 1, and as in the authors' code each client counts alike and a weight that is in no ticket of the round
+    keeps its value. Weight matrices travel as one vector, layer after layer, each row by row; biases and norms are
+    dense. A client sends its ticket each time, one bit a weight. It is sent all weights until it has given a usable
+    reply, and again after one that was not usable: its ticket is then another than the server knows, or lost.
+    """
+
+    def initialise(self, initial: Arrays) -> None:
+        """Begin with the initial weights and no ticket."""
+        self.layers = {name: array for name, array in initial.items() if array.ndim >= MATRIX_DIM}
+        self.values = np.concatenate([array.ravel() for array in self.layers.values()])
+        self.dense = {f"dense/{name}": array for name, array in initial.items() if name not in self.layers}
+        self.tickets: dict[int, NDArray] = {}
+        self.everything: Arrays = {"values": self.values} | self.dense
+
+    def arrays_for(self, client: int) -> Arrays:
+        """Return the weights of the client's last ticket, all weights where none is known."""
+        if client not in self.tickets:
+            return self.everything
+        ticket = np.unpackbits(self.tickets[client], count=self.values.size).view(np.bool_)
+        return {"values": self.values[ticket]} | self.dense
+
+    def expected(self) -> Mapping[str, Expected]:
+        """A reply holds the ticket, the weights on it, and the biases."""
+        n = self.values.size
+        ticket = {"values": Expected.up_to(n, np.float32), "ticket": Expected((-(-n // 8),), np.dtype(np.uint8))}
+        return ticket | {name: Expected.like(array) for name, array in self.dense.items()}
+
+    def unpack(self, client: int, arrays: Arrays) -> Arrays:
+        """Check that the values fit the ticket."""
+        bits = np.unpackbits(arrays["ticket"])
+        if bits[self.values.size :].any():
+            raise ValueError("the ticket's padding is not zero")
+        if (kept := int(bits.sum())) != arrays["values"].size:
+            raise ValueError(f"{arrays['values'].size} values do not fit a ticket of {kept} weights")
+        return arrays
+
+    def combine(self, replies: Sequence[ClientReply]) -> None:
+        """Take the mean of each weight over the tickets that have it, and of each bias over all replies."""
+        total, count = np.zeros(self.values.size), np.zeros(self.values.size, dtype=np.int64)
+        for reply in replies:
+            self.tickets[reply.client] = reply.arrays["ticket"].copy()
+            ticket = np.unpackbits(reply.arrays["ticket"], count=total.size).view(np.bool_)
+            total[ticket] += reply.arrays["values"]
+            count += ticket
+        self.values = np.where(count > 0, total / np.maximum(count, 1), self.values).astype(np.float32)
+        self.dense = {
+            name: np.mean([reply.arrays[name] for reply in replies], axis=0, dtype=np.float64).astype(array.dtype)
+            for name, array in self.dense.items()
+        }
+        self.everything = {"values": self.values} | self.dense
+
+    def left_out(self, client: int) -> None:
+        """Forget the client's ticket."""
+        self.tickets.pop(client, None)
+
+    def global_model(self) -> Arrays:
+        """Return the server's weights; every client's own model is a part of them, trained on."""
+        ends = np.cumsum([array.size for array in self.layers.values()])
+        parts = zip(self.layers.items(), np.split(self.values, ends[:-1]), strict=True)
+        dense = {name.removeprefix("dense/"): array for name, array in self.dense.items()}
+        return {name: part.reshape(array.shape) for (name, array), part in parts} | dense
+
+    def server_arrays(self) -> Arrays:
+        """Return the weights, and the ticket, as bits, of each client whose ticket is known."""
+        tickets = {f"ticket/{client}": ticket for client, ticket in sorted(self.tickets.items())}
+        return {f"weights/{name}": array for name, array in self.global_model().items()} | tickets
+
+
+ALGORITHM = Algorithm(
+    summary="each client trains a pruned part of one model, its own lottery ticket (Li et al. 2020)",
+    config=LotteryFLConfig,
+    strategy=LotteryFL,
+    trainer=LotteryFLTrainer,
+)

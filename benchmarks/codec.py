@@ -63,28 +63,30 @@ def draw(n: int, situation: str) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
     return (broadcast >= 0) ^ (generator.random(n) < rate), broadcast
 
 
-def model_bytes(code: NDArray[np.uint8], flips: NDArray[np.bool_], broadcast: NDArray[np.int8]) -> float:
+def model_bytes(
+    code: NDArray[np.uint8], flips: NDArray[np.bool_], broadcast: NDArray[np.int8], sizes_of_layers: list[int]
+) -> float:
     """Return what the scheme that `code` names costs ideally, without its header."""
-    if code[1] == RAW:
+    if code[0] & 15 == RAW:
         return len(flips) / 8
-    order, sizes = contexts.group(int(code[1]), contexts.finest(broadcast, layers(len(flips))))
+    order, sizes = contexts.group(int(code[0] & 15), contexts.finest(broadcast, sizes_of_layers))
     ones = np.array([group.sum() for group in np.split(flips[order], np.cumsum(sizes)[:-1])])
-    p = np.frombuffer(code.tobytes(), "<u2", len(sizes), frame_bytes(code) - CRC_BYTES) / contexts.SCALE
-    return float(-(ones * np.log2(p) + (sizes - ones) * np.log2(1 - p)).sum() / 8)
+    places = np.frombuffer(code.tobytes(), np.uint8, len(sizes), frame_bytes(code) - CRC_BYTES)
+    return contexts.bits(ones, sizes, places) / 8
 
 
 def frame_bytes(code: NDArray[np.uint8]) -> int:
-    """Return the size of the header and the checksum, without the probabilities: two LEB128 numbers after 2 bytes."""
-    ends = np.flatnonzero(code[2:] < 0x80)
-    return 2 + int(ends[1]) + 1 + CRC_BYTES
+    """Return the size of the header and the checksum, without the probabilities: two LEB128 numbers after a byte."""
+    ends = np.flatnonzero(code[1:] < 0x80)
+    return 1 + int(ends[1]) + 1 + CRC_BYTES
 
 
 def header_bytes(code: NDArray[np.uint8], broadcast: NDArray[np.int8]) -> int:
     """Return the size of all that is not the bits' own."""
-    if code[1] == RAW:
+    if code[0] & 15 == RAW:
         return frame_bytes(code)
-    _, sizes = contexts.group(int(code[1]), contexts.finest(broadcast, layers(len(broadcast))))
-    return frame_bytes(code) + 2 * len(sizes)
+    _, sizes = contexts.group(int(code[0] & 15), contexts.finest(broadcast, layers(len(broadcast))))
+    return frame_bytes(code) + len(sizes)
 
 
 def order_0_bytes(flips: NDArray[np.bool_]) -> float:
@@ -117,8 +119,8 @@ def main() -> None:
             code = encode(signs, broadcast, layers(n))
             assert (decode(code, broadcast, layers(n)) == signs).all()
             wall, cpu = timed(lambda s=signs, b=broadcast: decode(encode(s, b, layers(len(s))), b, layers(len(s))))
-            model, order_0 = model_bytes(code, flips, broadcast), order_0_bytes(flips)
-            row(f"{n:,}", situation, NAMES[code[1]], f"{len(code):,}", header_bytes(code, broadcast),
+            model, order_0 = model_bytes(code, flips, broadcast, layers(n)), order_0_bytes(flips)
+            row(f"{n:,}", situation, NAMES[code[0] & 15], f"{len(code):,}", header_bytes(code, broadcast),
                 f"{model:,.1f}", f"{len(code) - model:+.1f} B, {len(code) / model - 1:+.2%}",
                 f"{order_0:,.1f}", f"{len(code) - order_0:+.1f} B, {len(code) / order_0 - 1:+.2%}",
                 f"{len(zlib.compress(np.packbits(flips).tobytes(), 9)):,}", f"{-(-n // 8):,}",

@@ -22,14 +22,15 @@ SETTINGS: dict[str, dict[str, object]] = {
     "mnist, Dirichlet 0.3": {"dataset": "mnist", "partition": "dirichlet", "alpha": 0.3},
 }
 METHODS: dict[str, dict[str, object]] = {
-    "local": {"lr": 0.001},
-    "fed-avg": {"lr": 0.001},
-    "fed-prox": {"lr": 0.001},
-    "fed-pub": {"lr": 0.001},
+    "local": {"lr": 0.003},
+    "fed-avg": {"lr": 0.003},
+    "fed-prox": {"lr": 0.003},
+    "fed-pub": {"lr": 0.003},
     "lottery-fl": {"lr": 0.001},
     "fed-mask": {"lr": 0.01},
     "fed-pm": {"lr": 0.1},
     "hide-n-seek": {"lr": 0.01},
+    "hide-n-seek, signed-constant": {"algorithm": "hide-n-seek", "lr": 0.01, "hide-n-seek.init": "signed-constant"},
 }
 SHARE_OF_LOCAL = 0.98
 """The target accuracy: this share of the best mean validation accuracy of local-only training."""
@@ -38,7 +39,7 @@ Runs = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 def folder(setting: str, method: str, seed: int) -> str:
-    return f"images/{setting.replace(', ', '-').replace(' ', '-')}/{method}-{seed}"
+    return f"images/{setting}/{method}-{seed}".replace(", ", "-").replace(" ", "-")
 
 
 def all_runs(seeds: list[int]) -> Runs:
@@ -47,7 +48,7 @@ def all_runs(seeds: list[int]) -> Runs:
 
     def one(case: tuple[str, str, int]) -> dict[str, Any]:
         setting, method, seed = case
-        keys = COMMON | SETTINGS[setting] | METHODS[method] | {"algorithm": method, "seed": seed}
+        keys = COMMON | SETTINGS[setting] | {"algorithm": method} | METHODS[method] | {"seed": seed}
         return run(folder(setting, method, seed), keys)
 
     with ThreadPoolExecutor(2) as pool:

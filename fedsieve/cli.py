@@ -46,13 +46,17 @@ def run(
     algorithm: Annotated[
         str | None, typer.Option(help="See: fedsieve list algorithms.", show_default="fed-pub")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="A name, or your own graph.", show_default="digits-knn")] = None,
-    partition: Annotated[str | None, typer.Option(help="See: fedsieve list partitions.", show_default="metis")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A name, or your own graph or images.", show_default="digits-knn")
+    ] = None,
+    partition: Annotated[
+        str | None, typer.Option(help="See: fedsieve list partitions.", show_default="metis; images: dirichlet")
+    ] = None,
     num_clients: Annotated[int | None, typer.Option(help="Number of clients.", show_default="10")] = None,
     num_rounds: Annotated[int | None, typer.Option(help="Number of rounds.", show_default="100")] = None,
     fraction_train: Annotated[float | None, typer.Option(help="Clients sampled a round.", show_default="1.0")] = None,
     local_epochs: Annotated[
-        int | None, typer.Option(help="Epochs a client trains in a round.", show_default="1")
+        int | None, typer.Option(help="Epochs a client trains in a round.", show_default="the algorithm's, mostly 1")
     ] = None,
     patience: Annotated[
         int | None,
@@ -89,6 +93,7 @@ def run(
         "out": None if out is None else str(out),
     }
     _set_up_log(quiet)
+    sys.path.insert(0, str(Path.cwd()))  # where a user's own network lies
     from fedsieve.config import parse, parse_assignment, read
 
     values = read(config) if config is not None else {}
@@ -163,20 +168,25 @@ def _algorithms() -> dict[str, str]:
 
 def _datasets() -> dict[str, str]:
     from fedsieve.data import DATASETS
+    from fedsieve.data.image_sets import IMAGE_DATASETS
 
-    return {name: entry.summary for name, entry in DATASETS.items()}
+    graphs = {name: f"graph: {entry.summary}" for name, entry in DATASETS.items()}
+    return graphs | {name: f"images: {entry.summary}" for name, entry in IMAGE_DATASETS.items()}
 
 
 def _partitions() -> dict[str, str]:
     from fedsieve.data import PARTITIONS
+    from fedsieve.data.image_partitions import IMAGE_PARTITIONS
 
-    return {name: entry.summary for name, entry in PARTITIONS.items()}
+    graphs = {name: f"graph: {entry.summary}" for name, entry in PARTITIONS.items()}
+    return graphs | {name: f"images: {entry.summary}" for name, entry in IMAGE_PARTITIONS.items()}
 
 
 def _models() -> dict[str, str]:
     from fedsieve.models import MODELS
 
-    return {name: entry.summary for name, entry in MODELS.items()}
+    own = {"my_package.my_module:my_function": "your own: a function of the input's shape and the number of classes"}
+    return {name: f"{entry.kind}: {entry.summary}" for name, entry in MODELS.items()} | own
 
 
 CATALOGUES = {"algorithms": _algorithms, "datasets": _datasets, "partitions": _partitions, "models": _models}

@@ -11,6 +11,8 @@ import torch
 
 from fedsieve.algorithm import algorithm_names
 from fedsieve.data import DATASETS, PARTITIONS
+from fedsieve.data.image_partitions import IMAGE_PARTITIONS
+from fedsieve.data.image_sets import IMAGE_DATASETS
 from fedsieve.models import MODELS
 from tests.helpers import fedsieve, rounds_of, summary_of, write_graph
 
@@ -50,7 +52,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("run", "--dataset", "coral"), "'coral' is unknown; allowed are digits-knn, cora"),
         (("run", "--dataset", "none.npz"), "no such file"),
         (("run", "--algorithm", "fed-pup"), "algorithm: got 'fed-pup', allowed: fed-avg"),
-        (("run", "--partition", "metris", *SHORT), "partition = 'metris' is unknown; allowed are metis"),
+        (("run", "--partition", "metris", *SHORT), "partition = 'metris' is unknown; allowed for graphs are metis"),
         (("run", "--engine", "rey"), "engine: got 'rey', allowed"),
         (("run", "-s", "model=gat", *SHORT), "model: got 'gat', allowed for graph data: gcn"),
         (("run", "none.toml"), "none.toml: cannot be read"),
@@ -166,13 +168,34 @@ def test_a_runs_configuration_gives_the_same_run_again(graph_file: Path):
 
 @pytest.mark.parametrize(
     ("what", "names"),
-    [("algorithms", algorithm_names()), ("datasets", DATASETS), ("partitions", PARTITIONS), ("models", MODELS)],
+    [
+        ("algorithms", algorithm_names()),
+        ("datasets", [*DATASETS, *IMAGE_DATASETS]),
+        ("partitions", [*PARTITIONS, *IMAGE_PARTITIONS]),
+        ("models", [*MODELS, "my_package.my_module:my_function"]),
+    ],
 )
 def test_list_prints_every_name_with_a_line_on_it(what: str, names: Any, capfd: pytest.CaptureFixture[str]):
     assert fedsieve("list", what) == 0
     lines = capfd.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(names)
+    # the names take one width, and two blanks part them from what is said
+    width = max(map(len, names))
+    assert all(line[width : width + 2] == "  " and line[width + 2] != " " for line in lines)
     assert all(len(line.split()) > 2 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("what", "graph", "images"),
+    [("datasets", "cora", "mnist"), ("partitions", "metis", "dirichlet"), ("models", "gcn", "lenet")],
+)
+def test_list_says_what_is_for_graphs_and_what_for_images(
+    what: str, graph: str, images: str, capfd: pytest.CaptureFixture[str]
+):
+    assert fedsieve("list", what) == 0
+    told = dict(line.split(maxsplit=1) for line in capfd.readouterr().out.splitlines())
+    assert told[graph].startswith("graph: ")
+    assert told[images].startswith("images: ")
 
 
 def test_the_built_in_algorithms_are_listed():

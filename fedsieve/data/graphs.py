@@ -12,6 +12,7 @@ from torch_geometric.transforms import LargestConnectedComponents
 from fedsieve.data.arxiv import ogbn_arxiv
 from fedsieve.data.checks import Array, check_learnable, screen
 from fedsieve.data.digits import SPLIT, digits_knn
+from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.data.own import READERS
 from fedsieve.data.published import amazon, planetoid
 from fedsieve.data.split import MASKS, Split, random_split
@@ -77,8 +78,8 @@ def _read(dataset: str) -> dict[str, Array]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(
-            f"dataset = {dataset!r} is unknown; allowed are {', '.join(DATASETS)}, or the path of a graph that ends in "
-            f"{' or '.join(READERS)}."
+            f"dataset = {dataset!r} is unknown; allowed are {', '.join([*DATASETS, *IMAGE_NAMES])}, the path of a "
+            f"graph that ends in {' or '.join(READERS)}, and of images: a .parquet file or a folder."
         )
     if not path.is_file():
         raise UserError(f"dataset = {dataset!r}: there is no such file.")

@@ -36,7 +36,7 @@ def partition_nodes(name: str, data: Data, num_clients: int, *, seed: int, clien
     Raises `UserError` for an unknown name, numbers below 1 and more clients than nodes.
     """
     if name not in PARTITIONS:
-        raise UserError(f"partition = {name!r} is unknown; allowed are {', '.join(PARTITIONS)}.")
+        raise UserError(f"partition = {name!r} is unknown; allowed for graphs are {', '.join(PARTITIONS)}.")
     if num_clients < 1:
         raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")
     if clients_per_part < 1:

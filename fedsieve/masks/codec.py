@@ -1,8 +1,8 @@
 """Bits of a binary mask on the wire: fewer than one a weight where the broadcast foretells them.
 
-A mask code is, numbers little-endian: version (1 byte), scheme (1), number of signs (LEB128), bytes of the body
-(LEB128), body, CRC-32 of all before it (4). The body is a flip probability k/65536 a context (2 bytes each) and then
-the flips, ordered by context, as 32-bit words of a range coder; under the raw scheme it is the signs, packed.
+A mask code is, numbers little-endian: version and scheme (4 bits each), number of signs (LEB128), bytes of the body
+(LEB128), body, CRC-32 of all before it (4). The body is a flip probability a context (a byte each, see `contexts`) and
+then the flips, ordered by context, as 32-bit words of a range coder; under the raw scheme it is the signs, packed.
 """
 
 import zlib
@@ -40,9 +40,9 @@ def encode(signs: NDArray[np.bool_], broadcast: NDArray[np.int8], layer_sizes: S
         raise ValueError(f"signs are {signs.shape} where the broadcast is {broadcast.shape}")
     flips = signs ^ (broadcast >= 0)
     finest = contexts.finest(broadcast, layer_sizes)
-    scheme, probabilities = contexts.cheapest(flips, finest)
+    scheme, places = contexts.cheapest(flips, finest)
     order, sizes = contexts.group(scheme, finest)
-    body = probabilities.astype("<u2").tobytes() + _to_words(flips[order], sizes, probabilities)
+    body = places.tobytes() + _to_words(flips[order], sizes, places)
     raw, coded = _frame(RAW, len(signs), np.packbits(signs).tobytes()), _frame(scheme, len(signs), body)
     return np.frombuffer(min(raw, coded, key=len), np.uint8)
 
@@ -74,26 +74,26 @@ def decode(code: NDArray[np.uint8], broadcast: NDArray[np.int8], layer_sizes: Se
 
 
 def max_code_bytes(n: int) -> int:
-    """Return the size of the longest mask code of `n` signs, the raw one: n bits and 8 to 12 bytes to two million."""
+    """Return the size of the longest mask code of `n` signs, the raw one: n bits and 7 to 11 bytes to two million."""
     packed = -(-n // 8)
-    return 2 + len(_varint(n)) + len(_varint(packed)) + packed + _CRC_BYTES
+    return 1 + len(_varint(n)) + len(_varint(packed)) + packed + _CRC_BYTES
 
 
 def _frame(scheme: int, n: int, body: bytes) -> bytes:
-    framed = bytes((VERSION, scheme)) + _varint(n) + _varint(len(body)) + body
+    framed = bytes((VERSION << 4 | scheme,)) + _varint(n) + _varint(len(body)) + body
     return framed + zlib.crc32(framed).to_bytes(_CRC_BYTES, "little")
 
 
 def _unframe(data: bytes, n: int) -> tuple[int, bytes]:
     """Return the scheme and the body of a mask code of `n` signs."""
-    if len(data) < 2:
+    if not data:
         raise ValueError("mask code is cut off")
-    version, scheme = data[:2]
+    version, scheme = data[0] >> 4, data[0] & 15
     if version != VERSION:
         raise ValueError(f"mask code is of version {version} where {VERSION} is expected")
     if scheme > RAW:
         raise ValueError(f"mask code is of unknown scheme {scheme}")
-    found, start = _read_varint(data, 2)
+    found, start = _read_varint(data, 1)
     if found != n:
         raise ValueError(f"mask code holds {found} signs where {n} are expected")
     length, start = _read_varint(data, start)
@@ -116,10 +116,10 @@ def _unpack(body: bytes, n: int) -> NDArray[np.bool_]:
     return bits[:n]
 
 
-def _to_words(symbols: NDArray[np.bool_], sizes: NDArray[np.intp], probabilities: NDArray[np.uint16]) -> bytes:
-    """Range-code `symbols`, ordered by context, of which there are `sizes` with `probabilities` times `SCALE`."""
+def _to_words(symbols: NDArray[np.bool_], sizes: NDArray[np.intp], places: NDArray[np.uint8]) -> bytes:
+    """Range-code `symbols`, ordered by context, of which there are `sizes` with probabilities at these `places`."""
     coder, numbers, start = stream.queue.RangeEncoder(), symbols.astype(np.int32), 0
-    for size, model in zip(sizes.tolist(), _models(probabilities), strict=True):
+    for size, model in zip(sizes.tolist(), _models(places), strict=True):
         coder.encode(numbers[start : start + size], model)
         start += size
     return bytes(coder.get_compressed().astype("<u4").tobytes())
@@ -127,27 +127,25 @@ def _to_words(symbols: NDArray[np.bool_], sizes: NDArray[np.intp], probabilities
 
 def _from_body(body: bytes, sizes: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return the flips in `body`, ordered by context."""
-    start = 2 * len(sizes)
+    start = len(sizes)
     if len(body) < start or (len(body) - start) % 4:
         raise ValueError(f"mask code's body of {len(body)} bytes is not {len(sizes)} probabilities and whole words")
-    probabilities = np.frombuffer(body, "<u2", len(sizes)).astype(np.uint16)
-    if not probabilities.all():
-        raise ValueError("mask code has a flip probability of 0")
+    places = np.frombuffer(body, np.uint8, len(sizes))
     coder = stream.queue.RangeDecoder(np.frombuffer(body, "<u4", offset=start).astype(np.uint32))
     try:
-        groups = [coder.decode(model, size) for size, model in zip(sizes.tolist(), _models(probabilities), strict=True)]
+        groups = [coder.decode(model, size) for size, model in zip(sizes.tolist(), _models(places), strict=True)]
     except Exception as error:  # constriction names none of its exceptions; it raises AssertionError
         raise ValueError("mask code's words are not a range coder's") from error
     flips = np.concatenate([np.empty(0, np.int32), *groups]).astype(np.bool_)
     # A range decoder reads on past the end and does not see words left over, so only coding again shows either.
-    if _to_words(flips, sizes, probabilities) != body[start:]:
+    if _to_words(flips, sizes, places) != body[start:]:
         raise ValueError("mask code's words are not those of its signs")
     return flips
 
 
-def _models(probabilities: NDArray[np.uint16]) -> list[Any]:
+def _models(places: NDArray[np.uint8]) -> list[Any]:
     # `perfect` would round by logarithms, which differ between machines; without it the model is exact in integers.
-    return [stream.model.Bernoulli(scaled / contexts.SCALE, perfect=False) for scaled in probabilities.tolist()]
+    return [stream.model.Bernoulli(k / contexts.SCALE, perfect=False) for k in contexts.LADDER[places].tolist()]
 
 
 def _varint(number: int) -> bytes:

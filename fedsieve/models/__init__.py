@@ -12,6 +12,7 @@ from fedsieve import seeds
 from fedsieve.config import RunConfig
 from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.errors import UserError
+from fedsieve.masks.attach import MATRIX_DIM
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.gcn import GCN, propagation
 from fedsieve.models.lenet import LeNet
@@ -49,17 +50,15 @@ def _images(summary: str, make: Callable[[Any, int], nn.Module]) -> Model:
 
 MODELS = {
     "gcn": Model(
-        "graphs: two graph convolutions and a linear classifier (Kipf and Welling, ICLR 2017)",
+        "two graph convolutions and a linear classifier (Kipf and Welling, ICLR 2017)",
         "graph",
         lambda shape, run: GCN(shape.input[0], shape.num_classes, run.hidden_dim, run.dropout),
     ),
-    "lenet": _images("images: LeNet-5 with ELU (LeCun et al. 1998)", LeNet),
-    "conv2": _images("images: two convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv2),
-    "conv4": _images("images: four convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv4),
-    "mlp": _images("images: two hidden layers of 200 units (McMahan et al., AISTATS 2017)", MLP),
-    "resnet18": _images(
-        "images: ResNet-18 for small images, with group normalisation (He et al., CVPR 2016)", ResNet18
-    ),
+    "lenet": _images("LeNet-5 with ELU (LeCun et al. 1998)", LeNet),
+    "conv2": _images("two convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv2),
+    "conv4": _images("four convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv4),
+    "mlp": _images("two hidden layers of 200 units (McMahan et al., AISTATS 2017)", MLP),
+    "resnet18": _images("ResNet-18 for small images, with group normalisation (He et al., CVPR 2016)", ResNet18),
 }
 
 
@@ -115,6 +114,8 @@ def _own(path: str, shape: Shape) -> nn.Module:
         ) from error
     if not isinstance(model, nn.Module) or tuple(logits.shape) != (1, shape.num_classes):
         raise ValueError(f"it does not return a torch module whose logits are N x {shape.num_classes}")
+    if not any(parameter.dim() >= MATRIX_DIM for parameter in model.parameters()):
+        raise ValueError("it has no weight matrix to train")
     if running := [key for key, buffer in model.named_buffers() if buffer.is_floating_point() and "running" in key]:
         raise ValueError(
             f"{running[0]} changes in training and is no parameter, so clients cannot share it; "

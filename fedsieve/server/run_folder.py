@@ -11,11 +11,15 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from fedsieve.config import RunConfig
+from fedsieve.data import DATASETS
+from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.errors import UserError
 from fedsieve.server.usage import cpu_seconds
 from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.rounds import Round
 from fedsieve.wire import Arrays
+
+NAMES = {*DATASETS, *IMAGE_NAMES}
 
 CLIENT_COLUMNS = (
     "round",
@@ -52,7 +56,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             anywhere = {
                 "out": "",
-                "dataset": str(own.resolve()) if (own := Path(run.dataset)).is_file() else run.dataset,
+                "dataset": run.dataset if run.dataset in NAMES else _absolute(run.dataset),
             }
             (self.path / "config.toml").write_text(run.model_copy(update=anywhere).toml(), encoding="utf-8")
         except OSError as error:
@@ -93,6 +97,11 @@ class RunFolder:
     def _append(self, name: str, *lines: str) -> None:
         with (self.path / name).open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
+
+
+def _absolute(dataset: str) -> str:
+    path = Path(dataset)
+    return str(path.resolve()) if path.exists() else dataset
 
 
 def check_folder(path: Path) -> None:

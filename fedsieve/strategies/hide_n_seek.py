@@ -8,6 +8,7 @@ import torch
 from fedsieve import seeds
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.hide_n_seek import LEVELS, HideNseekConfig, HideNseekTrainer, pack_broadcast
+from fedsieve.errors import UserError
 from fedsieve.masks.attach import weights
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
@@ -27,8 +28,9 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
     From the abstract: one-shot pruning at initialisation by synaptic saliency, on the server, and sign masks over
     weights that stay frozen. Everything else is our reconstruction. The weights come from the run's seed, which every
     node has; the keep-mask goes to a node until it has given a usable reply, and again after one that was not usable:
-    the node may have lost its state. The next broadcast is the size-weighted mean of the signs, rounded to
-    1/127, or under `aggregate = vote` its sign.
+    the node may have lost its state. The next broadcast is `memory` times the last plus the rest
+    times the size-weighted mean of the signs, rounded to 1/127, or under `aggregate = vote` its sign. A mean over ten
+    clients alone is mostly noise; with a memory the one shared mask becomes usable (docs/results.md).
     """
 
     def initialise(self, initial: Arrays) -> None:
@@ -36,12 +38,16 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         network = build(self.run, self.shape)
         freeze_(network, self.settings.init, self.run.seed)
         self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
+        ready = ones(self.shape, torch.float64)
         random = seeds.random_state(self.run.seed, "pruning")
-        kept = prune(self.settings.pruner, network, ones(self.shape, torch.float64), self.settings.density, random)
+        try:
+            kept = prune(self.settings.pruner, network, ready, self.settings.density, random)
+        except FloatingPointError as error:
+            raise UserError(f"hide-n-seek.pruner: got {self.settings.pruner!r}, but {error}.") from error
         self.survivors = Survivors(kept)
         self.keep = self.survivors.packed()
         self.knowing: set[int] = set()
-        self.average = np.ones(sum(self.survivors.layer_sizes))
+        self.average = np.ones(sum(self.survivors.layer_sizes), dtype=np.float32)
         self._broadcast(np.full(sum(self.survivors.layer_sizes), LEVELS, dtype=np.int8))
 
     def arrays_for(self, client: int) -> Arrays:
@@ -61,7 +67,7 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         self.knowing |= {reply.client for reply in replies}
         signs = np.stack([reply.arrays["signs"] for reply in replies]).astype(np.float32) * 2 - 1
         mean = size_weights([reply.num_examples for reply in replies])[0] @ signs
-        self.average = self.settings.memory * self.average + (1 - self.settings.memory) * mean
+        self.average = (self.settings.memory * self.average + (1 - self.settings.memory) * mean).astype(np.float32)
         self._broadcast(np.rint(LEVELS * self.average).astype(np.int8))
 
     def left_out(self, client: int) -> None:
@@ -74,8 +80,8 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         return {name: tensor.numpy() for name, tensor in folded.items()}
 
     def server_arrays(self) -> Arrays:
-        """Return the packed keep-mask and the mean sign times 127; the weights follow from the seed."""
-        return {"keep": self.keep, "mean": self.mean}
+        """Return the packed keep-mask and the average sign; the weights follow from the seed."""
+        return {"keep": self.keep, "average": self.average}
 
     def _broadcast(self, mean: NDArray) -> None:
         self.mean = np.where(mean >= 0, LEVELS, -LEVELS).astype(np.int8) if self.settings.aggregate == "vote" else mean

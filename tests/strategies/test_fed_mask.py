@@ -89,7 +89,7 @@ def broken(code: bytes | None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"), [(None, "mask code is cut off"), (b"\x09\x04abc", "version 9"), (bytes(999), "at most")]
+    ("code", "reason"), [(None, "mask code is cut off"), (b"\x90\x04abc", "version 9"), (bytes(999), "at most")]
 )
 def test_a_bad_code_is_rejected_with_the_reason(code: bytes | None, reason: str):
     _, strategy = play(1, broken(code))

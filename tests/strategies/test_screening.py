@@ -1,6 +1,7 @@
 import io
 import pickle
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsieve.strategies.screening import ClientReply, Expected, printable, screen
+from fedsieve.wire import Arrays
 from tests.messages import METRICS, asking, failure, reply
 
 W = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
@@ -55,6 +57,64 @@ def test_fortran_order_is_read_as_the_same_matrix():
     good = outcome({"w": np.asfortranarray(W), "b": B})
     assert isinstance(good, ClientReply)
     assert good.arrays["w"].tolist() == W.tolist()
+
+
+def of_code(code: np.ndarray | Array, unpack: Callable[[int, Arrays], Arrays] | None = None) -> ClientReply | str:
+    """Screen a reply of which a vector of at most three bytes is expected."""
+    message, expected = reply(asking(), {"code": code}), {"code": Expected.up_to(3, np.uint8)}
+    return screen(3, message, expected) if unpack is None else screen(3, message, expected, unpack)
+
+
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_a_vector_may_be_shorter_than_the_most_that_is_expected(length: int):
+    code = np.arange(length, dtype=np.uint8)
+    good = of_code(code)
+    assert isinstance(good, ClientReply)
+    assert good.arrays["code"].tolist() == code.tolist()
+    assert good.uplink_payload_bytes == length
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (np.zeros(4, dtype=np.uint8), r"^array code has shape \(4,\) where at most \(3,\) is expected$"),
+        (np.zeros((1, 3), dtype=np.uint8), r"^array code has shape \(1, 3\) where at most \(3,\)"),
+        (np.uint8(3), r"^array code has shape \(\) where at most \(3,\)"),
+        (np.zeros(3, dtype=np.int8), r"^array code is int8 \(3,\) where uint8 \(3,\)"),
+        (np.zeros(3, dtype=np.float32), r"^array code is float32 \(3,\) where uint8"),
+        # the label says less than the bytes hold, and the other way round
+        (Array("uint8", (2,), "numpy.ndarray", Array(np.zeros(3, dtype=np.uint8)).data), "^array code is uint8"),
+        (Array("uint8", (3,), "numpy.ndarray", Array(np.zeros(9, dtype=np.uint8)).data), "^array code is uint8"),
+        (Array("uint8", (-1,), "numpy.ndarray", Array(np.zeros(3, dtype=np.uint8)).data), "^array code is uint8"),
+    ],
+)
+def test_what_is_no_vector_or_too_long_is_refused(code: np.ndarray | Array, reason: str):
+    refused = of_code(np.asarray(code) if isinstance(code, np.uint8) else code)
+    assert isinstance(refused, str)
+    assert re.search(reason, refused), refused
+
+
+def test_what_the_arrays_stand_for_takes_their_place_and_not_their_size():
+    good = of_code(np.array([5, 6], dtype=np.uint8), lambda client, arrays: {"sum": arrays["code"].sum() + client})
+    assert isinstance(good, ClientReply)
+    assert good.arrays == {"sum": 5 + 6 + 3}
+    assert good.uplink_payload_bytes == 2
+
+
+def test_why_the_arrays_stand_for_nothing_is_the_reason():
+    def refuse(client: int, arrays: Arrays) -> Arrays:
+        raise ValueError(f"the code of client {client}\nis cut off")
+
+    assert of_code(np.zeros(3, dtype=np.uint8), refuse) == "the code of client 3 is cut off"
+
+
+def test_only_arrays_of_the_expected_shapes_are_unpacked():
+    def never(client: int, arrays: Arrays) -> Arrays:
+        pytest.fail("unpacked")
+
+    assert isinstance(of_code(np.zeros(4, dtype=np.uint8), never), str)
+    message = reply(asking(), {"code": np.zeros(3, dtype=np.uint8)}, METRICS | {"num-examples": -1})
+    assert isinstance(screen(3, message, {"code": Expected.up_to(3, np.uint8)}, never), str)
 
 
 def test_an_error_is_told_in_one_line():

@@ -1,0 +1,70 @@
+"""The mask code's bytes in real runs of HideNseek, beside entropies: `python benchmarks/codec_in_runs.py`.
+
+LeNet and MLP at density 0.2, 100 clients of two classes, 10 a round, 20 rounds, seed 42. Every code that a client
+sends is compared with the cross-entropy of its bits under the code's own model, and with the order-0 entropy of its
+flips.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec import NAMES, model_bytes, order_0_bytes
+from fedsieve.client import hide_n_seek
+from fedsieve.config import parse
+from fedsieve.simulations import simulate
+from runs import heading, row
+
+CASES: dict[str, dict[str, Any]] = {
+    "lenet, Adam 0.01, cifar10": {"model": "lenet", "lr": 0.01, "dataset": "cifar10"},
+    "lenet, Adam 0.01, mnist": {"model": "lenet", "lr": 0.01, "dataset": "mnist"},
+    "mlp, SGD 1, momentum 0.9, mnist": {
+        "model": "mlp", "optimizer": "sgd", "lr": 1.0, "momentum": 0.9, "dataset": "mnist"},
+}  # fmt: skip
+COMMON = {"algorithm": "hide-n-seek", "partition": "pathological", "num-clients": 100, "fraction-train": 0.1,
+          "num-rounds": 20, "examples-per-client": 125, "seed": 42}  # fmt: skip
+
+
+def codes(keys: dict[str, Any]) -> list[tuple[int, int, int, float, float]]:
+    """Run, and return of each code: number of signs, scheme, bytes, bytes under its model and at order 0."""
+    found: list[tuple[int, int, int, float, float]] = []
+    encode = hide_n_seek.encode
+
+    def watched(signs: NDArray[np.bool_], mean: NDArray[np.int8], sizes: Sequence[int]) -> NDArray[np.uint8]:
+        code, flips = encode(signs, mean, sizes), signs ^ (mean >= 0)
+        found.append((len(signs), int(code[0] & 15), len(code), model_bytes(code, flips, mean, list(sizes)),
+                      order_0_bytes(flips)))  # fmt: skip
+        return code
+
+    hide_n_seek.encode = watched  # type: ignore[assignment]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            simulate(parse(COMMON | keys | {"out": str(Path(folder) / "run")}), quiet=True)
+    finally:
+        hide_n_seek.encode = encode
+    return found
+
+
+def main() -> None:
+    heading("python benchmarks/codec_in_runs.py")
+    row("run", "signs", "bytes", "bits a sign", "over the model, median", "worst", "over order 0, median", "worst",
+        "codes above order 0", "schemes")  # fmt: skip
+    row(*["---"] * 10)
+    for name, keys in CASES.items():
+        found = codes(keys)
+        over_model = [size / model - 1 for _, _, size, model, _ in found]
+        over_order_0 = [size / order_0 - 1 for _, _, size, _, order_0 in found]
+        sizes, schemes = [code[2] for code in found], [NAMES[code[1]] for code in found]
+        row(name, found[0][0], f"{median(sizes):,.0f}", f"{8 * median(sizes) / found[0][0]:.3f}",
+            f"{median(over_model):+.2%}", f"{max(over_model):+.2%}", f"{median(over_order_0):+.2%}",
+            f"{max(over_order_0):+.2%}", f"{sum(over > 0 for over in over_order_0)} of {len(found)}",
+            ", ".join(f"{schemes.count(scheme)} {scheme}" for scheme in dict.fromkeys(schemes)))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""HideNseek by hand: w = (1, -2), x = (1, 2), lr 0.5, so one step takes 0.5·w·x = (0.5, -2) from the latents."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedsieve.algorithm import Tensors, TrainResult, load_algorithm
+from fedsieve.client.hide_n_seek import HideNseekConfig, HideNseekTrainer, pack_broadcast, unpack_broadcast
+from fedsieve.masks.attach import weights
+from fedsieve.masks.codec import decode
+from fedsieve.masks.survivors import Survivors
+from fedsieve.models import Shape, build, ones
+from fedsieve.strategies.screening import REQUIRED
+from tests.client.test_fed_mask import NETWORKS, OnOnes
+from tests.client.toy import Toy, linear
+from tests.helpers import config
+
+BOTH, FIRST, SECOND = [0b11000000], [0b10000000], [0b01000000]
+
+
+def made(**keys: Any) -> HideNseekTrainer:
+    plain = {"optimizer": "sgd", "lr": 0.5, "weight-decay": 0.0, "local-epochs": 1, "hide-n-seek.restart": 0.1}
+    run = config({"algorithm": "hide-n-seek"} | plain | keys)
+    assert isinstance(run.settings, HideNseekConfig)
+    ours = HideNseekTrainer(run, run.settings, linear([9.0, 9.0], 9.0))
+    ours.weights["weight"].copy_(torch.tensor([[1.0, -2.0]]))
+    return ours
+
+
+def sent(mean: list[int], keep: list[int] | None = None) -> Tensors:
+    mask = {} if keep is None else {"keep": torch.tensor(keep, dtype=torch.uint8)}
+    return {"mean": torch.tensor(mean, dtype=torch.int8)} | mask
+
+
+def latents_of(ours: HideNseekTrainer) -> list[float]:
+    found: list[float] = ours.latents["weight"].tolist()
+    return found
+
+
+def signs_of(result: TrainResult, mean: list[int]) -> list[bool]:
+    found: list[bool] = decode(result.arrays["signs"].numpy(), np.array(mean, dtype=np.int8), [len(mean)]).tolist()
+    return found
+
+
+def test_one_step_from_what_was_sent():
+    task, ours = Toy(), made()
+    result = ours.train(task, sent([127, -64], BOTH), {})
+    # latents (0.1, -0.1·64/127) - (0.5, -2)
+    assert latents_of(ours) == pytest.approx([-0.4, 2 - 6.4 / 127])
+    assert signs_of(result, [127, -64]) == [False, True]
+    assert [seen.tolist() for seen in task.seen] == [[[1, 2]], [[-1, -2]]]
+    assert set(result.arrays) == {"signs"}
+    assert result.arrays["signs"].dtype == torch.uint8
+    assert set(result.metrics) >= REQUIRED
+    assert result.metrics["mask-sparsity"] == 0
+    assert (result.metrics["received-test-accuracy"], result.metrics["test-accuracy"]) == (0.05, 0.1)
+    # the loss of (1, 2)·(1, 2)
+    assert result.metrics["train-loss"] == pytest.approx(5)
+
+
+def test_latents_restart_at_a_multiple_of_the_mean_sign():
+    ours = made(**{"hide-n-seek.restart": 2.54})
+    result = ours.train(Toy(num_examples=0), sent([50, -1], BOTH), {})
+    assert latents_of(ours) == pytest.approx([1, -0.02])
+    assert signs_of(result, [50, -1]) == [True, False]
+    assert result.metrics["num-examples"] == 0
+
+
+def test_a_mean_sign_of_0_counts_as_plus():
+    task = Toy(num_examples=0)
+    result = made().train(task, sent([0, 0], BOTH), {})
+    assert task.seen[0].tolist() == [[1, -2]]
+    assert signs_of(result, [0, 0]) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("keep", "latent", "seen"), [(FIRST, -0.4, [[1, 0], [-1, 0]]), (SECOND, 2.1, [[0, -2], [0, -2]])]
+)
+def test_pruned_weights_are_0_and_have_no_latent(keep: list[int], latent: float, seen: list[list[int]]):
+    task, ours = Toy(), made()
+    result = ours.train(task, sent([127], keep), {})
+    assert latents_of(ours) == pytest.approx([latent])
+    assert [weight.flatten().tolist() for weight in task.seen] == seen
+    assert signs_of(result, [127]) == [latent > 0]
+    assert result.metrics["mask-sparsity"] == 0.5
+
+
+def test_the_optimiser_goes_on_within_a_round_and_restarts_with_the_next():
+    ours = made(momentum=0.9)
+    state: Tensors = {}
+    for _ in range(2):
+        result = ours.train(Toy(batches=2), sent([127, 127], BOTH), state)
+        state = result.state
+        # per step lr·g and lr·(0.9·g + g), with lr·g = (0.5, -2)
+        assert latents_of(ours) == pytest.approx([0.1 - 2.9 * 0.5, 0.1 + 2.9 * 2])
+
+
+def test_no_latent_of_one_client_reaches_the_next():
+    ours = made(optimizer="adam")
+    alone = ours.train(Toy(), sent([127, -127], BOTH), {})
+    after_alone = latents_of(ours)
+    ours.train(Toy(batches=3), sent([-127], SECOND), {})
+    again = ours.train(Toy(), sent([127, -127], BOTH), {})
+    assert latents_of(ours) == after_alone
+    assert torch.equal(again.arrays["signs"], alone.arrays["signs"])
+
+
+def test_the_state_is_the_keep_mask_and_the_packed_signs():
+    state = made().train(Toy(), sent([127, 127], BOTH), {}).state
+    assert {name: (tensor.dtype, tensor.tolist()) for name, tensor in state.items()} == {
+        "keep": (torch.uint8, BOTH),
+        "signs": (torch.uint8, [0b01000000]),
+    }
+
+
+def test_the_keep_mask_need_not_be_sent_again_and_a_new_one_replaces_it():
+    ours, task = made(), Toy()
+    state = ours.train(Toy(), sent([127], FIRST), {}).state
+    state = ours.train(task, sent([127]), state).state
+    assert task.seen[0].tolist() == [[1, 0]]
+    state = ours.train(task, sent([127], SECOND), state).state
+    assert task.seen[-1].tolist() == [[0, -2]]
+    assert state["keep"].tolist() == SECOND
+
+
+def test_a_lost_keep_mask_is_an_error():
+    ours = made()
+    ours.train(Toy(), sent([127, 127], BOTH), {})
+    with pytest.raises(LookupError, match="lost the keep-mask"):
+        ours.train(Toy(), sent([127, 127]), {})
+
+
+def test_a_keep_mask_for_another_network_is_an_error():
+    with pytest.raises(ValueError, match="a keep-mask of 2 bytes does not fit 2 weights"):
+        made().train(Toy(), sent([127, 127], [255, 255]), {})
+
+
+def test_the_personal_model_is_what_was_evaluated_and_survives_other_clients():
+    ours, task = made(), Toy()
+    state = ours.train(task, sent([127, 127], BOTH), {}).state
+    ours.train(Toy(), sent([-127], SECOND), {})
+    model = ours.personal_model(state)
+    assert torch.equal(model["weight"], task.seen[-1])
+    assert model["bias"].tolist() == [0]  # as freeze_ leaves it
+
+
+def test_under_vote_the_signs_come_as_bits():
+    task, ours = Toy(), made(**{"hide-n-seek.aggregate": "vote"})
+    vote = {"vote": torch.tensor([0b10000000], dtype=torch.uint8), "keep": torch.tensor(BOTH, dtype=torch.uint8)}
+    result = ours.train(task, vote, {})
+    assert task.seen[0].tolist() == [[1, 2]]
+    assert latents_of(ours) == pytest.approx([-0.4, 1.9])
+    assert signs_of(result, [127, -127]) == [False, True]
+
+
+@given(st.lists(st.integers(-127, 127), min_size=1, max_size=40))
+def test_a_broadcast_comes_out_as_it_went_in(values: list[int]):
+    mean, survivors = np.array(values, dtype=np.int8), Survivors({"w": torch.ones(1, len(values), dtype=torch.bool)})
+    packed = pack_broadcast(mean, "mean")
+    assert list(packed) == ["mean"]
+    assert unpack_broadcast(packed, survivors).tolist() == values  # type: ignore[arg-type]
+    vote = pack_broadcast(mean, "vote")
+    assert list(vote) == ["vote"]
+    assert vote["vote"].nbytes == -(-len(values) // 8)
+    unpacked = unpack_broadcast(vote, survivors)  # type: ignore[arg-type]
+    assert unpacked.dtype == np.int8
+    assert unpacked.tolist() == [127 if value >= 0 else -127 for value in values]
+
+
+@pytest.mark.parametrize(("dataset", "model", "shape"), NETWORKS)
+@pytest.mark.parametrize("aggregate", ["mean", "vote"])
+def test_on_any_network_the_personal_model_computes_what_was_evaluated(
+    aggregate: str, dataset: str, model: str, shape: Shape
+):
+    keys = {"algorithm": "hide-n-seek", "dataset": dataset, "model": model, "hidden-dim": 4, "dropout": 0.0}
+    run = config(keys | {"local-epochs": 2, "lr": 0.5, "hide-n-seek.aggregate": aggregate, "hide-n-seek.density": 0.3})
+    server = load_algorithm("hide-n-seek").strategy(run, run.settings, shape, {0: 9})
+    server.initialise({})
+    ours, state = load_algorithm("hide-n-seek").trainer(run, run.settings, build(run, shape)), {}
+    for round_ in range(2):
+        task = OnOnes(shape)
+        received = {name: torch.from_numpy(array.copy()) for name, array in server.arrays_for(0).items()}
+        if round_ == 1:
+            del received["keep"]
+        result = ours.train(task, received, state)
+        state = result.state
+        (signs,) = server.unpack(0, {name: tensor.numpy() for name, tensor in result.arrays.items()}).values()
+        plain = build(run, shape).eval()
+        folded = ours.personal_model(state)
+        for name, parameter in weights(plain).items():
+            parameter.data = folded[name]
+        assert torch.equal(plain(ones(shape)), task.seen[-1])
+        assert np.packbits(signs).tolist() == state["signs"].tolist()
+        assert 0 < signs.mean() < 1

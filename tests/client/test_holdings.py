@@ -1,0 +1,119 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from fedsieve.client.graph_task import GraphTask
+from fedsieve.client.holdings import Images, Subgraph, own, simulated
+from fedsieve.client.image_task import ImageTask
+from fedsieve.errors import UserError
+from fedsieve.models import Shape
+from tests.helpers import config, write_graph
+
+CPU = torch.device("cpu")
+
+
+def picture(shade: int) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (4, 3), (shade, 0, shade)).save(written, "PNG")
+    return written.getvalue()
+
+
+def parquet(path: Path, labels: list[int]) -> Path:
+    pq.write_table(pa.table({"image": [picture(10 * label) for label in labels], "label": labels}), path)
+    return path
+
+
+def test_clients_of_a_simulation_hold_parts_of_one_graph(graph_file: Path):
+    run = config(dataset=str(graph_file), num_clients=3, partition="random")
+    held = simulated(run)
+    assert [type(holding) for holding in held] == [Subgraph] * 3
+    # the classes are those of the whole graph, whichever a client has
+    assert {holding.shape for holding in held} == {Shape((3,), 3)}
+    assert sum(holding.graph.num_nodes for holding in held) == 90  # type: ignore[attr-defined]
+    assert simulated(run) is held
+
+
+def test_clients_of_a_simulation_hold_parts_of_one_set_of_images():
+    run = config(dataset="digits", num_clients=4, partition="iid", examples_per_client=20)
+    held = simulated(run)
+    assert [type(holding) for holding in held] == [Images] * 4
+    assert {holding.shape for holding in held} == {Shape((1, 8, 8), 10)}
+    tasks = [holding.task(run, holding.proxy(1, CPU), CPU) for holding in held]
+    assert [type(task) for task in tasks] == [ImageTask] * 4
+    # of 20 images 0.2 / 0.8 are for validation
+    assert [task.num_examples for task in tasks] == [15] * 4
+    assert len({id(holding.data) for holding in held}) == 1  # type: ignore[attr-defined]
+
+
+def test_a_batch_has_the_runs_size():
+    run = config(dataset="digits", num_clients=4, partition="iid", batch_size=7, examples_per_client=20)
+    first = simulated(run)[0]
+    task = first.task(run, first.proxy(1, CPU), CPU)
+    assert [len(labels) for _, labels in task.batches()] == [7, 7, 1]
+
+
+def test_proxies_are_the_same_for_all_clients_of_a_run_and_hold_none_of_their_data(graph_file: Path):
+    one, other = simulated(config(dataset="digits", num_clients=2, partition="pathological"))
+    assert torch.equal(one.proxy(1, CPU), other.proxy(1, CPU))
+    assert not torch.equal(one.proxy(1, CPU), one.proxy(2, CPU))
+    assert one.proxy(1, CPU).shape == (100, 1, 8, 8)
+    one, other = simulated(config(dataset=str(graph_file), num_clients=2, partition="random"))
+    assert torch.equal(one.proxy(1, CPU).mean_row, other.proxy(1, CPU).mean_row)
+    assert not torch.equal(one.proxy(1, CPU).mean_row, one.proxy(2, CPU).mean_row)
+
+
+def test_a_graph_of_the_devices_own(tmp_path: Path):
+    run = config(num_clients=2)
+    held = own(str(write_graph(tmp_path / "own.npz", per_class=10, classes=4)), run)
+    assert isinstance(held, Subgraph)
+    assert held.shape == Shape((4,), 4)
+    assert held.graph.num_nodes == 40
+    task = held.task(run, held.proxy(run.seed, CPU), CPU)
+    assert isinstance(task, GraphTask)
+    assert task.num_examples > 0
+
+
+def test_images_of_the_devices_own(tmp_path: Path):
+    run = config(dataset="mnist", num_clients=2, examples_per_client=3)
+    held = own(str(parquet(tmp_path / "own.parquet", [0, 1, 2] * 10)), run)
+    assert isinstance(held, Images)
+    assert held.shape == Shape((3, 3, 4), 3)
+    # all of them, 60 : 20 : 20; a device's own are not cut to examples-per-client
+    assert [len(part) for part in (held.part.train, held.part.val, held.part.test)] == [18, 6, 6]
+    task = held.task(run, held.proxy(run.seed, CPU), CPU)
+    ((images, labels),) = task.batches()
+    assert sorted(labels.tolist()) == sorted(held.data.labels[held.part.train].tolist())
+    # the red of an image is ten times its label
+    assert ((images[:, 0, 0, 0] + 1) * 127.5).round().tolist() == (10 * labels).tolist()
+
+
+def test_a_devices_own_images_are_split_as_the_run_says(tmp_path: Path):
+    path = parquet(tmp_path / "own.parquet", [0, 1] * 10)
+    run = config(dataset="mnist", train_ratio=0.5, val_ratio=0.4)
+    held = own(str(path), run)
+    assert isinstance(held, Images)
+    assert [len(part) for part in (held.part.train, held.part.val, held.part.test)] == [10, 8, 2]
+    again, other = own(str(path), run), own(str(path), config(dataset="mnist", train_ratio=0.5, val_ratio=0.4, seed=7))
+    assert isinstance(again, Images)
+    assert isinstance(other, Images)
+    assert np.array_equal(again.part.train, held.part.train)
+    assert not np.array_equal(other.part.train, held.part.train)
+
+
+@pytest.mark.parametrize("name", ["none.npz", "none.parquet"])
+def test_data_of_its_own_that_are_not_there_are_one_sentence(name: str, tmp_path: Path):
+    with pytest.raises(UserError, match="no such file"):
+        own(str(tmp_path / name), config())
+
+
+def test_a_partition_for_the_other_kind_of_data_is_one_sentence(graph_file: Path):
+    with pytest.raises(UserError, match="allowed for images are iid, dirichlet"):
+        simulated(config(dataset="digits", partition="metis"))
+    with pytest.raises(UserError, match="'dirichlet' is unknown; allowed for graphs are metis"):
+        simulated(config(dataset=str(graph_file), partition="dirichlet"))

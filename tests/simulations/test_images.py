@@ -1,0 +1,180 @@
+"""Every algorithm from start to end on small images and on the embedded graph."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Context, Message, RecordDict
+from safetensors.torch import load_file
+
+from fedsieve.algorithm import algorithm_names
+from fedsieve.client.app import make_client_app
+from fedsieve.client.holdings import simulated as holdings
+from fedsieve.client.state import DiskStore
+from fedsieve.config import RunConfig, parse, read
+from fedsieve.masks.attach import weights
+from fedsieve.models import build
+from fedsieve.server.app import make_server_app
+from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
+from fedsieve.simulations.inline import RUN_ID, InlineGrid
+from tests.helpers import config, rounds_of, simulated, summary_of
+
+GLOBAL = {"fed-avg", "fed-prox", "fed-mask", "fed-pm", "hide-n-seek", "lottery-fl"}
+"""Algorithms that have one model which all clients share."""
+
+IMAGES: dict[str, Any] = {
+    "dataset": "digits", "model": "mlp", "partition": "iid", "num-clients": 4, "num-rounds": 2,
+    "examples-per-client": 100, "local-epochs": 2, "lr": 0.01,
+}  # fmt: skip
+GRAPH: dict[str, Any] = {"num-clients": 4, "num-rounds": 2, "hidden-dim": 8, "local-epochs": 2, "lr": 0.01}
+KINDS = {"images": IMAGES, "graph": GRAPH}
+
+
+def pooled_accuracy(run: RunConfig, folder: Path) -> float:
+    """Return the accuracy of the folder's global model over all clients' test data together."""
+    held = holdings(run)
+    model = build(run, held[0].shape)
+    values = load_file(folder / "model" / "global.safetensors")
+    parameters = weights(model)
+    assert {name: tensor.shape for name, tensor in values.items()} == {n: p.shape for n, p in parameters.items()}
+    for name, parameter in parameters.items():
+        parameter.data = values[name]
+    model.eval()
+    hits = count = 0
+    with torch.no_grad():
+        for holding in held:
+            if run.dataset == "digits":
+                chosen = torch.from_numpy(holding.part.test)  # type: ignore[attr-defined]
+                data = holding.data  # type: ignore[attr-defined]
+                logits, labels = model(data.images[chosen].float() / 127.5 - 1), data.labels[chosen]
+            else:
+                graph = holding.graph  # type: ignore[attr-defined]
+                task = holding.task(run, holding.proxy(run.seed, torch.device("cpu")), torch.device("cpu"))
+                logits, labels = model(task.graph)[graph.test_mask], graph.y[graph.test_mask]
+            hits += int((logits.argmax(1) == labels).sum())
+            count += len(labels)
+    return hits / count
+
+
+def check_same(one: Path, other: Path) -> None:
+    """Compare two runs' results byte by byte, and their tensors: safetensors writes its metadata in any order."""
+    for name in ("rounds.jsonl", "clients.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    files = [path.relative_to(one) for path in one.rglob("*.safetensors")]
+    assert len(files) >= 2
+    for name in files:
+        ours, theirs = load_file(one / name), load_file(other / name)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items()), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_every_algorithm_runs_on_every_kind_of_data(algorithm: str, kind: str, tmp_path: Path):
+    folder = simulated(tmp_path / "run", KINDS[kind], algorithm=algorithm)
+    summary = summary_of(folder)
+    assert (summary["num_rounds"], summary["rejected_replies"]) == (2, 0)
+    assert 0 <= summary["test_accuracy"] <= 1
+    assert set(summary["test_accuracy_per_client"]) == set("0123")
+    assert len(list((folder / "model").glob("client-*.safetensors"))) == 4
+    assert (folder / "model" / "global.safetensors").exists() == (algorithm in GLOBAL)
+    if algorithm in GLOBAL:
+        found = pooled_accuracy(parse(read(folder / "config.toml")), folder)
+        assert summary["test_accuracy_global"] == pytest.approx(found, abs=1e-12)
+    else:
+        assert summary["test_accuracy_global"] is None
+
+
+@pytest.mark.parametrize("algorithm", ["fed-avg", "hide-n-seek"])
+def test_one_seed_gives_the_same_bytes_whatever_the_global_generator_holds(algorithm: str, tmp_path: Path):
+    keys = IMAGES | {"algorithm": algorithm, "partition": "dirichlet", "fraction-train": 0.5}
+    torch.manual_seed(1)
+    first = simulated(tmp_path / "one", keys)
+    torch.manual_seed(2)
+    second = simulated(tmp_path / "two", keys)
+    check_same(first, second)
+    other = simulated(tmp_path / "three", keys, seed=7)
+    assert (other / "rounds.jsonl").read_bytes() != (first / "rounds.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_of_hide_n_seek_keeps_and_sends_signs_alone(kind: str, tmp_path: Path):
+    folder = simulated(tmp_path / "run", KINDS[kind] | {"hide-n-seek.density": 0.2}, algorithm="hide-n-seek")
+    model = load_file(folder / "model" / "client-0.safetensors")
+    matrices = {name: tensor for name, tensor in model.items() if tensor.dim() > 1}
+    total = sum(tensor.numel() for tensor in matrices.values())
+    kept = sum(int((tensor != 0).sum()) for tensor in matrices.values())
+    assert kept == round(0.2 * total)
+    state = load_file(folder / "checkpoint" / "client-0.safetensors")
+    bits = {name: 8 * tensor.numel() for name, tensor in state.items()}
+    assert set(bits) == {"keep", "signs"}
+    assert total <= bits["keep"] < total + 8
+    assert kept <= bits["signs"] < kept + 8
+    summary = summary_of(folder)
+    # at most a bit a surviving weight and a frame
+    assert 0 < summary["uplink_payload_bytes_per_client_round"] <= kept / 8 + 12
+    # a byte a surviving weight, and in the first of two rounds the keep-mask
+    assert summary["downlink_payload_bytes_per_client_round"] == kept + -(-total // 8) / 2
+    assert summary["mask_sparsity"] == pytest.approx(1 - kept / total)
+
+
+def deployed(run: RunConfig, open_store: Callable[[Context], DiskStore], before: Callable[[Message], None]) -> None:
+    """Run the apps so that each message finds a device just started, as after a loss of power, with its disk alone."""
+
+    def just_started(message: Message, context: Context) -> Message:
+        before(message)
+        return make_client_app(open_store)(message, context)
+
+    grid = InlineGrid(just_started, run.num_clients, run.flat())  # type: ignore[arg-type]
+    app = make_server_app(engine="deployed", export=True, quiet=True)
+    app(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
+
+
+def test_devices_that_restart_before_each_message_give_the_same_run_from_their_disks(tmp_path: Path):
+    keys = IMAGES | {"algorithm": "hide-n-seek", "num-rounds": 3}
+    once = simulated(tmp_path / "once", keys)
+    run = config(keys, out=str(tmp_path / "again"))
+    deployed(run, lambda _: DiskStore(tmp_path / "disk"), lambda _: None)
+    check_same(once, tmp_path / "again")
+    assert len(list((tmp_path / "disk").glob("client-*/*.safetensors"))) == 4 * 2
+
+
+def test_a_device_that_lost_its_disk_misses_one_round_and_gets_the_keep_mask_again(tmp_path: Path):
+    lost: list[int] = []
+
+    def losing(message: Message) -> None:
+        training = message.metadata.message_type == "train"
+        if training and message.content["config"]["round"] == 2 and not lost:
+            lost.append(2)
+            shutil.rmtree(tmp_path / "disk" / "client-0")
+
+    run = config(IMAGES | {"algorithm": "hide-n-seek", "num-rounds": 3}, out=str(tmp_path / "run"))
+    deployed(run, lambda _: DiskStore(tmp_path / "disk"), losing)
+    told = [line["rejected"] for line in rounds_of(tmp_path / "run")]
+    assert [list(rejected) for rejected in told] == [[], ["0"], []]
+    assert "this node has lost the keep-mask" in told[1]["0"]
+
+
+@pytest.mark.parametrize("algorithm", ["fed-avg", "hide-n-seek"])
+def test_images_are_learnt(algorithm: str, tmp_path: Path):
+    keys = IMAGES | {"algorithm": algorithm, "num-rounds": 6, "local-epochs": 5, "examples-per-client": 0}
+    summary = summary_of(simulated(tmp_path / "run", keys))
+    assert summary["test_accuracy"] > 0.6  # chance: 0.1
+
+
+def test_an_own_network_runs_from_start_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "nets_of_mine.py").write_text(
+        "from torch import nn\n"
+        "def make(shape, num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Linear(9, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for algorithm in ("fed-pub", "hide-n-seek"):
+        folder = simulated(tmp_path / algorithm, IMAGES | {"model": "nets_of_mine:make"}, algorithm=algorithm)
+        assert summary_of(folder)["rejected_replies"] == 0
+        assert set(load_file(folder / "model" / "client-0.safetensors")) == {
+            "1.weight", "1.bias", "3.weight", "3.bias",
+        }  # fmt: skip

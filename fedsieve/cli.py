@@ -176,7 +176,7 @@ def _datasets() -> dict[str, str]:
 
 def _partitions() -> dict[str, str]:
     from fedsieve.data import PARTITIONS
-    from fedsieve.data.image_partitions import IMAGE_PARTITIONS
+    from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 
     graphs = {name: f"graph: {entry.summary}" for name, entry in PARTITIONS.items()}
     return graphs | {name: f"images: {entry.summary}" for name, entry in IMAGE_PARTITIONS.items()}

@@ -12,7 +12,7 @@ from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import BinaryMask, flatten, folded, levels, pack, unflatten, unpack
+from fedsieve.masks.binary import BinaryMask, flatten, fold, levels, pack, unflatten, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
 
@@ -68,6 +68,4 @@ class FedMaskTrainer:
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ the client's last mask."""
-        own = values(self.weights)
-        kept = unflatten(unpack(state["mask"], sum(self.layer_sizes)), self.latents)
-        return own | {name: folded(own[name], mask.to(own[name].device)) for name, mask in kept.items()}
+        return fold(values(self.weights), unpack(state["mask"], sum(self.layer_sizes)))

@@ -11,7 +11,7 @@ from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import BernoulliMask, flatten, folded, levels, pack, unflatten, unpack
+from fedsieve.masks.binary import BernoulliMask, flatten, fold, levels, pack, unflatten, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
 
@@ -68,9 +68,7 @@ class FedPMTrainer:
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ the mask that the client sent last."""
-        own = values(self.weights)
-        kept = unflatten(unpack(state["mask"], sum(self.layer_sizes)), self.scores)
-        return own | {name: folded(own[name], mask.to(own[name].device)) for name, mask in kept.items()}
+        return fold(values(self.weights), unpack(state["mask"], sum(self.layer_sizes)))
 
     def _draw(self) -> Tensor:
         """Draw the mask of eval mode from the present scores and return it as one vector."""

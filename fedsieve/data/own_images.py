@@ -1,9 +1,7 @@
 """A user's own images, from files that may come from anywhere: nothing in them is ever executed."""
 
-import io
 import logging
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +9,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import psutil
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fedsieve.data.checks import MAX_CLASSES
+from fedsieve.data.decoding import Pixels, decode
 from fedsieve.data.folders import one_line
 from fedsieve.errors import UserError
 
 _log = logging.getLogger("fedsieve")
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
 Labels: TypeAlias = npt.NDArray[np.int64]
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Pillow opens only these: for PostScript, say, it would start another program."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "character", "class", "target")
@@ -91,36 +84,6 @@ def read(files: Files) -> tuple[Pixels, Labels, int, int]:
     labels, num_classes = _table_labels(tables)
     images = decode(len(labels), (image for table in tables for image in table.images()))
     return images, labels, tables[0].num_rows, num_classes
-
-
-def decode(count: int, encoded: Iterable[tuple[str, bytes]]) -> Pixels:
-    """Return `count` encoded images, each with the place it comes from, as one array count x C x H x W.
-
-    Alpha is dropped, 16 bits are cut to the upper 8, pictures are turned upright; one image in colour makes C 3.
-
-    Raises `UserError` for an image that cannot be read or is too large, and for images of several sizes.
-    """
-    images: Pixels | None = None
-    odd: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for i, (where, content) in enumerate(encoded):
-            pixels = _pixels(where, content)
-            if images is None:
-                images = _room(where, (count, *pixels.shape))
-            if pixels.shape[1:] != images.shape[2:]:
-                odd.append(f"{where} is {_size(pixels)}")
-                continue
-            if len(pixels) > images.shape[1]:
-                images = np.repeat(images, len(pixels), axis=1)
-            images[i] = pixels
-    assert images is not None
-    if odd:
-        raise UserError(
-            f"{odd[0]} while the first image is {_size(images)}, and so {len(odd)} of {count} images differ from it; "
-            "all must have one size."
-        )
-    return images
 
 
 @dataclass(frozen=True)
@@ -247,47 +210,6 @@ def _table_labels(tables: Sequence[Table]) -> tuple[Labels, int]:
 def _check_learnable(source: str, labels: Labels) -> None:
     if len(np.unique(labels)) < 2:
         raise UserError(f"{source}: all {len(labels)} images are of one class; classification needs at least 2.")
-
-
-def _pixels(where: str, content: bytes) -> Pixels:
-    """Return one image, C x H x W."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            pixels = np.asarray(_eight_bits(ImageOps.exif_transpose(image)))
-    except Exception as error:  # a damaged image can make Pillow raise anything
-        unknown = isinstance(error, UnidentifiedImageError)
-        why = "its format is unknown" if unknown else f"{type(error).__name__}: {one_line(error)}"
-        raise UserError(
-            f"{where} is not an image that can be read ({why}); allowed are {', '.join(FORMATS)}."
-        ) from error
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return the image in mode L or RGB; Pillow itself would clip 16 bits at 255."""
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode == "F":
-        raise ValueError("its pixels are fractions")
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 2**16 - 1) >> 8).astype(np.uint8))
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("L" if image.mode in ("1", "LA") else "RGB")
-
-
-def _room(where: str, shape: tuple[int, ...]) -> Pixels:
-    needed, free = int(np.prod(shape, dtype=np.float64)), psutil.virtual_memory().available
-    if needed > free:
-        raise UserError(
-            f"{where}: {shape[0]} images as large as this, {shape[3]} x {shape[2]}, need {needed / 2**30:.1f} GiB; "
-            f"{free / 2**30:.1f} GiB of memory are free."
-        )
-    return np.empty(shape, dtype=np.uint8)
-
-
-def _size(pixels: Pixels) -> str:
-    return f"{pixels.shape[-1]} x {pixels.shape[-2]}"
 
 
 def _folders(path: Path) -> list[Path]:

@@ -82,6 +82,13 @@ def folded(weight: Tensor, kept: Tensor) -> Tensor:
     return torch.where(kept, weight, 0.0)
 
 
+def fold(weights: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+    """Return all `weights`, the maskable ones 0 where `kept`, one bool vector over them, is False."""
+    masked = maskable(weights)
+    bits = unflatten(kept.to(next(iter(masked.values())).device), masked)
+    return dict(weights) | {name: folded(weight, bits[name]) for name, weight in masked.items()}
+
+
 def maskable(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return those of a network's parameters that `attach_masks` puts a mask on."""
     return {name: weight for name, weight in weights.items() if weight.dim() >= MATRIX_DIM}

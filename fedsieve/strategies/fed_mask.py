@@ -12,7 +12,7 @@ import torch
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_mask import FedMaskConfig, FedMaskTrainer
 from fedsieve.masks.attach import weights
-from fedsieve.masks.binary import folded, levels, maskable, unflatten
+from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
 from fedsieve.models import build
@@ -60,10 +60,8 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
 
     def global_model(self) -> Arrays:
         """Return w ⊙ [mean ≥ 0.5]: the weights that at least half of the last round's clients, by size, keep."""
-        masked = maskable(self.frozen)
-        kept = unflatten(torch.from_numpy(self.mean >= 0.5), masked)
-        majority = {name: folded(weight, kept[name]) for name, weight in masked.items()}
-        return {name: tensor.numpy() for name, tensor in (self.frozen | majority).items()}
+        majority = fold(self.frozen, torch.from_numpy(self.mean >= 0.5))
+        return {name: tensor.numpy() for name, tensor in majority.items()}
 
     def server_arrays(self) -> Arrays:
         """Return the mean mask and the overlap; the weights follow from the seed."""

@@ -12,7 +12,7 @@ import torch
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_pm import FedPMConfig, FedPMTrainer
 from fedsieve.masks.attach import weights
-from fedsieve.masks.binary import folded, levels, maskable, unflatten
+from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
 from fedsieve.models import build
@@ -66,10 +66,8 @@ class FedPM(FederatedStrategy[FedPMConfig]):
 
     def global_model(self) -> Arrays:
         """Return w ⊙ [θ ≥ 0.5], the likeliest network, where the paper draws one."""
-        masked = maskable(self.frozen)
-        kept = unflatten(torch.from_numpy(self.theta >= 0.5), masked)
-        likeliest = {name: folded(weight, kept[name]) for name, weight in masked.items()}
-        return {name: tensor.numpy() for name, tensor in (self.frozen | likeliest).items()}
+        likeliest = fold(self.frozen, torch.from_numpy(self.theta >= 0.5))
+        return {name: tensor.numpy() for name, tensor in likeliest.items()}
 
     def server_arrays(self) -> Arrays:
         """Return θ, α and β; the weights follow from the seed."""

@@ -8,17 +8,8 @@ from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner, Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedsieve.data.image_partitions import (
-    IMAGE_PARTITIONS,
-    ClientImages,
-    ImagePartition,
-    Knobs,
-    check_image_clients,
-    iid,
-    index_lists,
-    partition_images,
-    split_own,
-)
+from fedsieve.data.image_cuts import IMAGE_PARTITIONS, ImagePartition, Knobs, iid, index_lists
+from fedsieve.data.image_partitions import ClientImages, check_image_clients, partition_images, split_own
 from fedsieve.data.image_sets import ImageSet, load_images
 from fedsieve.errors import UserError
 

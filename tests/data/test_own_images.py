@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fedsieve.data.decoding import decode
 from fedsieve.data.image_sets import load_images
-from fedsieve.data.own_images import decode
 from fedsieve.errors import UserError
 
 

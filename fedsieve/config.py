@@ -30,6 +30,9 @@ BY_KIND: dict[Kind, dict[str, Scalar]] = {
     "images": {"partition": "dirichlet", "model": "lenet", "local-epochs": 1, "lr": 0.01},
 }
 
+BY_DATASET: dict[str, dict[str, Scalar]] = {"digits": {"model": "mlp"}}
+"""Images of 8 x 8 are too small for lenet."""
+
 
 class RunConfig(BaseModel):
     """Everything one run depends on; the same `RunConfig` gives the same numbers on every engine."""
@@ -64,7 +67,7 @@ class RunConfig(BaseModel):
     model: str = Field(
         "auto",
         description="the network: fedsieve list models, or your own as my_package.my_module:my_function; "
-        "auto: gcn, lenet for images",
+        "auto: gcn, lenet for images, mlp for digits",
     )
     hidden_dim: int = Field(128, ge=1, le=65_536, description="width of the hidden layers of gcn")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer of gcn")
@@ -206,8 +209,15 @@ def _left_open(algorithm: str, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return values for the keys that the user leaves open, by the kind of data and the algorithm's needs."""
     dataset = run.get("dataset", RunConfig.model_fields["dataset"].default)
     kind = kind_of(dataset) if isinstance(dataset, str) else "graph"
-    values = BY_KIND[kind] | dict(load_algorithm(algorithm).defaults.get(kind, {}))
-    return {key: value for key, value in values.items() if run.get(key, OPEN[key]) == OPEN[key]}
+    own = BY_DATASET.get(dataset, {}) if isinstance(dataset, str) else {}
+    values = BY_KIND[kind] | own | dict(load_algorithm(algorithm).defaults.get(kind, {}))
+    return {key: value for key, value in values.items() if _is_open(run.get(key, OPEN[key]), OPEN[key])}
+
+
+def _is_open(given: object, open_: Scalar) -> bool:
+    """Return whether `given` says "left open"; False and, for a whole number, 0.0 are mistakes to be told."""
+    kinds = (int, float) if isinstance(open_, float) else (type(open_),)
+    return type(given) in kinds and given == open_
 
 
 def _known_section(section: object, key: str) -> str:

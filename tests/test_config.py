@@ -125,7 +125,7 @@ OPEN = ("partition", "model", "local-epochs", "lr")
     ("algorithm", "dataset", "chosen"),
     [
         ("fed-pub", "cora", ("metis", "gcn", 1, 0.01)),
-        ("fed-pub", "digits", ("dirichlet", "lenet", 1, 0.01)),
+        ("fed-pub", "digits", ("dirichlet", "mlp", 1, 0.01)),
         ("fed-avg", "my-images.parquet", ("dirichlet", "lenet", 1, 0.01)),
         ("local", "my-graph.npz", ("metis", "gcn", 1, 0.01)),
         ("hide-n-seek", "cora", ("metis", "gcn", 20, 0.01)),
@@ -175,17 +175,14 @@ def test_what_was_chosen_is_kept_and_read_back(algorithm: str, dataset: str, tmp
     assert parse(run.flat()) == run
 
 
-TAKEN_AS_0 = pytest.mark.xfail(strict=True, reason="config._left_open compares by value alone: False and 0.0 are 0")
-
-
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
         ("model", 3, "model: got 3, allowed: a valid string."),
         ("partition", True, "partition: got True, allowed: a valid string."),
-        pytest.param("lr", False, "lr: got False, allowed: a valid number.", marks=TAKEN_AS_0),
-        pytest.param("local-epochs", False, "local-epochs: got False, allowed: a valid integer.", marks=TAKEN_AS_0),
-        pytest.param("local-epochs", 0.0, "local-epochs: got 0.0, allowed: a valid integer.", marks=TAKEN_AS_0),
+        ("lr", False, "lr: got False, allowed: a valid number."),
+        ("local-epochs", False, "local-epochs: got False, allowed: a valid integer."),
+        ("local-epochs", 0.0, "local-epochs: got 0.0, allowed: a valid integer."),
         ("dataset", 3, "dataset: got 3, allowed: a valid string."),
     ],
 )

@@ -57,7 +57,7 @@ class Flow:
         """Return |θ| ∂R/∂|θ| of each weight (eq. 2), float64, at or above 0, of the weights' shapes.
 
         Raises:
-            FloatingPointError: R is beyond float64.
+            FloatingPointError: R is beyond float64, or the network is not monotone and so has no flow.
         """
         with torch.enable_grad():
             flow = self._network(ones).sum()
@@ -65,7 +65,10 @@ class Flow:
             raise FloatingPointError("SynFlow: the weights are so large that the network's outputs overflow float64")
         gradients = torch.autograd.grad(flow, list(self._weights.values()), materialize_grads=True)
         found = zip(self._weights.items(), gradients, strict=True)
-        return {name: weight.detach() * gradient for (name, weight), gradient in found}
+        scores = {name: weight.detach() * gradient for (name, weight), gradient in found}
+        if not all(bool((score >= 0).all()) for score in scores.values()):
+            raise FloatingPointError("SynFlow: an output falls as a weight grows, so the network has no synaptic flow")
+        return scores
 
 
 @contextmanager

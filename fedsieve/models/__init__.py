@@ -1,6 +1,5 @@
 """Networks. One network a file; `MODELS` names them."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,11 @@ from fedsieve import seeds
 from fedsieve.config import RunConfig
 from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.errors import UserError
-from fedsieve.masks.attach import MATRIX_DIM
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.gcn import GCN, propagation
 from fedsieve.models.lenet import LeNet
 from fedsieve.models.mlp import MLP
+from fedsieve.models.own import own_network
 from fedsieve.models.resnet import ResNet18
 
 __all__ = ["MODELS", "Model", "Shape", "build", "initial_weights", "ones"]
@@ -79,7 +78,11 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
         )
     with seeds.torch_stream(run.seed, "initial weights"):
         try:
-            model = _own(run.model, shape) if own else MODELS[run.model].make(shape, run)
+            model = (
+                own_network(run.model, shape.input, shape.num_classes, ones(shape))
+                if own
+                else MODELS[run.model].make(shape, run)
+            )
         except ValueError as error:
             raise UserError(f"model: got {run.model!r}, but {error}.") from error
     return model
@@ -95,30 +98,3 @@ def ones(shape: Shape, dtype: torch.dtype = torch.float32) -> Any:
     if len(shape.input) == 1:
         return propagation(torch.ones(1, *shape.input, dtype=dtype), torch.empty(2, 0, dtype=torch.int64))
     return torch.ones(1, *shape.input, dtype=dtype)
-
-
-def _own(path: str, shape: Shape) -> nn.Module:
-    """Call a user's own function and refuse, with a ValueError, what no client could train."""
-    module, _, name = path.partition(":")
-    try:
-        make = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"it cannot be imported: {error}") from error
-    try:
-        model = make(shape.input, shape.num_classes)
-        logits = model(ones(shape))
-    except Exception as error:  # it is the user's own code
-        raise ValueError(
-            f"it fails for an input of shape {shape.input} and {shape.num_classes} classes: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(model, nn.Module) or tuple(logits.shape) != (1, shape.num_classes):
-        raise ValueError(f"it does not return a torch module whose logits are N x {shape.num_classes}")
-    if not any(parameter.dim() >= MATRIX_DIM for parameter in model.parameters()):
-        raise ValueError("it has no weight matrix to train")
-    if running := [key for key, buffer in model.named_buffers() if buffer.is_floating_point() and "running" in key]:
-        raise ValueError(
-            f"{running[0]} changes in training and is no parameter, so clients cannot share it; "
-            "use GroupNorm, or track_running_stats=False"
-        )
-    return model

@@ -20,9 +20,8 @@ def embed(model: nn.Module, inputs: Any) -> Tensor:
     FedSieve's own networks compute it themselves (`embed`). Of a user's own network the mean input of its last linear
     layer is taken as it is, after whatever activation stands before it.
     """
-    own = getattr(model, "embed", None)
-    if own is not None:
-        embedding: Tensor = own(inputs)
+    if hasattr(type(model), "embed"):  # a method; a user's module may have a layer of that name
+        embedding: Tensor = model.embed(inputs)  # type: ignore[operator]
         return embedding
     seen: list[Tensor] = []
     hook = _last_linear(model).register_forward_pre_hook(lambda _, args: seen.append(args[0]))

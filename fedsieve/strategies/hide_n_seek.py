@@ -59,12 +59,13 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         return {"signs": Expected.up_to(max_code_bytes(self.mean.size), np.uint8)}
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
-        """Decode the signs: bool, True for +1."""
-        return {"signs": decode(arrays["signs"], self.mean, self.survivors.layer_sizes)}
+        """Decode the signs: bool, True for +1. Whoever could code them has the keep-mask."""
+        signs = decode(arrays["signs"], self.mean, self.survivors.layer_sizes)
+        self.knowing.add(client)
+        return {"signs": signs}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean of the signs, weighted by the number of training examples."""
-        self.knowing |= {reply.client for reply in replies}
         signs = np.stack([reply.arrays["signs"] for reply in replies]).astype(np.float32) * 2 - 1
         mean = size_weights([reply.num_examples for reply in replies])[0] @ signs
         self.average = (self.settings.memory * self.average + (1 - self.settings.memory) * mean).astype(np.float32)

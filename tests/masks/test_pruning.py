@@ -298,3 +298,19 @@ def test_the_masks_do_not_depend_on_the_number_of_threads_or_the_machine():
     found = [run.communicate()[0].split() for run in runs]
     assert [threads for threads, _ in found] == ["1", "2"]
     assert found[0][1] == found[1][1]
+
+
+class Falling(nn.Module):
+    """2 w0 - w1: an output that falls as a weight grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.weight * torch.tensor([2.0, -1.0], dtype=x.dtype)).T
+
+
+def test_a_network_without_synaptic_flow_is_told_so():
+    with pytest.raises(FloatingPointError, match="the network has no synaptic flow"):
+        prune("synflow", Falling(), torch.ones(1, 2), 0.5, seeded())

@@ -58,6 +58,21 @@ def test_inputs_of_the_last_layer_with_further_dimensions_are_averaged_too():
     assert embed(model, INPUTS).tolist() == [1.25]
 
 
+class Embeds(nn.Module):
+    """Has a layer called `embed`, which is no method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.last = nn.Linear(1, 1), nn.Linear(1, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(10 * x)
+
+
+def test_a_layer_called_embed_is_not_taken_for_the_method():
+    assert embed(Embeds(), torch.tensor([[1.0], [2.0]])).tolist() == [15.0]
+
+
 def test_a_network_without_a_linear_layer_is_one_sentence():
     model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten())
     with pytest.raises(UserError, match=r"^model: Sequential has no torch.nn.Linear, whose input .* embedding\.$"):

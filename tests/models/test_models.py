@@ -83,6 +83,12 @@ def raising_two_lines(shape, num_classes):
     raise ArithmeticError("width\\nheight")
 
 not_callable = 3
+
+
+def tied(input_shape, num_classes):
+    first, second = nn.Linear(64, 64), nn.Linear(64, 64)
+    second.weight = first.weight
+    return nn.Sequential(nn.Flatten(), first, second, nn.Linear(64, num_classes))
 """
 
 
@@ -112,9 +118,6 @@ def test_an_own_network_for_graphs_is_given_the_products_of_the_graph():
     assert model(ones(SHAPE)).shape == (1, 3)
 
 
-RAISED = pytest.mark.xfail(strict=True, reason="models._own lets it through as a traceback, or in two lines")
-
-
 @pytest.mark.usefixtures("own_nets")
 @pytest.mark.parametrize(
     ("model", "told"),
@@ -129,11 +132,12 @@ RAISED = pytest.mark.xfail(strict=True, reason="models._own lets it through as a
         ("my_own_nets:too_few", "it does not return a torch module whose logits are N x 10"),
         ("my_own_nets:no_module", "it does not return a torch module whose logits are N x 10"),
         ("my_own_nets:no_weights", "it has no weight matrix to train"),
-        pytest.param("my_own_nets:a_tuple", "it does not return a torch module whose logits", marks=RAISED),
-        pytest.param("my_own_nets:raising_two_lines", "it fails for an input of shape (1, 8, 8)", marks=RAISED),
-        pytest.param("my_unreadable_nets:make", "it cannot be imported: ", marks=RAISED),
-        pytest.param("my_broken_nets:make", "it cannot be imported: ", marks=RAISED),
-        pytest.param(".my_own_nets:make", "it cannot be imported: ", marks=RAISED),
+        ("my_own_nets:tied", "two of its layers share one weight"),
+        ("my_own_nets:a_tuple", "it does not return a torch module whose logits"),
+        ("my_own_nets:raising_two_lines", "it fails for an input of shape (1, 8, 8)"),
+        ("my_unreadable_nets:make", "it cannot be imported: "),
+        ("my_broken_nets:make", "it cannot be imported: "),
+        (".my_own_nets:make", "it cannot be imported: "),
         ("my_own_nets:batch_norm", "1.running_mean changes in training and is no parameter"),
     ],
 )

@@ -46,6 +46,15 @@ bench: venv
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/plain_local.py
 	$(BIN)/python benchmarks/digits.py
+	$(BIN)/python benchmarks/codec.py
+	$(BIN)/python benchmarks/codec_in_runs.py
+	$(BIN)/python benchmarks/synflow.py
+	$(BIN)/python benchmarks/client_step.py
+	$(BIN)/python benchmarks/mask_capacity.py
+	$(BIN)/python benchmarks/global_mask.py
+	$(BIN)/python benchmarks/images_tuning.py
+	$(BIN)/python benchmarks/uplink.py
+	$(BIN)/python benchmarks/images.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

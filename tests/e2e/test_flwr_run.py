@@ -1,5 +1,6 @@
 """`flwr run .` runs the same apps, with the same keys, and gives the same numbers as the inline engine."""
 
+import json
 import os
 import socket
 import subprocess
@@ -12,7 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-KEYS = {"num-clients": 3, "num-rounds": 3, "fraction-train": 0.7, "seed": 7, "fed-pub.tau": 4.0}
+KEYS = {"num-clients": 3, "num-rounds": 3, "fraction-train": 0.7, "seed": 7}
+CASES: list[dict[str, object]] = [
+    {"algorithm": "fed-pub", "fed-pub.tau": 4.0},
+    {"algorithm": "hide-n-seek", "dataset": "digits", "local-epochs": 2},
+]
 
 
 @pytest.fixture
@@ -40,7 +45,11 @@ def free_port() -> str:
         return str(listener.getsockname()[1])
 
 
-def test_flwr_run_writes_the_same_history_as_the_inline_engine(tmp_path: Path, flower_home: Path) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["algorithm"])
+def test_flwr_run_writes_the_same_history_as_the_inline_engine(
+    case: dict[str, object], tmp_path: Path, flower_home: Path
+) -> None:
+    keys = KEYS | case
     environment = os.environ | {
         "FLWR_HOME": str(flower_home),
         "FLWR_TELEMETRY_ENABLED": "0",
@@ -51,7 +60,7 @@ def test_flwr_run_writes_the_same_history_as_the_inline_engine(tmp_path: Path, f
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     }
     flower, inline = tmp_path / "flower", tmp_path / "inline"
-    settings = " ".join(f"{key}={value}" for key, value in KEYS.items()) + f" out='{flower}'"
+    settings = " ".join(f"{key}={json.dumps(value)}" for key, value in keys.items()) + f" out='{flower}'"
     subprocess.run(
         [BIN / "flwr", "run", ROOT, "--federation-config", "num-supernodes=3", "--run-config", settings, "--stream"],
         env=environment,
@@ -60,7 +69,7 @@ def test_flwr_run_writes_the_same_history_as_the_inline_engine(tmp_path: Path, f
         stdout=subprocess.DEVNULL,
     )
     subprocess.run(
-        [BIN / "fedsieve", "run", "--quiet", "--out", inline, *(f"-s{key}={value}" for key, value in KEYS.items())],
+        [BIN / "fedsieve", "run", "--quiet", "--out", inline, *(f"-s{key}={value}" for key, value in keys.items())],
         env=environment,
         check=True,
         timeout=100,

@@ -1,0 +1,46 @@
+"""Bytes a client sends in a round, serialised and payload, against FedAvg's: `python benchmarks/uplink.py`.
+
+100 clients of two classes, 10 a round, 20 rounds, five local epochs over at most 125 images, which is the prototype's
+setting; seed 42. Serialised is Flower's whole record, payload the arrays or codes alone.
+"""
+
+from runs import heading, row, run
+
+COMMON = {"partition": "pathological", "num-clients": 100, "fraction-train": 0.1, "num-rounds": 20,
+          "local-epochs": 5, "examples-per-client": 125, "seed": 42}  # fmt: skip
+NETWORKS: dict[str, dict[str, object]] = {
+    "lenet, cifar10": {"model": "lenet", "dataset": "cifar10"},
+    "mlp, mnist": {"model": "mlp", "dataset": "mnist"},
+}
+SGD = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.9}
+METHODS: dict[str, dict[str, object]] = {
+    "fed-avg": {"lr": 0.003},
+    "fed-mask": {"lr": 0.01},
+    "fed-pm": {"lr": 0.1},
+    "hide-n-seek": {"lr": 0.01},
+}
+
+
+def main() -> None:
+    heading("python benchmarks/uplink.py")
+    row("network", "algorithm", "serialised up", "payload up", "serialised, FedAvg's / this", "payload, this / fed-mask's",
+        "serialised down", "personal test %")  # fmt: skip
+    row(*["---"] * 8)
+    for network, keys in NETWORKS.items():
+        methods = METHODS | ({"hide-n-seek, SGD 1": {"algorithm": "hide-n-seek"} | SGD} if "mlp" in network else {})
+        found = {
+            method: run(f"uplink/{network}-{method}".replace(", ", "-").replace(" ", "-"),
+                        COMMON | keys | {"algorithm": method} | own)
+            for method, own in methods.items()
+        }  # fmt: skip
+        dense, masked = found["fed-avg"], found["fed-mask"]
+        for method, summary in found.items():
+            up, payload = summary["uplink_bytes_per_client_round"], summary["uplink_payload_bytes_per_client_round"]
+            row(network, method, f"{up:,.0f}", f"{payload:,.0f}",
+                f"{dense['uplink_bytes_per_client_round'] / up:.0f}",
+                f"{payload / masked['uplink_payload_bytes_per_client_round']:.2f}",
+                f"{summary['downlink_bytes_per_client_round']:,.0f}", f"{100 * summary['test_accuracy']:.1f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,6 @@ CASES: dict[str, dict[str, object]] = {
     "memory 0.7, vote": {"hide-n-seek.aggregate": "vote"},
     "memory 0.7, restart 0.05": {"hide-n-seek.restart": 0.05},
     "memory 0.7, signed-constant": {"hide-n-seek.init": "signed-constant"},
-    "memory 0.7, density 0.5": {"hide-n-seek.density": 0.5},
 }
 
 

@@ -23,7 +23,7 @@ from runs import SEEDS, heading, row
 
 SHAPE = Shape((3, 32, 32), 10)
 POINTS = (25, 250, 1000)
-RATES = (0.001, 0.003, 0.01, 0.03)
+RATES = (0.001, 0.003, 0.01)
 FAMILIES = (
     "weights, dense",
     "{0,1}, dense",

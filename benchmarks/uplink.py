@@ -23,22 +23,20 @@ METHODS: dict[str, dict[str, object]] = {
 
 def main() -> None:
     heading("python benchmarks/uplink.py")
-    row("network", "algorithm", "serialised up", "payload up", "serialised, FedAvg's / this", "payload, this / fed-mask's",
+    row("network", "algorithm", "serialised up", "FedAvg's / this", "payload up", "this / fed-mask's",
         "serialised down", "personal test %")  # fmt: skip
     row(*["---"] * 8)
     for network, keys in NETWORKS.items():
         methods = METHODS | ({"hide-n-seek, SGD 1": {"algorithm": "hide-n-seek"} | SGD} if "mlp" in network else {})
-        found = {
-            method: run(f"uplink/{network}-{method}".replace(", ", "-").replace(" ", "-"),
-                        COMMON | keys | {"algorithm": method} | own)
-            for method, own in methods.items()
-        }  # fmt: skip
-        dense, masked = found["fed-avg"], found["fed-mask"]
+        found = {}
+        for method, own in methods.items():
+            name = f"uplink/{network}-{method}".replace(", ", "-").replace(" ", "-")
+            found[method] = run(name, COMMON | keys | {"algorithm": method} | own)
+        dense = found["fed-avg"]["uplink_bytes_per_client_round"]
+        masked = found["fed-mask"]["uplink_payload_bytes_per_client_round"]
         for method, summary in found.items():
             up, payload = summary["uplink_bytes_per_client_round"], summary["uplink_payload_bytes_per_client_round"]
-            row(network, method, f"{up:,.0f}", f"{payload:,.0f}",
-                f"{dense['uplink_bytes_per_client_round'] / up:.0f}",
-                f"{payload / masked['uplink_payload_bytes_per_client_round']:.2f}",
+            row(network, method, f"{up:,.0f}", f"{dense / up:.0f}", f"{payload:,.0f}", f"{payload / masked:.2f}",
                 f"{summary['downlink_bytes_per_client_round']:,.0f}", f"{100 * summary['test_accuracy']:.1f}")  # fmt: skip
 
 

@@ -36,8 +36,9 @@ def main() -> None:
         masked = found["fed-mask"]["uplink_payload_bytes_per_client_round"]
         for method, summary in found.items():
             up, payload = summary["uplink_bytes_per_client_round"], summary["uplink_payload_bytes_per_client_round"]
+            down, accuracy = summary["downlink_bytes_per_client_round"], summary["test_accuracy"]
             row(network, method, f"{up:,.0f}", f"{dense / up:.0f}", f"{payload:,.0f}", f"{payload / masked:.2f}",
-                f"{summary['downlink_bytes_per_client_round']:,.0f}", f"{100 * summary['test_accuracy']:.1f}")  # fmt: skip
+                f"{down:,.0f}", f"{100 * accuracy:.1f}")  # fmt: skip
 
 
 if __name__ == "__main__":

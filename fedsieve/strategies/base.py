@@ -17,6 +17,7 @@ from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError
 from fedsieve.models import Shape
 from fedsieve.strategies.latest import LatestMetrics
+from fedsieve.strategies.patience import Patience
 from fedsieve.strategies.rounds import Observer, Round
 from fedsieve.strategies.screening import ClientReply, Expected, screen
 from fedsieve.wire import Arrays, payload_bytes, serialized_bytes, to_arrays, to_record
@@ -253,23 +254,3 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         """Return the client that was sent the message: the SuperLink itself answers for a node that it has lost."""
         asked = (client for client, metadata in self._asked.items() if metadata.message_id == message_id)
         return next(asked, None)
-
-
-class Patience:
-    """Says when the mean validation accuracy has not risen for `limit` rounds; 0 never does.
-
-    When a client reports for the first time the mean is over more clients than before, and counting begins anew.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._best, self._clients, self._waited = -math.inf, 0, 0
-
-    def runs_out(self, latest: LatestMetrics) -> bool:
-        """Take one round's means and return whether to stop."""
-        accuracy = latest.means().get("val-accuracy", -math.inf)
-        if len(latest.by_client) > self._clients or accuracy > self._best:
-            self._best, self._clients, self._waited = accuracy, len(latest.by_client), 0
-        else:
-            self._waited += 1
-        return 0 < self.limit <= self._waited

@@ -11,8 +11,9 @@ from fedsieve.algorithm import load_algorithm
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError
 from fedsieve.server.history import History
-from fedsieve.strategies.base import FederatedStrategy, Patience
+from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.latest import LatestMetrics
+from fedsieve.strategies.patience import Patience
 from fedsieve.strategies.rounds import Round
 from fedsieve.wire import to_record
 from tests.helpers import config

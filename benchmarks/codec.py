@@ -92,6 +92,8 @@ def header_bytes(code: NDArray[np.uint8], broadcast: NDArray[np.int8]) -> int:
 def order_0_bytes(flips: NDArray[np.bool_]) -> float:
     """Return n times the entropy of the mean flip rate."""
     rate = float(flips.mean())
+    if rate in {0.0, 1.0}:
+        return 0.0
     return len(flips) * -(rate * math.log2(rate) + (1 - rate) * math.log2(1 - rate)) / 8
 
 

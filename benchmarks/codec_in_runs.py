@@ -23,6 +23,9 @@ from runs import heading, row
 CASES: dict[str, dict[str, Any]] = {
     "lenet, Adam 0.01, cifar10": {"model": "lenet", "lr": 0.01, "dataset": "cifar10"},
     "lenet, Adam 0.01, mnist": {"model": "lenet", "lr": 0.01, "dataset": "mnist"},
+    "lenet, Adam 0.01, cifar10, Dirichlet 0.3, one epoch over all images": {
+        "model": "lenet", "lr": 0.01, "dataset": "cifar10", "partition": "dirichlet", "alpha": 0.3,
+        "local-epochs": 1, "examples-per-client": 0},
     "mlp, SGD 1, momentum 0.9, mnist": {
         "model": "mlp", "optimizer": "sgd", "lr": 1.0, "momentum": 0.9, "dataset": "mnist"},
 }  # fmt: skip
@@ -52,15 +55,17 @@ def codes(keys: dict[str, Any]) -> list[tuple[int, int, int, float, float]]:
 
 def main() -> None:
     heading("python benchmarks/codec_in_runs.py")
-    row("run", "signs", "bytes", "bits a sign", "over the model, median", "worst", "over order 0, median", "worst",
+    row("run", "signs", "bytes", "beyond the model", "bits a sign", "over the model, median", "worst",
+        "over order 0, median", "worst",
         "codes above order 0", "schemes")  # fmt: skip
-    row(*["---"] * 10)
+    row(*["---"] * 11)
     for name, keys in CASES.items():
         found = codes(keys)
         over_model = [size / model - 1 for _, _, size, model, _ in found]
-        over_order_0 = [size / order_0 - 1 for _, _, size, _, order_0 in found]
+        extra = median(size - model for _, _, size, model, _ in found)
+        over_order_0 = [size / order_0 - 1 for _, _, size, _, order_0 in found if order_0]
         sizes, schemes = [code[2] for code in found], [NAMES[code[1]] for code in found]
-        row(name, found[0][0], f"{median(sizes):,.0f}", f"{8 * median(sizes) / found[0][0]:.3f}",
+        row(name, found[0][0], f"{median(sizes):,.0f}", f"{extra:.1f}", f"{8 * median(sizes) / found[0][0]:.3f}",
             f"{median(over_model):+.2%}", f"{max(over_model):+.2%}", f"{median(over_order_0):+.2%}",
             f"{max(over_order_0):+.2%}", f"{sum(over > 0 for over in over_order_0)} of {len(found)}",
             ", ".join(f"{schemes.count(scheme)} {scheme}" for scheme in dict.fromkeys(schemes)))  # fmt: skip

@@ -7,7 +7,7 @@ chosen on validation accuracy (benchmarks/images_tuning.py). Two runs at a time,
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import groupby, product
 from statistics import fmean, median
 from typing import Any
 
@@ -62,11 +62,27 @@ def all_runs(methods: list[str], seeds: list[int]) -> Runs:
 def megabytes_until(target: float, summary: dict[str, Any]) -> float | None:
     """Return the bytes, up and down, of all clients until the mean validation accuracy reached `target`."""
     total = 0.0
-    for line in summary["rounds"]:
+    for line, accuracy in zip(summary["rounds"], validation_by_round(summary["clients"]), strict=False):
         total += line["uplink_bytes"] + line["downlink_bytes"]
-        if line["val_accuracy"] >= target:
+        if accuracy >= target:
             return total / 1e6
     return None
+
+
+def validation_by_round(lines: list[dict[str, str]]) -> list[float]:
+    """Return each round's mean over all clients, one not heard of yet counting with its first training.
+
+    It is the rule of `summary.json`; the means in `rounds.jsonl` are over the clients heard of so far.
+    """
+    heard = [line for line in lines if line["val_accuracy"]]
+    standing: dict[str, float] = {}
+    for line in heard:
+        standing.setdefault(line["client"], float(line["val_accuracy"]))
+    means = []
+    for _, of_round in groupby(heard, key=lambda line: line["round"]):
+        standing |= {line["client"]: float(line["val_accuracy"]) for line in of_round}
+        means.append(fmean(standing.values()))
+    return means
 
 
 def cells(found: list[dict[str, Any]], targets: list[float]) -> list[str]:

@@ -1,5 +1,6 @@
 """Runs of the command line as a user would start them, each in a process of its own on one thread."""
 
+import csv
 import json
 import os
 import platform
@@ -11,13 +12,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fedsieve.config import parse, read
+
 RUNS = Path("runs/benchmarks")
 SEEDS = (42, 43, 44)
 
 
 def run(name: str, keys: Mapping[str, object]) -> dict[str, Any]:
-    """Run once and return the summary; a run that is already in its folder is not run again."""
+    """Run once and return the summary; a run that is already in its folder, with these keys, is not run again."""
     folder = RUNS / name
+    if (folder / "config.toml").exists():
+        ran = parse(read(folder / "config.toml")).flat()
+        if odd := [key for key, value in keys.items() if ran[key] != value]:
+            raise SystemExit(f"{folder} holds a run with another {odd[0]} ({ran[odd[0]]}): remove it")
     if not (folder / "summary.json").exists():
         assignments = [f"-s{key}={value}" for key, value in keys.items()]
         command = [sys.executable, "-m", "fedsieve", "run", "--quiet", "--out", str(folder), *assignments]
@@ -25,8 +32,10 @@ def run(name: str, keys: Mapping[str, object]) -> dict[str, Any]:
     summary = json.loads((folder / "summary.json").read_text())
     rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     times = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
+    with (folder / "clients.csv").open(encoding="utf-8") as file:
+        clients = list(csv.DictReader(file))
     best = rounds[summary["best_round"] - 1] if rounds else {}
-    return summary | {"val_accuracy": best.get("val_accuracy"), "timings": times, "rounds": rounds}
+    return summary | {"val_accuracy": best.get("val_accuracy"), "timings": times, "rounds": rounds, "clients": clients}
 
 
 def heading(command: str) -> None:

@@ -93,7 +93,6 @@ def run(
         "out": None if out is None else str(out),
     }
     _set_up_log(quiet)
-    sys.path.insert(0, str(Path.cwd()))  # where a user's own network lies
     from fedsieve.config import parse, parse_assignment, read
 
     values = read(config) if config is not None else {}

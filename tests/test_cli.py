@@ -11,7 +11,7 @@ import torch
 
 from fedsieve.algorithm import algorithm_names
 from fedsieve.data import DATASETS, PARTITIONS
-from fedsieve.data.image_partitions import IMAGE_PARTITIONS
+from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.image_sets import IMAGE_DATASETS
 from fedsieve.models import MODELS
 from tests.helpers import fedsieve, rounds_of, summary_of, write_graph
@@ -235,3 +235,47 @@ def test_the_command_line_is_imported_without_torch(tmp_path: Path):
     script = "import sys, fedsieve.cli; print('torch' in sys.modules, 'flwr' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ)
     assert done.stdout.split() == ["False", "False"]
+
+
+OWN_NETS = """
+from torch import nn
+
+class Falls(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+    def forward(self, x):
+        return -self.linear(x.flatten(1))
+
+def falls(input_shape, num_classes):
+    return Falls()
+
+def no_linear(input_shape, num_classes):
+    return nn.Sequential(nn.Conv2d(1, num_classes, 8), nn.Flatten())
+"""
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "net", "told"),
+    [
+        ("hide-n-seek", "falls", "hide-n-seek.pruner: got 'synflow', but SynFlow: "),
+        ("fed-pub", "no_linear", "model: Sequential has no torch.nn.Linear"),
+    ],
+)
+def test_a_strategy_that_cannot_begin_is_one_sentence(
+    algorithm: str, net: str, told: str, capfd: pytest.CaptureFixture[str]
+):
+    Path("nets_of_mine.py").write_text(OWN_NETS)
+    asked = ("--algorithm", algorithm, "--dataset", "digits", "-s", f"model=nets_of_mine:{net}", "--num-clients", 2)
+    assert fedsieve("run", *asked, "--quiet", "--out", "run") == 2
+    assert capfd.readouterr().err.startswith(f"fedsieve: {told}")
+    assert summary_of(Path("run"))["num_rounds"] == 0
+
+
+def test_a_folder_of_the_users_hides_no_package(tmp_path: Path):
+    Path("datasets").mkdir()
+    Path("datasets/__init__.py").write_text("")
+    Path("nets_beside.py").write_text("from torch import nn\ndef make(s, c): "
+                                      "return nn.Sequential(nn.Flatten(), nn.Linear(64, c))\n")  # fmt: skip
+    command = [sys.executable, "-P", "-m", "fedsieve", "run", "--dataset", "digits", "--quiet", "--num-rounds", "1"]
+    subprocess.run([*command, "-s", "model=nets_beside:make", "--out", "run"], check=True, timeout=100)

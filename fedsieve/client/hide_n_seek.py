@@ -32,10 +32,11 @@ class HideNseekConfig(AlgorithmConfig):
         "kaiming-normal", description="the frozen weights: kaiming-normal, or signed-constant of the same deviation"
     )
     aggregate: Literal["mean", "vote"] = Field(
-        "mean", description="what the server sends: the mean of the signs, or the majority's sign, 1 bit a weight"
+        "mean",
+        description="what the server sends: the mean of the signs, or the sign of a round's majority, 1 bit a weight",
     )
     memory: float = Field(
-        0.7, ge=0.0, lt=1.0, description="share of the last broadcast in the next; 0: the plain mean of a round's signs"
+        0.7, ge=0.0, lt=1.0, description="share of the average so far in the next, for aggregate = mean; 0: forget it"
     )
     restart: float = Field(
         0.1, gt=0.0, le=10.0, description="clients restart their latents at this times what the server sends"

@@ -1,5 +1,6 @@
 """What clients hold: a subgraph or a set of images, in a simulation or on a device of their own."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,8 @@ from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.models import Shape
 from fedsieve.models.gcn import propagation
+
+_log = logging.getLogger("fedsieve")
 
 
 class Holding(Protocol):
@@ -122,6 +125,9 @@ def _images(run: RunConfig) -> list[Holding]:
         val_ratio=run.val_ratio,
     )
     check_image_clients(parts)
+    sizes = sorted(len(part.train) + len(part.val) for part in parts)
+    _log.info("clients hold %d to %d images for training and validation, half of them at least %d",
+              sizes[0], sizes[-1], sizes[len(sizes) // 2])  # fmt: skip
     return [Images(data, part) for part in parts]
 
 

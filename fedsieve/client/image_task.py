@@ -58,6 +58,8 @@ class ImageTask:
         ensure_eval(model)
         val, test = self.part["val"], self.part["test"]
         held = torch.cat([val, test])
+        if not len(held):
+            return Evaluation(0.0, 0, 0.0, 0, 0.0)
         logits = torch.cat([model(self._images(chosen)) for chosen in torch.split(held, EVALUATED_AT_ONCE)])
         val_predicted, test_predicted = torch.split(logits.argmax(1).cpu(), [len(val), len(test)])
         labels = self.data.labels

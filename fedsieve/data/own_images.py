@@ -78,7 +78,7 @@ def read(files: Files) -> tuple[Pixels, Labels, int, int]:
         classes = sorted({folder.name for folder in files.folders})
         labels = np.searchsorted(classes, names).astype(np.int64)
         _check_learnable(str(files.folders[0].parent), labels)
-        images = decode(len(paths), ((str(path), path.read_bytes()) for path in paths))
+        images = decode(len(paths), ((str(path), _bytes(path)) for path in paths))
         return images, labels, len(files.train), len(classes)
     tables = [Table.open(path) for path in (*files.train, *files.test)]
     labels, num_classes = _table_labels(tables)
@@ -212,6 +212,13 @@ def _check_learnable(source: str, labels: Labels) -> None:
         raise UserError(f"{source}: all {len(labels)} images are of one class; classification needs at least 2.")
 
 
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
 def _folders(path: Path) -> list[Path]:
     """Return the folders in a folder by name, none if there is no such folder."""
     if not path.is_dir():
@@ -221,8 +228,12 @@ def _folders(path: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    _log_ignored(folder, [entry.name for entry in entries if entry.suffix.lower() not in SUFFIXES])
-    return [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
+    _log_ignored(folder, [entry.name for entry in entries if not _is_image(entry)])
+    return [entry for entry in entries if _is_image(entry)]
+
+
+def _is_image(entry: Path) -> bool:
+    return entry.suffix.lower() in SUFFIXES and entry.is_file()
 
 
 def _log_ignored(folder: Path, names: list[str]) -> None:

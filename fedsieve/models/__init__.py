@@ -79,7 +79,7 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
     with seeds.torch_stream(run.seed, "initial weights"):
         try:
             model = (
-                own_network(run.model, shape.input, shape.num_classes, ones(shape))
+                own_network(run.model, shape.input, shape.num_classes, ones(shape, count=2))
                 if own
                 else MODELS[run.model].make(shape, run)
             )
@@ -93,8 +93,7 @@ def initial_weights(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in build(run, shape).named_parameters()}
 
 
-def ones(shape: Shape, dtype: torch.dtype = torch.float32) -> Any:
-    """Return an input of ones, as a network for `shape` takes it: one image, or a graph of one node."""
-    if len(shape.input) == 1:
-        return propagation(torch.ones(1, *shape.input, dtype=dtype), torch.empty(2, 0, dtype=torch.int64))
-    return torch.ones(1, *shape.input, dtype=dtype)
+def ones(shape: Shape, dtype: torch.dtype = torch.float32, count: int = 1) -> Any:
+    """Return an input of ones as a network for `shape` takes it: `count` images, or as many nodes without an edge."""
+    examples = torch.ones(count, *shape.input, dtype=dtype)
+    return propagation(examples, torch.empty(2, 0, dtype=torch.int64)) if len(shape.input) == 1 else examples

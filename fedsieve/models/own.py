@@ -1,6 +1,8 @@
 """A user's own network, by the dotted path of a function that makes it."""
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,24 +10,28 @@ from torch import Tensor, nn
 from fedsieve.masks.attach import MATRIX_DIM
 
 
-def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, example: Any) -> nn.Module:
-    """Return `make(input_shape, num_classes)` for the path `my_package.my_module:make`, tried on one example.
+def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examples: Any) -> nn.Module:
+    """Return `make(input_shape, num_classes)` for the path `my_package.my_module:make`, tried on `examples`.
+
+    Modules in the present folder are found as well as installed ones.
 
     Raises:
         ValueError: it cannot be imported or called, or no client could train it; one clause.
     """
     module, _, name = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # at the end, where it hides no package
     try:
         make = getattr(importlib.import_module(module), name)
     except Exception as error:  # a module may raise anything
         raise ValueError(f"it cannot be imported: {_one_line(error)}") from error
     try:
         model = make(input_shape, num_classes)
-        logits = model(example)
+        logits = model(examples)
     except Exception as error:  # it is the user's own code
         given = f"an input of shape {input_shape} and {num_classes} classes"
         raise ValueError(f"it fails for {given}: {type(error).__name__}: {_one_line(error)}") from error
-    if not (isinstance(model, nn.Module) and isinstance(logits, Tensor) and logits.shape == (1, num_classes)):
+    if not (isinstance(model, nn.Module) and isinstance(logits, Tensor) and logits.shape[1:] == (num_classes,)):
         raise ValueError(f"it does not return a torch module whose logits are N x {num_classes}")
     if fault := _fault(model):
         raise ValueError(fault)

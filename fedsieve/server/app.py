@@ -55,8 +55,9 @@ def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> Server
                 _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
                 raise
             finally:
-                folder.write_arrays("checkpoint/server.safetensors", strategy.server_arrays(), _stage(history))
-                shared = strategy.global_model()
+                shared = strategy.global_model() if strategy.begun else None
+                if strategy.begun:
+                    folder.write_arrays("checkpoint/server.safetensors", strategy.server_arrays(), _stage(history))
                 accuracy = None
                 if export:
                     _export(grid, binding, shape, folder, history, run.round_timeout)

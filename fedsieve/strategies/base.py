@@ -40,6 +40,9 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         shape: what the clients' data decides about the network.
         nodes: Flower's node id of each client, by the client's stable id (`partition-id`).
         observers: told of each round.
+
+    Attributes:
+        begun: whether `initialise` is done, and so there is something to keep.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self.nodes = dict(sorted(nodes.items()))
         self.observers = observers
         self._client_of = {node: client for client, node in self.nodes.items()}
+        self.begun = False
         self._asked: dict[int, Metadata] = {}
         self._sent: dict[int, tuple[int, int]] = {}
         self._replies: list[ClientReply] = []
@@ -65,7 +69,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
 
     @abstractmethod
     def arrays_for(self, client: int) -> Arrays:
-        """Return what `client` is sent; the same object for several clients is serialised once."""
+        """Return what `client` is sent; of one or two objects for many clients each is serialised once."""
 
     @abstractmethod
     def expected(self) -> Mapping[str, Expected]:
@@ -118,6 +122,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             RunFailedError: no client gave a usable reply in a round.
         """
         self.initialise(to_arrays(initial_arrays))
+        self.begun = True
         config, result = train_config or ConfigRecord(), Result()
         latest, patience, sampled = LatestMetrics(), Patience(self.run.patience), set[int]()
         for number in range(1, num_rounds + 1):
@@ -220,13 +225,15 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         return finished
 
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
-        records: dict[int, tuple[Arrays, ArrayRecord]] = {}
+        last: list[tuple[Arrays, ArrayRecord]] = []
         shared = ConfigRecord(dict(config) | {"round": number})
         for client in participants:
             arrays = self.arrays_for(client)
-            if id(arrays) not in records:
-                records = {id(arrays): (arrays, to_record(arrays))}
-            content = RecordDict({"arrays": records[id(arrays)][1], "config": shared})
+            record = next((record for known, record in last if known is arrays), None)
+            if record is None:
+                record = to_record(arrays)
+                last = [*last[-1:], (arrays, record)]
+            content = RecordDict({"arrays": record, "config": shared})
             self._sent[client] = (serialized_bytes(content), payload_bytes(content))
             message = Message(content, self.nodes[client], MessageType.TRAIN, group_id=str(number))
             self._asked[client] = message.metadata

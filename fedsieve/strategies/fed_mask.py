@@ -54,9 +54,12 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean of the masks, and find where at least two keep a weight."""
-        masks = np.stack([reply.arrays["mask"] for reply in replies])
-        shares = size_weights([reply.num_examples for reply in replies]).astype(np.float32)[0]
-        self._broadcast(shares @ masks.astype(np.float32), masks.sum(axis=0) >= 2)
+        shares = size_weights([reply.num_examples for reply in replies])[0]
+        mean, keeping = np.zeros(self.mean.size), np.zeros(self.mean.size, dtype=np.int64)
+        for share, reply in zip(shares, replies, strict=True):
+            mean += share * reply.arrays["mask"]
+            keeping += reply.arrays["mask"]
+        self._broadcast(mean.astype(np.float32), keeping >= 2)
 
     def global_model(self) -> Arrays:
         """Return w ⊙ [mean ≥ 0.5]: the weights that at least half of the last round's clients, by size, keep."""

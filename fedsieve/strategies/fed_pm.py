@@ -60,7 +60,9 @@ class FedPM(FederatedStrategy[FedPMConfig]):
         if self.combined % self.reset == 0:
             self.alpha = self.beta = np.full_like(self.alpha, self.settings.prior)
         self.combined += 1
-        kept = np.stack([reply.arrays["mask"] for reply in replies]).sum(axis=0)
+        kept = np.zeros(self.theta.size)
+        for reply in replies:
+            kept += reply.arrays["mask"]
         self.alpha, self.beta = self.alpha + kept, self.beta + (len(replies) - kept)
         self._broadcast((self.alpha - 1) / (self.alpha + self.beta - 2))
 

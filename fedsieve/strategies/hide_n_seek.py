@@ -28,9 +28,10 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
     From the abstract: one-shot pruning at initialisation by synaptic saliency, on the server, and sign masks over
     weights that stay frozen. Everything else is our reconstruction. The weights come from the run's seed, which every
     node has; the keep-mask goes to a node until it has given a usable reply, and again after one that was not usable:
-    the node may have lost its state. The next broadcast is `memory` times the last plus the rest
-    times the size-weighted mean of the signs, rounded to 1/127, or under `aggregate = vote` its sign. A mean over ten
-    clients alone is mostly noise; with a memory the one shared mask becomes usable (docs/results.md).
+    the node may have lost its state. The next broadcast is `memory` times the average so far, which begins at +1, plus
+    the rest times the size-weighted mean of the signs, rounded to 1/127; under `aggregate = vote` it is the sign of
+    that mean alone. A mean over ten clients is mostly noise; with a memory the one shared mask becomes usable
+    (docs/results.md).
     """
 
     def initialise(self, initial: Arrays) -> None:
@@ -47,7 +48,7 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         self.survivors = Survivors(kept)
         self.keep = self.survivors.packed()
         self.knowing: set[int] = set()
-        self.average = np.ones(sum(self.survivors.layer_sizes), dtype=np.float32)
+        self.average = np.ones(sum(self.survivors.layer_sizes))
         self._broadcast(np.full(sum(self.survivors.layer_sizes), LEVELS, dtype=np.int8))
 
     def arrays_for(self, client: int) -> Arrays:
@@ -65,10 +66,13 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         return {"signs": signs}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
-        """Take the mean of the signs, weighted by the number of training examples."""
-        signs = np.stack([reply.arrays["signs"] for reply in replies]).astype(np.float32) * 2 - 1
-        mean = size_weights([reply.num_examples for reply in replies])[0] @ signs
-        self.average = (self.settings.memory * self.average + (1 - self.settings.memory) * mean).astype(np.float32)
+        """Average the signs, weighted by the number of training examples; one reply at a time, in float64."""
+        shares = size_weights([reply.num_examples for reply in replies])[0]
+        mean = np.zeros(self.mean.size)
+        for share, reply in zip(shares, replies, strict=True):
+            mean += np.where(reply.arrays["signs"], share, -share)
+        memory = 0.0 if self.settings.aggregate == "vote" else self.settings.memory
+        self.average = memory * self.average + (1 - memory) * mean
         self._broadcast(np.rint(LEVELS * self.average).astype(np.int8))
 
     def left_out(self, client: int) -> None:

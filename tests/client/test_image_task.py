@@ -166,3 +166,12 @@ def test_without_training_images_nothing_is_trained():
     assert own.num_examples == 0
     assert fit(model, torch.optim.SGD(model.parameters(), lr=1.0), own, 3) == 0
     assert torch.equal(model.weight, before)
+
+
+def test_a_client_without_images_to_evaluate_on_does_not_ask_the_network():
+    class Refuses(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError("an empty batch")
+
+    found = task(images_of([0, 255], [0, 1]), part([0, 1], [], [])).evaluate(Refuses())
+    assert (found.val_count, found.test_count, found.val_accuracy, found.test_macro_f1) == (0, 0, 0.0, 0.0)

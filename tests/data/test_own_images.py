@@ -276,3 +276,12 @@ def test_one_class_folder_is_too_few(tmp_path: Path):
     picture(tmp_path / "own" / "a" / "1.png", 1)
     with pytest.raises(UserError, match="all 1 images are of one class"):
         load_images(str(tmp_path / "own"))
+
+
+def test_what_only_looks_like_a_picture_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for name in ("a/1.png", "b/1.png"):
+        picture(tmp_path / "set" / name, 7)
+    (tmp_path / "set/a/2.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "set/b/2.png").mkdir()
+    assert shades(tmp_path / "set") == [7, 7]
+    assert caplog.text.count("1 entries ignored, 2.png first") == 2

@@ -68,6 +68,13 @@ def convolutions(norm):
         nn.Conv2d(shape[0], 4, 3), norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
 
 batch_norm = convolutions(nn.BatchNorm2d(4))
+
+
+def still_batch_norm_1d(input_shape, num_classes):
+    norm = nn.BatchNorm1d(32, track_running_stats=False)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), norm, nn.Linear(32, num_classes))
+
+
 still_batch_norm = convolutions(nn.BatchNorm2d(4, track_running_stats=False))
 group_norm = convolutions(nn.GroupNorm(2, 4))
 too_few = lambda shape, num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes - 1))
@@ -101,7 +108,7 @@ def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("own_nets")
-@pytest.mark.parametrize("name", ["make", "group_norm", "still_batch_norm"])
+@pytest.mark.parametrize("name", ["make", "group_norm", "still_batch_norm", "still_batch_norm_1d"])
 def test_a_users_own_network_is_built_from_the_runs_seed(name: str):
     run = config(dataset="digits", model=f"my_own_nets:{name}")
     first, again = build(run, IMAGES), build(run, IMAGES)

@@ -83,7 +83,7 @@ def test_the_average_remembers_and_is_weighted_by_size():
     assert second.tolist() == [127, 70, 51, 108]
     # 0.7·(1, 0.55, 0.4, 0.85) + 0.3·(1, -0.5, -1, 0.5); the average itself is not rounded
     assert strategy.average.tolist() == pytest.approx([1, 0.235, -0.02, 0.745], abs=1e-6)
-    assert strategy.average.dtype == np.float32
+    assert strategy.average.dtype == np.float64
     assert strategy.mean.tolist() == [127, 30, -3, 95]
     assert strategy.mean.dtype == np.int8
 
@@ -95,7 +95,7 @@ def test_without_memory_it_is_the_mean_of_the_rounds_signs():
 
 
 def test_under_vote_the_majoritys_signs_are_sent_as_bits():
-    grid, strategy = play(2, aggregate="vote", memory=0.0)
+    grid, strategy = play(2, aggregate="vote", memory=0.7)
     first, second = grid.sent_to(0)
     assert {name: array.tolist() for name, array in first.items()} == {"vote": [0b11110000], "keep": [0b11110000]}
     assert {name: array.tolist() for name, array in second.items()} == {"vote": [0b10010000]}

@@ -9,15 +9,12 @@ from runs import heading, row, run
 COMMON = {"algorithm": "hide-n-seek", "dataset": "mnist", "partition": "pathological", "num-clients": 100,
           "num-rounds": 50, "local-epochs": 5, "examples-per-client": 125, "seed": 42}  # fmt: skip
 CASES: dict[str, dict[str, object]] = {
-    "memory 0, 10 clients a round": {"hide-n-seek.memory": 0.0},
+    "memory 0": {"hide-n-seek.memory": 0.0},
     "memory 0.5": {"hide-n-seek.memory": 0.5},
     "memory 0.7, the default": {},
     "memory 0.9": {"hide-n-seek.memory": 0.9},
-    "memory 0, 30 clients a round": {"hide-n-seek.memory": 0.0, "fraction-train": 0.3},
+    "vote": {"hide-n-seek.aggregate": "vote"},
     "memory 0.7, 30 clients a round": {"fraction-train": 0.3},
-    "memory 0.7, vote": {"hide-n-seek.aggregate": "vote"},
-    "memory 0.7, restart 0.05": {"hide-n-seek.restart": 0.05},
-    "memory 0.7, signed-constant": {"hide-n-seek.init": "signed-constant"},
 }
 
 

@@ -12,7 +12,7 @@ from statistics import fmean, median
 from typing import Any
 
 from fedsieve.reports.compare import spread
-from runs import SEEDS, heading, row, run
+from runs import RUNS, SEEDS, heading, row, run
 
 COMMON = {"num-clients": 100, "fraction-train": 0.1, "num-rounds": 50, "local-epochs": 1, "model": "lenet"}
 SETTINGS: dict[str, dict[str, object]] = {
@@ -42,9 +42,11 @@ def folder(setting: str, method: str, seed: int) -> str:
     return f"images/{setting}/{method}-{seed}".replace(", ", "-").replace(" ", "-")
 
 
-def all_runs(methods: list[str], seeds: list[int]) -> Runs:
-    """Run whatever has not been run, two at a time."""
+def all_runs(methods: list[str], seeds: list[int], *, only_finished: bool) -> Runs:
+    """Run whatever has not been run, two at a time; or only look at what has."""
     cases = [(setting, method, seed) for method, seed, setting in product(methods, seeds, SETTINGS)]
+    if only_finished:
+        cases = [case for case in cases if (RUNS / folder(*case) / "summary.json").exists()]
 
     def one(case: tuple[str, str, int]) -> dict[str, Any]:
         setting, method, seed = case
@@ -108,17 +110,21 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     arguments.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    arguments.add_argument("--only-finished", action="store_true", help="run nothing; tell what has been run")
     chosen = arguments.parse_args()
-    table = all_runs(chosen.methods, chosen.seeds)
+    table = all_runs(chosen.methods, chosen.seeds, only_finished=chosen.only_finished)
     heading("python benchmarks/images.py")
     for setting in SETTINGS:
-        targets = [SHARE_OF_LOCAL * s["val_accuracy"] for s in table[setting, "local"]]
-        print(f"\n{setting}; target: {100 * fmean(targets):.1f} % validation accuracy\n")
+        targets = {s["seed"]: SHARE_OF_LOCAL * s["val_accuracy"] for s in table[setting, "local"]}
+        print(f"\n{setting}; target: {100 * fmean(targets.values()):.1f} % validation accuracy\n")
         row("algorithm", "personal test %", "as received %", "global model %", "up, bytes", "of it payload",
             "down, bytes", "MB until target", "CPU s a client-round")  # fmt: skip
         row(*["---"] * 9)
         for method in chosen.methods:
-            row(method, *cells(table[setting, method], targets))
+            if found := table.get((setting, method)):
+                seeds = ", ".join(str(summary["seed"]) for summary in found)
+                name = method if len(found) == len(chosen.seeds) else f"{method} (seed {seeds})"
+                row(name, *cells(found, [targets[summary["seed"]] for summary in found]))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from fedsieve.algorithm import kebab
+from fedsieve.config import parse, read
 from fedsieve.server.run_folder import read_summary
 
 SETTING = {
@@ -29,12 +31,17 @@ CAPTION = (
 def comparison(folders: Sequence[Path]) -> Table:
     """Return a table of the runs in `folders`; runs that differ in their seed alone share a row.
 
-    What all runs have in common stands in the title.
+    What all runs have in common stands in the title; other keys in which runs of one algorithm differ, beside it.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    configured = {folder: _keys(folder) for folder in folders}
     for folder in folders:
         summary = read_summary(folder)
-        groups[tuple(summary[key] for key in SETTING)].append(summary)
+        alike = [keys for other, keys in configured.items() if keys.get("algorithm") == summary["algorithm"]]
+        differing = {key: value for key, value in configured[folder].items() if any(keys.get(key) != value
+                     for keys in alike)}  # fmt: skip
+        named = " ".join([str(summary["algorithm"]), *(f"{key}={value}" for key, value in differing.items())])
+        groups[(*(summary[key] for key in SETTING if key != "algorithm"), named)].append(summary)
     common = [len({setting[index] for setting in groups}) == 1 for index in range(len(SETTING))]
     common[-1] = False
     words = zip(SETTING.values(), next(iter(groups)), common, strict=True)
@@ -59,6 +66,14 @@ def comparison(folders: Sequence[Path]) -> Table:
             spread(runs, "seconds_per_round", 1, digits=3),
         )
     return table
+
+
+def _keys(folder: Path) -> dict[str, Any]:
+    """Return the run's keys but for those that `SETTING` tells or that change nothing but the seed and the place."""
+    path = folder / "config.toml"
+    told = {kebab(key) for key in SETTING} - {"algorithm"} | {"seed", "out", "dataset"}
+    flat = parse(read(path)).flat() if path.exists() else {}
+    return {key: value for key, value in flat.items() if key not in told}
 
 
 def spread(runs: Sequence[dict[str, Any]], key: str, factor: float, digits: int = 1) -> str:

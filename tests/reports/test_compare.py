@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from fedsieve.reports.compare import comparison, spread
+from tests.helpers import config
 
 SUMMARY: dict[str, Any] = {
     "algorithm": "local",
@@ -59,3 +60,25 @@ def test_on_a_narrow_terminal_algorithms_and_accuracies_are_whole_and_markup_is_
     text = console.export_text()
     assert text.count("12.3") == 2
     assert all(word in text for word in ("fed-avg", "fed-pub", "[b"))
+
+
+def test_runs_of_other_keys_do_not_pass_for_seeds(tmp_path: Path):
+    folders = []
+    for name, accuracy, keys in (
+        ("a", 0.2, {"seed": 42, "hide-n-seek.density": 0.1}),
+        ("b", 0.4, {"seed": 42, "hide-n-seek.density": 0.5}),
+        ("c", 0.6, {"seed": 43, "hide-n-seek.density": 0.5}),
+    ):
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        run = config({"algorithm": "hide-n-seek"} | keys)
+        changes = {"algorithm": "hide-n-seek", "seed": run.seed, "test_accuracy": accuracy}
+        (folders[-1] / "summary.json").write_text(json.dumps(SUMMARY | changes))
+        (folders[-1] / "config.toml").write_text(run.toml())
+    console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
+    console.print(comparison(folders))
+    rows = [re.split(r"  +", line.strip()) for line in console.export_text().splitlines() if "density" in line]
+    assert [row[:3] for row in rows] == [
+        ["hide-n-seek hide-n-seek.density=0.1", "42", "20.0"],
+        ["hide-n-seek hide-n-seek.density=0.5", "42, 43", "50.0 ± 14.1"],
+    ]

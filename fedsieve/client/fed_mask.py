@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import BinaryMask, flatten, fold, levels, pack, unflatten, unpack
-from fedsieve.masks.codec import encode
+from fedsieve.masks.binary import BinaryMask, flatten, fold, unflatten, unpack
 from fedsieve.masks.frozen import Init, freeze_
 
 
@@ -59,12 +59,7 @@ class FedMaskTrainer:
         loss = fit(self.model, optimizer, task, self.run.local_epochs)
         local = task.evaluate(self.model)
         kept = flatten(values(self.latents)) >= 0
-        code = encode(kept.cpu().numpy(), levels(mean.cpu().numpy()), self.layer_sizes)
-        return TrainResult(
-            arrays={"mask": torch.from_numpy(code.copy())},
-            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - int(kept.sum()) / len(kept)},
-            state={"mask": pack(kept)},
-        )
+        return mask_result(kept, mean, self.layer_sizes, metrics(task, as_received, local, loss))
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ the client's last mask."""

@@ -3,16 +3,15 @@
 The paper: "Sparse Random Networks for Communication-Efficient Federated Learning".
 """
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import BernoulliMask, flatten, fold, levels, pack, unflatten, unpack
-from fedsieve.masks.codec import encode
+from fedsieve.masks.binary import BernoulliMask, flatten, fold, unflatten, unpack
 from fedsieve.masks.frozen import Init, freeze_
 
 
@@ -59,12 +58,7 @@ class FedPMTrainer:
         loss = fit(self.model, optimizer, task, self.run.local_epochs)
         kept = self._draw()
         local = task.evaluate(self.model)
-        code = encode(kept.cpu().numpy(), levels(theta.cpu().numpy()), self.layer_sizes)
-        return TrainResult(
-            arrays={"mask": torch.from_numpy(code.copy())},
-            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - int(kept.sum()) / len(kept)},
-            state={"mask": pack(kept)},
-        )
+        return mask_result(kept, theta, self.layer_sizes, metrics(task, as_received, local, loss))
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ the mask that the client sent last."""

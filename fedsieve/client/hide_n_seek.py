@@ -12,6 +12,7 @@ from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
+from fedsieve.masks.binary import pack, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.masks.signs import SignMask, signed
@@ -77,14 +78,13 @@ class HideNseekTrainer:
         return TrainResult(
             arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.layer_sizes).copy())},
             metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - survivors.density},
-            state={"keep": keep, "signs": torch.from_numpy(np.packbits(signs))},
+            state={"keep": keep, "signs": pack(torch.from_numpy(signs))},
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ sign(m) of the client's last signs."""
         survivors = self._prune(state["keep"].cpu().numpy())
-        bits = np.unpackbits(state["signs"].cpu().numpy(), count=sum(survivors.layer_sizes)).astype(np.bool_)
-        return self.weights | signed(self.weights, survivors, torch.from_numpy(bits))
+        return self.weights | signed(self.weights, survivors, unpack(state["signs"], sum(survivors.layer_sizes)))
 
     def _prune(self, packed: NDArray[np.uint8]) -> Survivors:
         """Keep what the packed keep-mask keeps; all clients of a process share it."""

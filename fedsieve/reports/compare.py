@@ -37,9 +37,10 @@ def comparison(folders: Sequence[Path]) -> Table:
     configured = {folder: _keys(folder) for folder in folders}
     for folder in folders:
         summary = read_summary(folder)
-        alike = [keys for other, keys in configured.items() if keys.get("algorithm") == summary["algorithm"]]
-        differing = {key: value for key, value in configured[folder].items() if any(keys.get(key) != value
-                     for keys in alike)}  # fmt: skip
+        alike = [keys for keys in configured.values() if keys.get("algorithm") == summary["algorithm"]]
+        differing = {
+            key: value for key, value in configured[folder].items() if any(keys.get(key) != value for keys in alike)
+        }
         named = " ".join([str(summary["algorithm"]), *(f"{key}={value}" for key, value in differing.items())])
         groups[(*(summary[key] for key in SETTING if key != "algorithm"), named)].append(summary)
     common = [len({setting[index] for setting in groups}) == 1 for index in range(len(SETTING))]

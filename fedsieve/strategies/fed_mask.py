@@ -50,7 +50,7 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
         """Decode the mask: bool, True for a weight that is kept."""
-        return {"mask": decode(arrays["mask"], levels(self.mean), self.layer_sizes)}
+        return {"mask": decode(arrays["mask"], self.levels, self.layer_sizes)}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean of the masks, and find where at least two keep a weight."""
@@ -71,7 +71,7 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
         return self.sent
 
     def _broadcast(self, mean: NDArray, overlap: NDArray) -> None:
-        self.mean = mean
+        self.mean, self.levels = mean, levels(mean)
         self.sent: Arrays = {"mean": mean, "overlap": np.packbits(overlap)}
 
 

@@ -53,7 +53,7 @@ class FedPM(FederatedStrategy[FedPMConfig]):
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
         """Decode the mask: bool, True for a weight that is kept."""
-        return {"mask": decode(arrays["mask"], levels(self.theta), self.layer_sizes)}
+        return {"mask": decode(arrays["mask"], self.levels, self.layer_sizes)}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Update the Beta distributions by the masks, and θ with them."""
@@ -77,6 +77,7 @@ class FedPM(FederatedStrategy[FedPMConfig]):
 
     def _broadcast(self, theta: NDArray) -> None:
         self.theta = np.clip(theta, EPSILON, 1 - EPSILON).astype(np.float32)
+        self.levels = levels(self.theta)
         self.sent: Arrays = {"theta": self.theta}
 
 

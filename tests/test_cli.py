@@ -265,8 +265,8 @@ def no_linear(input_shape, num_classes):
 def test_a_strategy_that_cannot_begin_is_one_sentence(
     algorithm: str, net: str, told: str, capfd: pytest.CaptureFixture[str]
 ):
-    Path("nets_of_mine.py").write_text(OWN_NETS)
-    asked = ("--algorithm", algorithm, "--dataset", "digits", "-s", f"model=nets_of_mine:{net}", "--num-clients", 2)
+    Path("nets_that_fail.py").write_text(OWN_NETS)
+    asked = ("--algorithm", algorithm, "--dataset", "digits", "-s", f"model=nets_that_fail:{net}", "--num-clients", 2)
     assert fedsieve("run", *asked, "--quiet", "--out", "run") == 2
     assert capfd.readouterr().err.startswith(f"fedsieve: {told}")
     assert summary_of(Path("run"))["num_rounds"] == 0

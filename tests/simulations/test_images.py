@@ -166,14 +166,14 @@ def test_images_are_learnt(algorithm: str, tmp_path: Path):
 
 
 def test_an_own_network_runs_from_start_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "nets_of_mine.py").write_text(
+    (tmp_path / "nets_that_mask.py").write_text(
         "from torch import nn\n"
         "def make(shape, num_classes):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Linear(9, num_classes))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     for algorithm in ("fed-pub", "hide-n-seek"):
-        folder = simulated(tmp_path / algorithm, IMAGES | {"model": "nets_of_mine:make"}, algorithm=algorithm)
+        folder = simulated(tmp_path / algorithm, IMAGES | {"model": "nets_that_mask:make"}, algorithm=algorithm)
         assert summary_of(folder)["rejected_replies"] == 0
         assert set(load_file(folder / "model" / "client-0.safetensors")) == {
             "1.weight", "1.bias", "3.weight", "3.bias",

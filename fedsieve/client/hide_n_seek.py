@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
-from fedsieve.client.training import fit, load, make_optimizer, metrics, values
+from fedsieve.client.training import fit, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import pack, unpack
+from fedsieve.masks.attach import weights
+from fedsieve.masks.binary import maskable, pack, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.masks.signs import SignMask, signed
@@ -55,10 +55,8 @@ class HideNseekTrainer:
     def __init__(self, run: RunConfig, config: HideNseekConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         freeze_(model, config.init, run.seed)
-        attached = attach_masks(model, SignMask)
-        self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, SignMask)}
-        self.latents = {name: mask.latent for name, mask in self.masks.items()}
-        self.weights = values(weights(model))
+        self.weights = {name: tensor.clone() for name, tensor in values(weights(model)).items()}
+        self.mask = SignMask(weights(model))
         self._survivors: tuple[bytes, Survivors] | None = None
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
@@ -69,12 +67,13 @@ class HideNseekTrainer:
         survivors = self._prune(keep.cpu().numpy())
         broadcast = unpack_broadcast({name: tensor.cpu().numpy() for name, tensor in received.items()}, survivors)
         start = torch.from_numpy(broadcast).to(keep.device).float() * (self.config.restart / LEVELS)
-        load(self.latents, survivors.by_layer(start))
+        self.mask.load_(start)
         as_received = task.evaluate(self.model)
-        optimizer = make_optimizer(self.run, self.latents, {})
+        optimizer = make_optimizer(self.run, {"latent": self.mask.latent}, {})
+        self.mask.follow(optimizer)
         loss = fit(self.model, optimizer, task, self.run.local_epochs)
         local = task.evaluate(self.model)
-        signs = (torch.cat(list(values(self.latents).values())) >= 0).cpu().numpy()
+        signs = (self.mask.latent.detach() >= 0).cpu().numpy()
         return TrainResult(
             arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.layer_sizes).copy())},
             metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - survivors.density},
@@ -89,10 +88,9 @@ class HideNseekTrainer:
     def _prune(self, packed: NDArray[np.uint8]) -> Survivors:
         """Keep what the packed keep-mask keeps; all clients of a process share it."""
         if self._survivors is None or self._survivors[0] != packed.tobytes():
-            layers = {name: self.weights[name] for name in self.masks}
+            layers = maskable(self.weights)
             survivors = Survivors.unpack(packed, {name: weight.shape for name, weight in layers.items()})
-            for name, weight in layers.items():
-                self.masks[name].keep_(weight, survivors.keep[name].to(weight.device))
+            self.mask.keep_(layers, {name: survivors.keep[name].to(weight.device) for name, weight in layers.items()})
             self._survivors = packed.tobytes(), survivors
         return self._survivors[1]
 

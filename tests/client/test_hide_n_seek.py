@@ -37,7 +37,7 @@ def sent(mean: list[int], keep: list[int] | None = None) -> Tensors:
 
 
 def latents_of(ours: HideNseekTrainer) -> list[float]:
-    found: list[float] = ours.latents["weight"].tolist()
+    found: list[float] = ours.mask.latent.tolist()
     return found
 
 

@@ -1,5 +1,6 @@
 """LeNet-5 (LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998)."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
@@ -7,6 +8,18 @@ UNPADDED_FROM = 32
 """Sides from this on go through the first convolution without padding, as in the paper; smaller ones get 2 pixels."""
 LEAST_SIDE = 12
 """The smallest padded side of which the layers leave a pixel: ((12 / 2) - 4) / 2 = 1."""
+
+
+class Pool(nn.MaxPool2d):
+    """Max pooling of 2 x 2 pixels with the channels laid out last and back: the same bits, sooner on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the maxima, N x C x H/2 x W/2."""
+        pooled: Tensor = super().forward(images.contiguous(memory_format=torch.channels_last))
+        return pooled.contiguous()
 
 
 class LeNet(nn.Module):
@@ -32,8 +45,8 @@ class LeNet(nn.Module):
         padding = [0 if side >= UNPADDED_FROM else 2 for side in (height, width)]
         pooled = [((side + 2 * pad - 4) // 2 - 4) // 2 for side, pad in zip((height, width), padding, strict=True)]
         self.hidden = nn.Sequential(
-            nn.Conv2d(channels, 6, 5, padding=(padding[0], padding[1])), nn.MaxPool2d(2), nn.ELU(),
-            nn.Conv2d(6, 16, 5), nn.MaxPool2d(2), nn.ELU(),
+            nn.Conv2d(channels, 6, 5, padding=(padding[0], padding[1])), Pool(), nn.ELU(),
+            nn.Conv2d(6, 16, 5), Pool(), nn.ELU(),
             nn.Flatten(),
             nn.Linear(16 * pooled[0] * pooled[1], 120), nn.ELU(),
             nn.Linear(120, 84),

@@ -106,7 +106,7 @@ def _subgraphs(run: RunConfig) -> list[Holding]:
         run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part
     )
     graphs = [client_graph(data, nodes) for nodes in parts]
-    check_clients(graphs)
+    check_clients(graphs, _deciding(run, "clients-per-part"))
     return [Subgraph(graph) for graph in graphs]
 
 
@@ -124,11 +124,17 @@ def _images(run: RunConfig) -> list[Holding]:
         train_ratio=run.train_ratio,
         val_ratio=run.val_ratio,
     )
-    check_image_clients(parts)
+    check_image_clients(parts, _deciding(run, "examples-per-client"))
     sizes = sorted(len(part.train) + len(part.val) for part in parts)
     _log.info("clients hold %d to %d images for training and validation, half of them at least %d",
               sizes[0], sizes[-1], sizes[len(sizes) // 2])  # fmt: skip
     return [Images(data, part) for part in parts]
+
+
+def _deciding(run: RunConfig, own: str) -> dict[str, object]:
+    """Return the keys that decide what each client holds, `own` among them, and their values."""
+    values = run.flat()
+    return {key: values[key] for key in ("num-clients", "partition", own, "train-ratio", "val-ratio")}
 
 
 def _split(run: RunConfig) -> Split | None:

@@ -108,7 +108,8 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _split_is_possible(self) -> "RunConfig":
         if (self.train_ratio > 0) != (self.val_ratio > 0):
-            raise ValueError("train-ratio and val-ratio are set together or not at all")
+            given = f"train-ratio, val-ratio: got {self.train_ratio:g} and {self.val_ratio:g}"
+            raise ValueError(f"{given}, allowed: both above 0, or neither for the data set's own")
         if self.train_ratio + self.val_ratio >= 1:
             total = self.train_ratio + self.val_ratio
             raise ValueError(f"train-ratio + val-ratio: got {total:g}, allowed: below 1 (the rest is test)")

@@ -59,7 +59,7 @@ ROOT = Path(__file__).parents[1]
         ({"fedpub": {"tau": 3}}, "fedpub: no algorithm is called 'fedpub' (did you mean fed-pub?), allowed: fed-avg"),
         ({"num-workers": 2}, "num-workers: got 2 with engine = 'inline', allowed: only with engine = 'ray'."),
         ({"ray-address": "a:1"}, "ray-address: got 'a:1' with engine = 'inline'"),
-        ({"train-ratio": 0.5}, "train-ratio and val-ratio are set together"),
+        ({"train-ratio": 0.5}, "train-ratio, val-ratio: got 0.5 and 0, allowed: both above 0, or neither"),
         ({"train-ratio": 0.5, "val-ratio": 0.5}, "train-ratio + val-ratio: got 1, allowed: below 1"),
         ({"algorithm-config": "tau = "}, "algorithm-config: got 'tau = ', allowed: a string of TOML ("),
         ({"algorithm-config": 3}, "algorithm-config: got 3, allowed: a string of TOML ("),

@@ -74,7 +74,7 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
         allowed = [name for name, model in MODELS.items() if model.kind == kind_of(run.dataset)]
         raise UserError(
             f"model: got {run.model!r}{near(run.model, allowed)}, "
-            f"allowed for {kind_of(run.dataset)} data: {', '.join(allowed)}, "
+            f"allowed for {kind_of(run.dataset).removesuffix('s')} data: {', '.join(allowed)}, "
             "or your own, as my_package.my_module:my_function."
         )
     with seeds.torch_stream(run.seed, "initial weights"):

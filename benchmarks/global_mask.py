@@ -23,7 +23,7 @@ def main() -> None:
     row("what", "validation %", "personal test %", "as received %", "global model %", "payload up, bytes")
     row(*["---"] * 6)
     for name, keys in CASES.items():
-        found = run(f"global-mask/{name.replace(', ', '-').replace(' ', '-')}", COMMON | {"fraction-train": 0.1} | keys)
+        found = run(f"global-mask/{name}", COMMON | {"fraction-train": 0.1} | keys)
         accuracies = ("val_accuracy", "test_accuracy", "test_accuracy_received", "test_accuracy_global")
         payload = f"{found['uplink_payload_bytes_per_client_round']:,.0f}"
         row(name, *(f"{100 * found[key]:.1f}" for key in accuracies), payload)

@@ -11,7 +11,6 @@ import torch
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_mask import FedMaskConfig, FedMaskTrainer
-from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
@@ -33,9 +32,7 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
 
     def initialise(self, initial: Arrays) -> None:
         """Begin with masks of ones."""
-        network = build(self.run, self.shape)
-        freeze_(network, self.settings.init, self.run.seed)
-        self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
+        self.frozen = freeze_(build(self.run, self.shape), self.settings.init, self.run.seed)
         self.layer_sizes = [weight.numel() for weight in maskable(self.frozen).values()]
         n = sum(self.layer_sizes)
         self._broadcast(np.ones(n, dtype=np.float32), np.ones(n, dtype=np.bool_))

@@ -11,7 +11,6 @@ import torch
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_pm import FedPMConfig, FedPMTrainer
-from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
@@ -34,9 +33,7 @@ class FedPM(FederatedStrategy[FedPMConfig]):
 
     def initialise(self, initial: Arrays) -> None:
         """Begin with θ = 0.5 for every weight."""
-        network = build(self.run, self.shape)
-        freeze_(network, self.settings.init, self.run.seed)
-        self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
+        self.frozen = freeze_(build(self.run, self.shape), self.settings.init, self.run.seed)
         self.layer_sizes = [weight.numel() for weight in maskable(self.frozen).values()]
         self.reset = self.settings.reset or math.ceil(1 / self.run.fraction_train - 1e-9)
         self.combined = 0

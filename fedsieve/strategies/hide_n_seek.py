@@ -9,7 +9,6 @@ from fedsieve import seeds
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.hide_n_seek import LEVELS, HideNseekConfig, HideNseekTrainer, pack_broadcast
 from fedsieve.errors import UserError
-from fedsieve.masks.attach import weights
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.pruning import prune
@@ -37,8 +36,7 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
     def initialise(self, initial: Arrays) -> None:
         """Prune, and begin with the sign +1 for every weight."""
         network = build(self.run, self.shape)
-        freeze_(network, self.settings.init, self.run.seed)
-        self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
+        self.frozen = freeze_(network, self.settings.init, self.run.seed)
         ready = ones(self.shape, torch.float64)
         random = seeds.random_state(self.run.seed, "pruning")
         try:

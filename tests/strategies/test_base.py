@@ -1,6 +1,6 @@
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -195,6 +195,20 @@ def test_clients_never_sampled_train_once_at_the_end_for_the_metric_only():
     assert strategy.server_arrays()["w"].tolist() == [[mean, mean]]
     last = {client: arrays for number, client, arrays in grid.sent if number == 3}
     assert all(arrays["w"].tolist() == [[mean, mean]] for arrays in last.values())
+
+
+def test_the_last_training_is_watched_and_only_that():
+    run = fed_avg(num_clients=6, num_rounds=2, fraction_train=0.34)
+    grid, seen = FakeGrid(6, honest), list[int]()
+
+    def watched(replies: Iterable[Message], expected: int) -> Iterator[Message]:
+        assert seen == []
+        seen.append(expected)
+        yield from replies
+
+    strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [], watched)
+    strategy.start(grid, to_record(START), run.num_rounds)
+    assert seen == [len(grid.asked(3))]
 
 
 def test_no_round_asks_nobody():

@@ -58,6 +58,10 @@ class Task(Protocol):
     def num_examples(self) -> int:
         """Number of training examples."""
 
+    @property
+    def num_batches(self) -> int:
+        """Number of batches that `batches` yields where there are training examples."""
+
     def batches(self) -> Iterator[Any]:
         """Yield the batches of one epoch; a random order is drawn from torch's default generator."""
 

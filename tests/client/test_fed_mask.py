@@ -95,6 +95,7 @@ class OnOnes:
     """Trains any network on one input of ones."""
 
     num_examples = 1
+    num_batches = 1
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape

@@ -53,6 +53,7 @@ bench: venv
 	$(BIN)/python benchmarks/mask_capacity.py
 	$(BIN)/python benchmarks/global_mask.py
 	$(BIN)/python benchmarks/images_tuning.py
+	$(BIN)/python benchmarks/ablation.py
 	$(BIN)/python benchmarks/uplink.py
 	$(BIN)/python benchmarks/images.py
 

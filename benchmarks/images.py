@@ -27,7 +27,6 @@ METHODS: dict[str, dict[str, object]] = {
     "fed-mask": {"lr": 0.01},
     "fed-pm": {"lr": 0.1},
     "hide-n-seek": {"lr": 0.01},
-    "hide-n-seek, signed-constant": {"algorithm": "hide-n-seek", "lr": 0.01, "hide-n-seek.init": "signed-constant"},
     "lottery-fl": {"lr": 0.001},
     "fed-prox": {"lr": 0.003},
     "fed-pub": {"lr": 0.003},

@@ -15,6 +15,7 @@ from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.binary import pack, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.groups import groups
 from fedsieve.masks.signs import SignMask, signed
 from fedsieve.masks.survivors import Survivors
 
@@ -59,6 +60,7 @@ class HideNseekTrainer:
         self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, SignMask)}
         self.latents = {name: mask.latent for name, mask in self.masks.items()}
         self.weights = values(weights(model))
+        self.groups = groups({name: self.weights[name] for name in self.masks})
         self._survivors: tuple[bytes, Survivors] | None = None
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
@@ -76,7 +78,7 @@ class HideNseekTrainer:
         local = task.evaluate(self.model)
         signs = (torch.cat(list(values(self.latents).values())) >= 0).cpu().numpy()
         return TrainResult(
-            arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.layer_sizes).copy())},
+            arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.take(self.groups)).copy())},
             metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - survivors.density},
             state={"keep": keep, "signs": pack(torch.from_numpy(signs))},
         )

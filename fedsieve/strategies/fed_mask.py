@@ -15,6 +15,7 @@ from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
+from fedsieve.masks.groups import groups
 from fedsieve.models import build
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import size_weights
@@ -36,8 +37,8 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
         network = build(self.run, self.shape)
         freeze_(network, self.settings.init, self.run.seed)
         self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
-        self.layer_sizes = [weight.numel() for weight in maskable(self.frozen).values()]
-        n = sum(self.layer_sizes)
+        self.groups = groups(maskable(self.frozen))
+        n = len(self.groups)
         self._broadcast(np.ones(n, dtype=np.float32), np.ones(n, dtype=np.bool_))
 
     def arrays_for(self, client: int) -> Arrays:
@@ -50,7 +51,7 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
         """Decode the mask: bool, True for a weight that is kept."""
-        return {"mask": decode(arrays["mask"], self.levels, self.layer_sizes)}
+        return {"mask": decode(arrays["mask"], self.levels, self.groups)}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean of the masks, and find where at least two keep a weight."""

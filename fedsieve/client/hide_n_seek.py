@@ -16,6 +16,7 @@ from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import maskable, pack, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.groups import groups
 from fedsieve.masks.signs import SignMask, signed
 from fedsieve.masks.survivors import Survivors
 
@@ -65,6 +66,7 @@ class HideNseekTrainer:
         self.run, self.config, self.model = run, config, model
         freeze_(model, config.init, run.seed)
         self.weights = {name: tensor.clone() for name, tensor in values(weights(model)).items()}
+        self.groups = groups(maskable(self.weights))
         self.mask = SignMask(weights(model))
         self._survivors: tuple[bytes, Survivors] | None = None
 
@@ -97,7 +99,7 @@ class HideNseekTrainer:
         local = task.evaluate(self.model)
         signs = (self.mask.latent.detach() >= 0).cpu().numpy()
         return TrainResult(
-            arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.layer_sizes).copy())},
+            arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.take(self.groups)).copy())},
             metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - survivors.density},
             state={"keep": keep, "signs": pack(torch.from_numpy(signs))},
         )

@@ -43,7 +43,8 @@ def latents_of(ours: HideNseekTrainer) -> list[float]:
 
 
 def signs_of(result: TrainResult, mean: list[int]) -> list[bool]:
-    found: list[bool] = decode(result.arrays["signs"].numpy(), np.array(mean, dtype=np.int8), [len(mean)]).tolist()
+    groups = np.zeros(len(mean), dtype=np.uint8)  # any will do: so few signs are packed, or not there if none flips
+    found: list[bool] = decode(result.arrays["signs"].numpy(), np.array(mean, dtype=np.int8), groups).tolist()
     return found
 
 

@@ -15,9 +15,7 @@ CHOICES: dict[str, dict[str, object]] = {
     "init kaiming-normal": {"hide-n-seek.init": "kaiming-normal"},
     "average-last 0": {"hide-n-seek.average-last": 0.0},
     "own-share 0": {"hide-n-seek.own-share": 0.0},
-    "own-share 0.15": {"hide-n-seek.own-share": 0.15},
     "own-share 0.5": {"hide-n-seek.own-share": 0.5},
-    "memory 0": {"hide-n-seek.memory": 0.0},
     "none of init, average-last and own-share": {
         "hide-n-seek.init": "kaiming-normal", "hide-n-seek.average-last": 0.0, "hide-n-seek.own-share": 0.0,
     },

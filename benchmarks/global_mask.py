@@ -13,6 +13,7 @@ CASES: dict[str, dict[str, object]] = {
     "memory 0.5": {"hide-n-seek.memory": 0.5},
     "memory 0.7, the default": {},
     "memory 0.9": {"hide-n-seek.memory": 0.9},
+    "memory 0.7, own-share 0": {"hide-n-seek.own-share": 0.0},
     "vote": {"hide-n-seek.aggregate": "vote"},
     "memory 0.7, 30 clients a round": {"fraction-train": 0.3},
 }

@@ -8,7 +8,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from fedsieve.config import RunConfig
-from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.rounds import Round
 
 LINES = 10
@@ -26,7 +25,7 @@ class Progress:
     def __init__(self, run: RunConfig, *, quiet: bool = False) -> None:
         self._run, self._quiet = run, quiet
         self._console = Console(stderr=True)
-        self._latest, self._last, self._bytes = LatestMetrics(), 0, 0
+        self._last, self._bytes = 0, 0
         self._bar = Bar(
             TextColumn(f"{run.algorithm} on {Path(run.dataset).name}", markup=False),
             BarColumn(bar_width=12),
@@ -51,11 +50,10 @@ class Progress:
 
     def round_finished(self, round_: Round) -> None:
         """Show the round."""
-        self._latest.update(round_.replies)
         self._bytes += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
         if round_.for_metric_only:
             return
-        means = self._latest.means()
+        means = round_.means
         told = ", ".join(
             f"{word} {100 * means[metric]:.1f} %"
             for word, metric in (("val", "val-accuracy"), ("test", "test-accuracy"))

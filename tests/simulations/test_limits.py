@@ -22,8 +22,8 @@ def contents(folder: Path) -> dict[str, object]:
     return texts | arrays
 
 
-@pytest.mark.parametrize("algorithm", ["fed-pub", "hide-n-seek", "local"])
-def test_states_on_disk_change_no_bit(
+@pytest.mark.parametrize("algorithm", ["fed-pub", "fed-avg", "hide-n-seek", "local"])
+def test_states_and_models_on_disk_change_no_bit(
     algorithm: str, graph_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     keys = KEYS | {"dataset": str(graph_file), "algorithm": algorithm}

@@ -144,7 +144,6 @@ class FederatedStrategy(Strategy, Generic[Settings]):
                 _log.info("stopped after round %d: no better validation accuracy in %d rounds", number, patience.limit)
                 break
         if sampled and (never := tuple(client for client in self.nodes if client not in sampled)):
-            _log.info("%d clients that no round has sampled train once, for the metric only", len(never))
             self._play(number + 1, never, grid, initial_arrays, config, timeout, combine=False)
         return result
 

@@ -93,6 +93,11 @@ class RunConfig(BaseModel):
         0, ge=0, description="images a client holds for training and validation at most; 0: its whole part"
     )
 
+    state_memory_mb: int = Field(
+        1024,
+        ge=0,
+        description="MB in memory of clients' states, and again of the server's personal models; the rest is on disk",
+    )
     round_timeout: float = Field(3600.0, gt=0.0, description="seconds to wait for a round's replies")
     settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import fit, make_optimizer, metrics, values
@@ -68,14 +68,14 @@ class HideNseekTrainer:
         self.weights = {name: tensor.clone() for name, tensor in values(weights(model)).items()}
         self.groups = groups(maskable(self.weights))
         self.mask = SignMask(weights(model))
-        self._survivors: tuple[bytes, Survivors] | None = None
+        self._pruned: tuple[bytes, Tensor, Survivors] | None = None
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from latents at `restart` times the broadcast and the client's own signs."""
         keep = received.get("keep", state.get("keep"))
         if keep is None:
             raise LookupError("this node has lost the keep-mask, and none was sent")
-        survivors = self._prune(keep.cpu().numpy())
+        keep, survivors = self._prune(keep)
         broadcast = unpack_broadcast({name: tensor.cpu().numpy() for name, tensor in received.items()}, survivors)
         start = torch.from_numpy(broadcast).to(keep.device).float() / LEVELS
         if "signs" in state:
@@ -106,17 +106,18 @@ class HideNseekTrainer:
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ sign(m) of the client's last signs."""
-        survivors = self._prune(state["keep"].cpu().numpy())
+        _, survivors = self._prune(state["keep"])
         return self.weights | signed(self.weights, survivors, unpack(state["signs"], sum(survivors.layer_sizes)))
 
-    def _prune(self, packed: NDArray[np.uint8]) -> Survivors:
-        """Keep what the packed keep-mask keeps; all clients of a process share it."""
-        if self._survivors is None or self._survivors[0] != packed.tobytes():
+    def _prune(self, packed: Tensor) -> tuple[Tensor, Survivors]:
+        """Keep what the packed keep-mask keeps; it and what it says are one for all clients of a process."""
+        known = packed.cpu().numpy().tobytes()
+        if self._pruned is None or self._pruned[0] != known:
             layers = maskable(self.weights)
-            survivors = Survivors.unpack(packed, {name: weight.shape for name, weight in layers.items()})
+            survivors = Survivors.unpack(packed.cpu().numpy(), {name: w.shape for name, w in layers.items()})
             self.mask.keep_(layers, {name: survivors.keep[name].to(weight.device) for name, weight in layers.items()})
-            self._survivors = packed.tobytes(), survivors
-        return self._survivors[1]
+            self._pruned = known, packed, survivors
+        return self._pruned[1:]
 
 
 def pack_broadcast(mean: NDArray[np.int8], aggregate: str) -> dict[str, NDArray[np.uint8] | NDArray[np.int8]]:

@@ -3,6 +3,7 @@
 import logging
 import platform
 from importlib.metadata import version
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
@@ -18,6 +19,7 @@ from fedsieve.server.interrupts import Together
 from fedsieve.server.progress import Progress
 from fedsieve.server.run_folder import RunFolder
 from fedsieve.server.usage import Usage
+from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.wire import Arrays, shape_record, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
@@ -44,6 +46,7 @@ def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> Server
         shape = shape_record(binding.shape)
         initial = initial_weights(run, binding.shape)
         folder = RunFolder(run)
+        run = run.model_copy(update={"out": str(folder.path)})
         with Progress(run, quiet=quiet) as progress:
             recorded = Together([history, folder, _Sampling(usage), progress])
             strategy = load_algorithm(run.algorithm).strategy(
@@ -57,7 +60,7 @@ def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> Server
             finally:
                 shared = strategy.global_model() if strategy.begun else None
                 if strategy.begun:
-                    folder.write_arrays("checkpoint/server.safetensors", strategy.server_arrays(), _stage(history))
+                    _write_server(strategy, folder, _stage(history))
                 accuracy = None
                 if export:
                     _export(grid, binding, shape, folder, history, run.round_timeout)
@@ -84,6 +87,15 @@ class _Sampling:
 
 def _stage(history: History) -> dict[str, str]:
     return {"format": "1", "round": str(history.rounds[-1].number if history.rounds else 0)}
+
+
+def _write_server(strategy: FederatedStrategy[Any], folder: RunFolder, stage: dict[str, str]) -> None:
+    """Write what the server remembers to `checkpoint/`, what it remembers for one client to a file of its own."""
+    folder.write_arrays("checkpoint/server.safetensors", strategy.server_arrays(), stage)
+    for client in strategy.nodes:
+        if arrays := strategy.server_arrays_of(client):
+            own = stage | {"client": str(client)}
+            folder.write_arrays(f"checkpoint/server-client-{client}.safetensors", arrays, own)
 
 
 def _export(

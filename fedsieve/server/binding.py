@@ -35,17 +35,15 @@ def bind(grid: Grid, num_clients: int, timeout: float) -> Binding:
         RunFailedError: there are fewer nodes than clients, two nodes claim one id, a claimed id is out of range, the
             data do not fit together, or no node answers; which node and why.
     """
-    asked = {
-        node: Message(RecordDict({"config": ConfigRecord()}), node, MessageType.QUERY)
-        for node in sorted(grid.get_node_ids())
-    }
+    asked = sorted(grid.get_node_ids())
     if len(asked) < num_clients:
         raise RunFailedError(
             f"num-clients: got {num_clients}, allowed: at most the number of nodes, {len(asked)} "
             f"(flwr run: --federation-config 'num-supernodes={num_clients}')."
         )
     facts: dict[int, tuple[int, Shape]] = {}
-    for reply in grid.send_and_receive(list(asked.values()), timeout=timeout):
+    messages = (Message(RecordDict({"config": ConfigRecord()}), node, MessageType.QUERY) for node in asked)
+    for reply in grid.send_and_receive(messages, timeout=timeout):
         node = reply.metadata.src_node_id
         if reply.has_error():
             _log.warning("node %d did not say who it is: %s", node, printable(reply.error.reason or ""))

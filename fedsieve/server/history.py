@@ -27,17 +27,19 @@ class History:
         A client's metric in a round is that of its last training up to then; before its first training it is that of
         the first, so that all rounds are compared over the same clients.
         """
-        per_round = [latest for round_, latest in zip(self.rounds, self._standings(), strict=True)
-                     if not round_.for_metric_only]  # fmt: skip
-        if not per_round:
+        rounds = [round_ for round_ in self.rounds if not round_.for_metric_only]
+        if not rounds:
             return {"num_rounds": 0, "best_round": 0}
-        validation = [standing.means().get("val-accuracy", 0.0) for standing in per_round]
-        best = max(range(len(per_round)), key=lambda index: (validation[index], -index))
-        at_best, final = per_round[best], per_round[-1]
+        standing, validation = self._standing(0), []
+        for round_ in rounds:
+            standing.update(round_.replies)
+            validation.append(standing.mean("val-accuracy") or 0.0)
+        best = max(range(len(rounds)), key=lambda index: (validation[index], -index))
+        at_best, final = self._standing(best + 1), standing
         tests = at_best.values("test-accuracy")
         means, last = at_best.means(), final.means()
         return {
-            "num_rounds": len(per_round),
+            "num_rounds": len(rounds),
             "best_round": best + 1,
             "test_accuracy": means.get("test-accuracy"),
             "test_accuracy_std": pstdev(tests) if tests else None,
@@ -66,16 +68,14 @@ class History:
             "rejected_replies": sum(len(round_.rejected) for round_ in self.rounds),
         }
 
-    def _standings(self) -> list[LatestMetrics]:
-        first: dict[int, dict[str, float]] = {}
-        for round_ in self.rounds:
-            for reply in round_.replies:
-                first.setdefault(reply.client, reply.metrics)
-        standings, current = [], dict(first)
-        for round_ in self.rounds:
-            current = current | {reply.client: reply.metrics for reply in round_.replies}
-            standings.append(LatestMetrics(current))
-        return standings
+    def _standing(self, number: int) -> LatestMetrics:
+        """Return where the clients stand after the first `number` rounds."""
+        standing = LatestMetrics()
+        for round_ in reversed(self.rounds):
+            standing.update(round_.replies)  # so that a client's first stays
+        for round_ in self.rounds[:number]:
+            standing.update(round_.replies)
+        return standing
 
 
 def _mean(values: Sequence[float]) -> float | None:

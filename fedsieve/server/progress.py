@@ -11,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from fedsieve.config import RunConfig
-from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.rounds import Round
 
 LINES = 10
@@ -29,7 +28,7 @@ class Progress:
     def __init__(self, run: RunConfig, *, quiet: bool = False) -> None:
         self._run, self._quiet = run, quiet
         self._console = Console(stderr=True)
-        self._latest, self._bytes = LatestMetrics(), 0
+        self._bytes = 0
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
@@ -54,9 +53,8 @@ class Progress:
 
     def round_finished(self, round_: Round) -> None:
         """Show the round."""
-        self._latest.update(round_.replies)
         self._bytes += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
-        means = self._latest.means()
+        means = round_.means
         told = ", ".join(
             f"{word} {100 * means[metric]:.1f} %"
             for word, metric in (("val", "val-accuracy"), ("test", "test-accuracy"))

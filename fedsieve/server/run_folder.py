@@ -15,7 +15,6 @@ from fedsieve.data import DATASETS
 from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.errors import UserError
 from fedsieve.server.usage import cpu_seconds
-from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.rounds import Round
 from fedsieve.wire import Arrays
 
@@ -61,20 +60,18 @@ class RunFolder:
             (self.path / "config.toml").write_text(run.model_copy(update=anywhere).toml(), encoding="utf-8")
         except OSError as error:
             raise UserError(f"out: {self.path} cannot be written: {error.strerror}.") from error
-        self._latest = LatestMetrics()
         self._cpu = cpu_seconds()
         self._append("clients.csv", ",".join(CLIENT_COLUMNS))
 
     def round_finished(self, round_: Round) -> None:
         """Append the round to `rounds.jsonl`, `timings.jsonl` and `clients.csv`."""
-        self._latest.update(round_.replies)
         self._append("clients.csv", *_client_lines(round_))
         before, self._cpu = self._cpu, cpu_seconds()
         spent = round(self._cpu - before, 6)
         times = {"round": round_.number, "seconds": round(round_.seconds, 6), "cpu_seconds": spent}
         self._append("timings.jsonl", json.dumps(times))
         if not round_.for_metric_only:
-            self._append("rounds.jsonl", json.dumps(_round_line(round_, self._latest.means()), allow_nan=False))
+            self._append("rounds.jsonl", json.dumps(_round_line(round_), allow_nan=False))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""
@@ -133,7 +130,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _round_line(round_: Round, means: Mapping[str, float]) -> dict[str, Any]:
+def _round_line(round_: Round) -> dict[str, Any]:
+    means = round_.means
     return {
         "round": round_.number,
         "participants": list(round_.participants),

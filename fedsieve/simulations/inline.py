@@ -16,6 +16,7 @@ from fedsieve.client.holdings import simulated
 from fedsieve.client.resident import choose_device
 from fedsieve.client.state import MemoryStore
 from fedsieve.config import RunConfig, Scalar
+from fedsieve.server.run_folder import folder_of
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID, take_identity
 
 RUN_ID = 1
@@ -101,7 +102,6 @@ def run_inline(run: RunConfig, server_app: ServerApp) -> None:
     torch.set_num_threads(1)
     choose_device(run.device)
     simulated(run)
-    states = MemoryStore()
-    grid = InlineGrid(make_client_app(lambda _: states), run.num_clients, run.flat())
-    with threadpool_limits(1):
+    with MemoryStore(folder_of(run) / "states", run.state_memory_mb * 2**20) as states, threadpool_limits(1):
+        grid = InlineGrid(make_client_app(lambda _: states), run.num_clients, run.flat())
         server_app(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))

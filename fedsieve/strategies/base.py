@@ -18,7 +18,7 @@ from fedsieve.errors import RunFailedError
 from fedsieve.models import Shape
 from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.patience import Patience
-from fedsieve.strategies.rounds import Observer, Round
+from fedsieve.strategies.rounds import Observer, Round, without_arrays
 from fedsieve.strategies.screening import ClientReply, Expected, screen
 from fedsieve.wire import Arrays, payload_bytes, serialized_bytes, to_arrays, to_record
 
@@ -45,6 +45,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
 
     Attributes:
         begun: whether `initialise` is done, and so there is something to keep.
+        place: where each of the round's participants stands among them.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self._sent: dict[int, tuple[int, int]] = {}
         self._replies: list[ClientReply] = []
         self._rejected: dict[int, str] = {}
+        self._latest = LatestMetrics()
+        self.place: dict[int, int] = {}
 
     @abstractmethod
     def initialise(self, initial: Arrays) -> None:
@@ -90,6 +93,10 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         """
         return arrays
 
+    def hold(self, reply: ClientReply) -> ClientReply:
+        """Return what waits of a usable reply until `combine`: its arrays may have been put elsewhere."""
+        return reply
+
     def left_out(self, client: int) -> None:
         """Note that `client` was sent a message and gave no usable reply."""
 
@@ -99,6 +106,10 @@ class FederatedStrategy(Strategy, Generic[Settings]):
 
     def server_arrays(self) -> Arrays:
         """Return what the server remembers, for the checkpoint."""
+        return {}
+
+    def server_arrays_of(self, client: int) -> Arrays:
+        """Return what the server remembers for `client` alone, for the checkpoint; empty where that is nothing."""
         return {}
 
     def start(
@@ -127,24 +138,28 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self.initialise(to_arrays(initial_arrays))
         self.begun = True
         config, result = train_config or ConfigRecord(), Result()
-        latest, patience, sampled = LatestMetrics(), Patience(self.run.patience), set[int]()
+        patience, sampled = Patience(self.run.patience), set[int]()
         for number in range(1, num_rounds + 1):
             finished = self._play(number, self.sample(number), grid, initial_arrays, config, timeout, combine=True)
             sampled |= set(finished.participants)
-            latest.update(finished.replies)
-            result.train_metrics_clientapp[number] = MetricRecord(dict(latest.means()))
-            if patience.runs_out(latest):
+            result.train_metrics_clientapp[number] = MetricRecord(dict(finished.means))
+            if patience.runs_out(finished.means.get("val-accuracy", -math.inf), len(self._latest.by_client)):
                 _log.info("stopped after round %d: no better validation accuracy in %d rounds", number, patience.limit)
                 break
         if sampled and (never := tuple(client for client in self.nodes if client not in sampled)):
             self._play(number + 1, never, grid, initial_arrays, config, timeout, combine=False)
         return result
 
+    @property
+    def sample_size(self) -> int:
+        """Number of clients that take part in a round."""
+        return max(1, math.floor(self.run.fraction_train * len(self.nodes) + 1e-9))
+
     def sample(self, number: int) -> tuple[int, ...]:
         """Return the sorted ids of the clients that take part in round `number`: the same for the same seed."""
         clients = list(self.nodes)
-        size = max(1, math.floor(self.run.fraction_train * len(clients) + 1e-9))
-        chosen = seeds.random_state(self.run.seed, "sampling", round_=number).permutation(len(clients))[:size]
+        order = seeds.random_state(self.run.seed, "sampling", round_=number).permutation(len(clients))
+        chosen = order[: self.sample_size]
         return tuple(clients[index] for index in sorted(chosen))
 
     def configure_train(
@@ -161,7 +176,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Screen the replies, sort them by client and combine the usable ones."""
-        self._screen(server_round, replies)
+        self._screen(server_round, replies, self.hold)
         if trained := [reply for reply in self._replies if reply.num_examples > 0]:
             self.combine(trained)
         return None, None
@@ -202,13 +217,13 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             self.aggregate_train(number, grid.send_and_receive(messages, timeout=timeout))
         else:
             replies = grid.send_and_receive(self._messages(number, participants, config), timeout=timeout)
-            self._screen(number, self.watched(replies, len(participants)))
-        for client in participants:
-            if client not in self._rejected and client not in {reply.client for reply in self._replies}:
-                self._rejected[client] = "no reply in time"
+            self._screen(number, self.watched(replies, len(participants)), without_arrays)
+        answered = {*self._rejected, *(reply.client for reply in self._replies)}
+        self._rejected |= {client: "no reply in time" for client in participants if client not in answered}
         for client, reason in self._rejected.items():
             _log.warning("round %d: client %d is left out: %s", number, client, reason)
             self.left_out(client)
+        self._latest.update(self._replies)
         finished = Round(
             number=number,
             participants=participants,
@@ -217,6 +232,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             downlink_bytes={client: sizes[0] for client, sizes in sorted(self._sent.items())},
             downlink_payload_bytes={client: sizes[1] for client, sizes in sorted(self._sent.items())},
             for_metric_only=not combine,
+            means=self._latest.means(),
             seconds=time.perf_counter() - began,
         )
         for observer in self.observers:
@@ -229,6 +245,8 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         return finished
 
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
+        participants = tuple(participants)
+        self.place = {client: place for place, client in enumerate(participants)}
         last: list[tuple[Arrays, ArrayRecord]] = []
         shared = ConfigRecord(dict(config) | {"round": number})
         for client in participants:
@@ -243,25 +261,23 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             self._asked[client] = message.metadata
             yield message
 
-    def _screen(self, number: int, replies: Iterable[Message]) -> None:
+    def _screen(self, number: int, replies: Iterable[Message], hold: Callable[[ClientReply], ClientReply]) -> None:
         expected = self.expected()
         usable: dict[int, ClientReply] = {}
+        asked_by: dict[str, int] = {}
         self._rejected = {}
         for message in replies:
             client = self._client_of.get(message.metadata.src_node_id)
-            if client is None and message.has_error():
-                client = self._asked_by(message.metadata.reply_to_message_id)
+            if client is None and message.has_error():  # the SuperLink itself answers for a node that it has lost
+                if message.metadata.reply_to_message_id not in asked_by:
+                    asked_by = {metadata.message_id: asked for asked, metadata in self._asked.items()}
+                client = asked_by.get(message.metadata.reply_to_message_id)
             if client is None or client not in self._asked or client in usable or client in self._rejected:
                 _log.warning("round %d: an unasked reply of node %d is ignored", number, message.metadata.src_node_id)
                 continue
             outcome = screen(client, message, expected, self.unpack)
             if isinstance(outcome, ClientReply):
-                usable[client] = outcome
+                usable[client] = hold(outcome)
             else:
                 self._rejected[client] = outcome
         self._replies = [usable[client] for client in sorted(usable)]
-
-    def _asked_by(self, message_id: str) -> int | None:
-        """Return the client that was sent the message: the SuperLink itself answers for a node that it has lost."""
-        asked = (client for client, metadata in self._asked.items() if metadata.message_id == message_id)
-        return next(asked, None)

@@ -1,11 +1,13 @@
 """Server half of FedAvg."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fedsieve.algorithm import Algorithm, AlgorithmConfig
 from fedsieve.client.fed_avg import FedAvgConfig, FedAvgTrainer
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import mix, size_weights
+from fedsieve.strategies.rows import room_for
 from fedsieve.strategies.screening import ClientReply, Expected
 from fedsieve.wire import Arrays
 
@@ -20,6 +22,7 @@ class FedAvg(FederatedStrategy[AlgorithmConfig]):
     def initialise(self, initial: Arrays) -> None:
         """Begin from the initial weights."""
         self.weights = initial
+        self.uploads, self.mean = room_for(self.run, initial, self.sample_size, 1)
 
     def arrays_for(self, client: int) -> Arrays:
         """Return the global model."""
@@ -29,10 +32,16 @@ class FedAvg(FederatedStrategy[AlgorithmConfig]):
         """A reply holds all weights."""
         return {name: Expected.like(array) for name, array in self.weights.items()}
 
+    def hold(self, reply: ClientReply) -> ClientReply:
+        """Put the weights into a row."""
+        self.uploads.put(self.place[reply.client], reply.arrays)
+        return replace(reply, arrays={})
+
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean, weighted by the number of training examples."""
         weights = size_weights([reply.num_examples for reply in replies])
-        self.weights = mix([reply.arrays for reply in replies], weights)[0]
+        mix(weights, self.uploads, [self.place[reply.client] for reply in replies], self.mean, [0])
+        self.weights = self.mean.get(0)
 
     def global_model(self) -> Arrays:
         """Return the global model."""

@@ -47,16 +47,17 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
         return {"mask": Expected.up_to(max_code_bytes(self.mean.size), np.uint8)}
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
-        """Decode the mask: bool, True for a weight that is kept."""
-        return {"mask": decode(arrays["mask"], self.levels, self.groups)}
+        """Decode the mask: bits, 1 for a weight that is kept."""
+        return {"mask": np.packbits(decode(arrays["mask"], self.levels, self.groups))}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean of the masks, and find where at least two keep a weight."""
         shares = size_weights([reply.num_examples for reply in replies])[0]
         mean, keeping = np.zeros(self.mean.size), np.zeros(self.mean.size, dtype=np.int64)
         for share, reply in zip(shares, replies, strict=True):
-            mean += share * reply.arrays["mask"]
-            keeping += reply.arrays["mask"]
+            mask = np.unpackbits(reply.arrays["mask"], count=mean.size)
+            mean += share * mask
+            keeping += mask
         self._broadcast(mean.astype(np.float32), keeping >= 2)
 
     def global_model(self) -> Arrays:

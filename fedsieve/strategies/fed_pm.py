@@ -50,8 +50,8 @@ class FedPM(FederatedStrategy[FedPMConfig]):
         return {"mask": Expected.up_to(max_code_bytes(self.theta.size), np.uint8)}
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
-        """Decode the mask: bool, True for a weight that is kept."""
-        return {"mask": decode(arrays["mask"], self.levels, self.groups)}
+        """Decode the mask: bits, 1 for a weight that is kept."""
+        return {"mask": np.packbits(decode(arrays["mask"], self.levels, self.groups))}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Update the Beta distributions by the masks, and θ with them."""
@@ -60,7 +60,7 @@ class FedPM(FederatedStrategy[FedPMConfig]):
         self.combined += 1
         kept = np.zeros(self.theta.size)
         for reply in replies:
-            kept += reply.arrays["mask"]
+            kept += np.unpackbits(reply.arrays["mask"], count=kept.size)
         self.alpha, self.beta = self.alpha + kept, self.beta + (len(replies) - kept)
         self._broadcast((self.alpha - 1) / (self.alpha + self.beta - 2))
 

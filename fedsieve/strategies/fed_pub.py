@@ -1,6 +1,7 @@
 """Server half of FED-PUB (Baek et al., "Personalized Subgraph Federated Learning", ICML 2023, arXiv 2206.10206)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from fedsieve.models import build
 from fedsieve.models.embedding import embedding_dim
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
+from fedsieve.strategies.rows import room_for
 from fedsieve.strategies.screening import ClientReply, Expected
 from fedsieve.wire import Arrays
 
@@ -20,43 +22,54 @@ class FedPub(FederatedStrategy[FedPubConfig]):
     From the functional embeddings h_k of a round's replies: s_ij = cos(h_i, h_j) (eq. 4),
     α_ij = exp(τ·s_ij) / Σ_j exp(τ·s_ij) and θ̄_i = Σ_j α_ij θ_j (eq. 5). A client sampled again after a pause gets its
     own last θ̄; sampled for the first time it gets the size-weighted mean of the last round, never another client's.
+
+    So the server keeps a model of every client that was ever sampled, and those of a round while it mixes them: K x P
+    numbers each, which are on disk where `state-memory-mb` is too little for them.
     """
 
     def initialise(self, initial: Arrays) -> None:
         """Begin with the initial weights for everybody."""
         self.shared = initial
         self.embedding = Expected((embedding_dim(build(self.run, self.shape)),), np.dtype(np.float32))
-        self.personalised: dict[int, Arrays] = {}
+        self.row = {client: row for row, client in enumerate(self.nodes)}
+        self.personalised, self.uploads = room_for(self.run, initial, len(self.nodes) + 1, self.sample_size)
+        self.mixed: set[int] = set()
         self.similarity = np.zeros((0, 0))
         self.compared: list[int] = []
 
     def arrays_for(self, client: int) -> Arrays:
         """Return θ̄ of the client, or the mean if it has none yet."""
-        return self.personalised.get(client, self.shared)
+        return self.personalised.get(self.row[client]) if client in self.mixed else self.shared
 
     def expected(self) -> Mapping[str, Expected]:
         """A reply holds all weights and h_k; the mask stays on the client."""
         return {name: Expected.like(array) for name, array in self.shared.items()} | {EMBEDDING: self.embedding}
 
+    def hold(self, reply: ClientReply) -> ClientReply:
+        """Put the weights into a row, and keep h_k."""
+        self.uploads.put(self.place[reply.client], reply.arrays)
+        return replace(reply, arrays={EMBEDDING: reply.arrays[EMBEDDING]})
+
     def combine(self, replies: Sequence[ClientReply]) -> None:
-        """Compare the round's models and mix each client's next one."""
-        sources = [{name: reply.arrays[name] for name in self.shared} for reply in replies]
+        """Compare the round's models and mix each client's next one; the last row takes the mean."""
         self.compared = [reply.client for reply in replies]
         self.similarity = cosine_similarity(np.stack([reply.arrays[EMBEDDING] for reply in replies]))
         alpha = similarity_weights(self.similarity, self.settings.tau)
         mean = size_weights([reply.num_examples for reply in replies])
-        *personalised, self.shared = mix(sources, np.concatenate([alpha, mean]))
-        self.personalised.update(zip(self.compared, personalised, strict=True))
+        sources = [self.place[client] for client in self.compared]
+        targets = [*(self.row[client] for client in self.compared), len(self.nodes)]
+        mix(np.concatenate([alpha, mean]), self.uploads, sources, self.personalised, targets)
+        self.shared = self.personalised.get(len(self.nodes))
+        self.mixed.update(self.compared)
 
     def server_arrays(self) -> Arrays:
-        """Return the mean, every θ̄_k and the last round's similarity matrix with the clients it compares."""
-        each = {
-            f"personalised/{client}/{name}": array
-            for client, arrays in sorted(self.personalised.items())
-            for name, array in arrays.items()
-        }
+        """Return the mean, and the last round's similarity matrix with the clients it compares."""
         matrix = {"similarity": self.similarity, "compared": np.asarray(self.compared, dtype=np.int64)}
-        return {f"shared/{name}": array for name, array in self.shared.items()} | each | matrix
+        return {f"shared/{name}": array for name, array in self.shared.items()} | matrix
+
+    def server_arrays_of(self, client: int) -> Arrays:
+        """Return θ̄ of the client, if it has one."""
+        return self.personalised.get(self.row[client]) if client in self.mixed else {}
 
 
 ALGORITHM = Algorithm(

@@ -60,17 +60,18 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         return {"signs": Expected.up_to(max_code_bytes(self.mean.size), np.uint8)}
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
-        """Decode the signs: bool, True for +1. Whoever could code them has the keep-mask."""
+        """Decode the signs: bits, 1 for +1. Whoever could code them has the keep-mask."""
         signs = decode(arrays["signs"], self.mean, self.groups)
         self.knowing.add(client)
-        return {"signs": signs}
+        return {"signs": np.packbits(signs)}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Average the signs, weighted by the number of training examples; one reply at a time, in float64."""
         shares = size_weights([reply.num_examples for reply in replies])[0]
         mean = np.zeros(self.mean.size)
         for share, reply in zip(shares, replies, strict=True):
-            mean += np.where(reply.arrays["signs"], share, -share)
+            signs = np.unpackbits(reply.arrays["signs"], count=mean.size)
+            mean += np.where(signs, share, -share)
         memory = 0.0 if self.settings.aggregate == "vote" else self.settings.memory
         self.average = memory * self.average + (1 - memory) * mean
         self._broadcast(np.rint(LEVELS * self.average).astype(np.int8))

@@ -28,9 +28,15 @@ class LatestMetrics:
 
     def means(self) -> dict[str, float]:
         """Return the mean of each metric over the clients that have data for it."""
-        found = {metric: self.values(metric) for metric in COUNT_OF}
-        return {metric: sum(values) / len(values) for metric, values in found.items() if values}
+        found = {metric: self.mean(metric) for metric in COUNT_OF}
+        return {metric: mean for metric, mean in found.items() if mean is not None}
+
+    def mean(self, metric: str) -> float | None:
+        """Return the mean of one metric, None where no client has data for it."""
+        values = self.values(metric)
+        return sum(values) / len(values) if values else None
 
     def values(self, metric: str) -> list[float]:
         """Return `metric` of each client that has data for it, in the order of their ids."""
-        return [self.by_client[k][metric] for k in sorted(self.by_client) if self.by_client[k][COUNT_OF[metric]] > 0]
+        count = COUNT_OF[metric]
+        return [metrics[metric] for _, metrics in sorted(self.by_client.items()) if metrics[count] > 0]

@@ -5,6 +5,7 @@ Non-IID Datasets".
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from fedsieve.algorithm import Algorithm
 from fedsieve.client.lottery_fl import LotteryFLConfig, LotteryFLTrainer
 from fedsieve.masks.attach import MATRIX_DIM
 from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategies.rows import room_for
 from fedsieve.strategies.screening import ClientReply, Expected
 from fedsieve.wire import Arrays, NDArray
 
@@ -31,14 +33,14 @@ class LotteryFL(FederatedStrategy[LotteryFLConfig]):
         self.values = np.concatenate([array.ravel() for array in self.layers.values()])
         self.dense = {f"dense/{name}": array for name, array in initial.items() if name not in self.layers}
         self.tickets: dict[int, NDArray] = {}
+        (self.uploads,) = room_for(self.run, {"values": self.values}, self.sample_size)
         self.everything: Arrays = {"values": self.values} | self.dense
 
     def arrays_for(self, client: int) -> Arrays:
         """Return the weights of the client's last ticket, all weights where none is known."""
         if client not in self.tickets:
             return self.everything
-        ticket = np.unpackbits(self.tickets[client], count=self.values.size).view(np.bool_)
-        return {"values": self.values[ticket]} | self.dense
+        return {"values": self.values[self._bits(self.tickets[client])]} | self.dense
 
     def expected(self) -> Mapping[str, Expected]:
         """A reply holds the ticket, the weights on it, and the biases."""
@@ -55,14 +57,20 @@ class LotteryFL(FederatedStrategy[LotteryFLConfig]):
             raise ValueError(f"{arrays['values'].size} values do not fit a ticket of {kept} weights")
         return arrays
 
+    def hold(self, reply: ClientReply) -> ClientReply:
+        """Put the weights into a row, 0 off the ticket."""
+        row = np.zeros_like(self.values)
+        row[self._bits(reply.arrays["ticket"])] = reply.arrays["values"]
+        self.uploads.put(self.place[reply.client], {"values": row})
+        return replace(reply, arrays={name: array for name, array in reply.arrays.items() if name != "values"})
+
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean of each weight over the tickets that have it, and of each bias over all replies."""
         total, count = np.zeros(self.values.size), np.zeros(self.values.size, dtype=np.int64)
         for reply in replies:
             self.tickets[reply.client] = reply.arrays["ticket"].copy()
-            ticket = np.unpackbits(reply.arrays["ticket"], count=total.size).view(np.bool_)
-            total[ticket] += reply.arrays["values"]
-            count += ticket
+            total += self.uploads.get(self.place[reply.client])["values"]
+            count += self._bits(reply.arrays["ticket"])
         self.values = np.where(count > 0, total / np.maximum(count, 1), self.values).astype(np.float32)
         self.dense = {
             name: np.mean([reply.arrays[name] for reply in replies], axis=0, dtype=np.float64).astype(array.dtype)
@@ -85,6 +93,9 @@ class LotteryFL(FederatedStrategy[LotteryFLConfig]):
         """Return the weights, and the ticket, as bits, of each client whose ticket is known."""
         tickets = {f"ticket/{client}": ticket for client, ticket in sorted(self.tickets.items())}
         return {f"weights/{name}": array for name, array in self.global_model().items()} | tickets
+
+    def _bits(self, ticket: NDArray) -> NDArray:
+        return np.unpackbits(ticket, count=self.values.size).view(np.bool_)
 
 
 ALGORITHM = Algorithm(

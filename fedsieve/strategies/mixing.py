@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedsieve.wire import Arrays, NDArray
+from fedsieve.strategies.rows import Rows
+from fedsieve.wire import NDArray
+
+COLUMNS = 4096
+"""Of a block of `mix`: 2,048 to 4,096 was best for 100 to 2,000 models (docs/results.md), and 16 kB a row is read at
+once."""
 
 
 def cosine_similarity(embeddings: NDArray) -> NDArray:
@@ -28,14 +33,13 @@ def size_weights(num_examples: Sequence[int]) -> NDArray:
     return np.asarray(sizes / sizes.sum())
 
 
-def mix(sources: Sequence[Arrays], weights: NDArray) -> list[Arrays]:
-    """Return for each row i of `weights` (R x K) the arrays Σ_j weights_ij · sources_j, in the sources' dtype.
+def mix(weights: NDArray, sources: Rows, rows: Sequence[int], targets: Rows, target_rows: Sequence[int]) -> None:
+    """Set row i of `target_rows` in `targets` to Σ_j weights_ij · the model in row j of `rows` in `sources`.
 
-    All rows at once: one R x K by K x P product an array.
+    It is an R x K by K x P product, `COLUMNS` of P at a time: beside the two matrices no more than (R + K) x `COLUMNS`
+    numbers are in memory. Every number is a sum over the K models in the order of `rows`. How a product rounds depends
+    on its width, so blocks are the same wherever a run's matrices are, and `COLUMNS` is no key.
     """
-    mixed: list[Arrays] = [{} for _ in range(len(weights))]
-    for name, first in sources[0].items():
-        stacked = np.stack([source[name].reshape(-1) for source in sources])
-        for row, values in zip(mixed, weights.astype(first.dtype) @ stacked, strict=True):
-            row[name] = values.reshape(first.shape).copy()  # a view would keep all rows alive
-    return mixed
+    factors = weights.astype(sources.dtype)
+    for start, stop in sources.blocks(COLUMNS):
+        targets.put_columns(target_rows, start, factors @ sources.columns(rows, start, stop))

@@ -2,8 +2,6 @@
 
 import math
 
-from fedsieve.strategies.latest import LatestMetrics
-
 
 class Patience:
     """Says when the mean validation accuracy has not risen for `limit` rounds; 0 never does.
@@ -15,11 +13,10 @@ class Patience:
         self.limit = limit
         self._best, self._clients, self._waited = -math.inf, 0, 0
 
-    def runs_out(self, latest: LatestMetrics) -> bool:
-        """Take one round's means and return whether to stop."""
-        accuracy = latest.means().get("val-accuracy", -math.inf)
-        if len(latest.by_client) > self._clients or accuracy > self._best:
-            self._best, self._clients, self._waited = accuracy, len(latest.by_client), 0
+    def runs_out(self, accuracy: float, clients: int) -> bool:
+        """Take one round's mean, and the number of clients heard of up to then, and return whether to stop."""
+        if clients > self._clients or accuracy > self._best:
+            self._best, self._clients, self._waited = accuracy, clients, 0
         else:
             self._waited += 1
         return 0 < self.limit <= self._waited

@@ -17,6 +17,7 @@ class Round:
         rejected: why each of the other participants was left out.
         downlink_bytes: serialised bytes sent to each participant; payload: the arrays' values alone.
         for_metric_only: nothing was combined; see `number`.
+        means: of each metric over all clients heard of, each with that of its last training; see `LatestMetrics`.
         seconds: wall time, from the first message to the last observer-visible result.
     """
 
@@ -27,11 +28,17 @@ class Round:
     downlink_bytes: dict[int, int]
     downlink_payload_bytes: dict[int, int]
     for_metric_only: bool
+    means: dict[str, float]
     seconds: float
 
     def without_arrays(self) -> "Round":
         """Return the same round without the arrays of its replies, to be kept."""
-        return replace(self, replies=tuple(replace(reply, arrays={}) for reply in self.replies))
+        return replace(self, replies=tuple(without_arrays(reply) for reply in self.replies))
+
+
+def without_arrays(reply: ClientReply) -> ClientReply:
+    """Return the reply without its arrays."""
+    return replace(reply, arrays={})
 
 
 class Observer(Protocol):

@@ -204,6 +204,22 @@ def test_thousands_of_clients_have_an_image_each(name: str):
     assert min(len(client.train) for client in clients) >= 1
 
 
+@pytest.mark.parametrize("name", ["dirichlet", "pathological"])
+def test_ten_thousand_clients_share_the_images_without_rest(name: str):
+    # 20,000 images of 10 classes for training, 2 a client, and 1,000 for testing
+    data = even(classes=10, each=2000, test_each=100)
+    clients = partition(name, data, 10_000, classes_per_client=1)
+    assert len(clients) == 10_000
+    assert sorted(np.concatenate([held(client) for client in clients])) == list(range(20_000))
+    assert sorted(np.concatenate([client.test for client in clients])) == list(range(20_000, 21_000))
+    sizes = np.array([len(held(client)) for client in clients])
+    assert all(len(client.train) >= 1 for client in clients)
+    if name == "pathological":
+        assert set(sizes) == {2}  # a fifth of 2 is rounded to no image for validation
+        assert all(len(client.val) == 0 for client in clients)
+        assert all(len(set(data.labels.numpy()[all_of(client)])) == 1 for client in clients)
+
+
 def test_a_fifth_of_the_training_images_validates_class_by_class():
     data = even()
     for client in partition("iid", data, 5):

@@ -24,6 +24,7 @@ def a_round(number: int, *replies: ClientReply, rejected: dict[int, str] | None 
         "downlink_bytes": dict.fromkeys(participants, 80),
         "downlink_payload_bytes": dict.fromkeys(participants, 40),
         "for_metric_only": False,
+        "means": {},
         "seconds": float(number),
     }
     return Round(**(values | others))

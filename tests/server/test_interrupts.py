@@ -15,7 +15,7 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, usual)
 
 
-ROUND = Round(1, (0,), (), {}, {}, {}, for_metric_only=False, seconds=0.0)
+ROUND = Round(1, (0,), (), {}, {}, {}, for_metric_only=False, means={}, seconds=0.0)
 
 
 class Interrupted:

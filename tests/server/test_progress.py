@@ -16,12 +16,17 @@ def replies(count: int) -> Iterator[Message]:
     return (asking(node) for node in range(2, 2 + count))
 
 
+def means(val: float, test: float) -> dict[str, float]:
+    return {"val-accuracy": val, "test-accuracy": test}
+
+
 def play(progress: Progress) -> None:
     with progress:
         for number in range(1, 21):
-            progress.round_finished(a_round(number, answered(0, 0.5, 0.25)))
+            progress.round_finished(a_round(number, answered(0, 0.5, 0.25), means=means(0.5, 0.25)))
         assert len(list(progress.watched(replies(38), 38))) == 38
-        progress.round_finished(a_round(21, answered(1, 0.7, 0.75), for_metric_only=True))
+        last = a_round(21, answered(1, 0.7, 0.75), for_metric_only=True, means=means(0.6, 0.5))
+        progress.round_finished(last)
 
 
 def test_piped_progress_tells_rounds_and_the_last_training_in_plain_lines(capfd: pytest.CaptureFixture[str]):

@@ -9,7 +9,7 @@ from pathlib import Path
 def test_ctrl_c_leaves_what_was_reached_and_exit_code_130(graph_file: Path, tmp_path: Path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "fedsieve", "run", "--dataset", str(graph_file), "--num-clients", "3"]
-    command += ["--num-rounds", "100000", "-s", "hidden-dim=8", "--out", str(out)]
+    command += ["--num-rounds", "100000", "-s", "hidden-dim=8", "-s", "state-memory-mb=0", "--out", str(out)]
     # A shell starts background jobs with SIGINT ignored, and a test runner may be one: begin as on a terminal.
     run = subprocess.Popen(
         command,
@@ -25,6 +25,7 @@ def test_ctrl_c_leaves_what_was_reached_and_exit_code_130(graph_file: Path, tmp_
             if rounds.exists() and rounds.read_bytes().count(b"\n") >= 3:
                 break
             time.sleep(0.02)
+        assert any((out / "states").iterdir())
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=60)
     finally:
@@ -38,3 +39,4 @@ def test_ctrl_c_leaves_what_was_reached_and_exit_code_130(graph_file: Path, tmp_
     assert summary["test_accuracy"] is not None
     assert (out / "report.html").exists()
     assert (out / "model" / "client-0.safetensors").exists()
+    assert not (out / "states").exists()

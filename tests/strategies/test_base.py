@@ -1,7 +1,9 @@
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,12 +13,12 @@ from fedsieve.algorithm import load_algorithm
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError
 from fedsieve.server.history import History
+from fedsieve.strategies import base
 from fedsieve.strategies.base import FederatedStrategy
-from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.patience import Patience
 from fedsieve.strategies.rounds import Round
 from fedsieve.wire import to_record
-from tests.helpers import config
+from tests.helpers import config, simulated
 from tests.messages import METRICS, SHAPE, Answer, FakeGrid, failure, reply
 
 START = {"w": np.array([[1, 2]], dtype=np.float32), "b": np.array([-1], dtype=np.float32)}
@@ -211,6 +213,40 @@ def test_the_last_training_is_watched_and_only_that():
     assert seen == [len(grid.asked(3))]
 
 
+def test_a_rounds_means_are_over_each_clients_last_training():
+    accuracy = {(0, 1): 0.5, (0, 2): 1.0, (1, 1): 0.25, (1, 2): 0.0}
+
+    def answer(client: int, round_: int, message: Message) -> Message | None:
+        if (client, round_) == (1, 2):
+            return None
+        return reply(message, weights(1, 1, 1), METRICS | {"val-accuracy": accuracy[client, round_]})
+
+    _, rounds, _ = play(answer, fed_avg(num_clients=2, num_rounds=2))
+    assert [round_.means["val-accuracy"] for round_ in rounds] == [0.375, 0.625]
+    assert rounds[0].means["test-accuracy"] == METRICS["test-accuracy"]
+
+
+@pytest.mark.parametrize("algorithm", ["fed-avg", "fed-pub", "hide-n-seek", "fed-mask", "fed-pm", "lottery-fl"])
+def test_replies_for_the_metric_only_are_not_held(algorithm: str, graph_file: Path, tmp_path: Path):
+    held: list[int] = []
+
+    class Watch:
+        def round_finished(self, round_: Round) -> None:
+            if round_.for_metric_only:
+                held.extend(len(reply.arrays) for reply in round_.replies)
+
+    real = base.FederatedStrategy.__init__
+
+    def watched(self: Any, *arguments: Any) -> None:
+        real(self, *arguments)
+        self.observers = [*self.observers, Watch()]
+
+    with patch.object(base.FederatedStrategy, "__init__", watched):
+        keys = {"num-clients": 4, "num-rounds": 1, "fraction-train": 0.25, "local-epochs": 1, "hidden-dim": 4}
+        simulated(tmp_path / "run", keys, dataset=str(graph_file), algorithm=algorithm)
+    assert held == [0, 0, 0]
+
+
 def test_no_round_asks_nobody():
     grid, rounds, _ = play(honest, fed_avg(num_rounds=0))
     assert grid.sent == []
@@ -271,12 +307,10 @@ def test_patience_stops_so_many_rounds_after_the_best(patience: int, rounds: int
 
 
 def test_a_client_heard_of_for_the_first_time_starts_the_counting_anew():
-    latest, patience = LatestMetrics({0: METRICS | {"val-accuracy": 0.9}}), Patience(2)
-    assert not patience.runs_out(latest)
-    assert not patience.runs_out(latest)
-    latest.by_client[1] = METRICS | {"val-accuracy": 0.1}
-    assert not patience.runs_out(latest)  # the mean falls to 0.5, which is no failure to improve
-    latest.by_client[1] = METRICS | {"val-accuracy": 0.2}
-    assert not patience.runs_out(latest)  # 0.55 is better than 0.5
-    assert not patience.runs_out(latest)
-    assert patience.runs_out(latest)
+    patience = Patience(2)
+    assert not patience.runs_out(0.9, clients=1)
+    assert not patience.runs_out(0.9, clients=1)
+    assert not patience.runs_out(0.5, clients=2)  # which is no failure to improve
+    assert not patience.runs_out(0.55, clients=2)
+    assert not patience.runs_out(0.55, clients=2)
+    assert patience.runs_out(0.55, clients=2)

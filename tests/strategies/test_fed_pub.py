@@ -66,7 +66,7 @@ def test_a_client_never_sampled_gets_the_last_mean_for_the_metric():
     grid, strategy = play([(0, 1), (0, 1)])
     # round 2 sends 20 and 21; the mean by size is (1·20 + 2·21)/3
     assert received(grid, 2) == pytest.approx([62 / 3])
-    assert 2 not in strategy.personalised
+    assert strategy.server_arrays_of(2) == {}
 
 
 def test_a_rejected_reply_leaves_the_clients_own_mixture_alone():
@@ -108,10 +108,9 @@ def test_the_server_remembers_every_mixture_and_the_last_similarity():
     assert {name: array.item() for name, array in kept.items() if array.size == 1} == pytest.approx(
         {
             "shared/w": (2 * 21 + 3 * 22) / 5,
-            "personalised/0/w": 31 / 3,
-            "personalised/1/w": 64 / 3,
-            "personalised/2/w": 65 / 3,
         }
     )
+    own = [strategy.server_arrays_of(client)["w"].item() for client in range(3)]
+    assert own == pytest.approx([31 / 3, 64 / 3, 65 / 3])
     assert kept["similarity"].tolist() == [[1, 0], [0, 1]]
     assert kept["compared"].tolist() == [1, 2]

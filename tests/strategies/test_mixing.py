@@ -1,3 +1,7 @@
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
@@ -6,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fedsieve.strategies import mixing
 from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
+from fedsieve.strategies.rows import Rows
 
 NUMBERS = st.floats(-1e3, 1e3, width=32)
 
@@ -64,17 +70,51 @@ def test_rows_sum_to_one_and_a_client_weighs_no_other_above_itself(embeddings: n
     assert (alpha.diagonal()[some] >= alpha[some].max(axis=1) - 1e-9).all()
 
 
-def test_a_mixture_by_hand():
+def mixtures(sources: list[dict[str, np.ndarray]], weights: np.ndarray, folder: Path | None = None) -> list[Any]:
+    """Return the mixtures, the sources standing in reverse among other rows."""
+    put, mixed = Rows(sources[0], len(sources) + 2, folder), Rows(sources[0], len(weights), folder)
+    rows = [len(sources) - place for place in range(len(sources))]
+    for row, source in zip(rows, sources, strict=True):
+        put.put(row, source)
+    mix(weights, put, rows, mixed, range(len(weights)))
+    return [mixed.get(row) for row in range(len(weights))]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_mixture_by_hand(on_disk: bool, tmp_path: Path):
     sources = [
         {"w": float32([1, 2], [3, 4]), "b": float32(1)},
         {"w": float32([10, 20], [30, 40]), "b": float32(-1)},
     ]
-    first, second = mix(sources, np.array([[0.5, 0.5], [0.25, 0.75]]))
+    first, second = mixtures(sources, np.array([[0.5, 0.5], [0.25, 0.75]]), tmp_path if on_disk else None)
     assert first["w"].tolist() == [[5.5, 11], [16.5, 22]]
     assert first["b"].tolist() == [0]
     assert second["w"].tolist() == [[7.75, 15.5], [23.25, 31]]
     assert second["b"].tolist() == [-0.5]
     assert {array.dtype for row in (first, second) for array in row.values()} == {np.dtype(np.float32)}
+
+
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 45), st.integers(0, 9))
+def test_blocks_of_any_width_give_the_plain_product(clients: int, width: int, columns: int, seed: int):
+    random = np.random.RandomState(seed)
+    # whole numbers below 2^24 are exact in float32, in whatever order they are added
+    models = random.randint(-100, 100, (clients, width)).astype(np.float32)
+    weights = random.randint(-100, 100, (clients + 1, clients)).astype(np.float32)
+    with patch.object(mixing, "COLUMNS", columns):
+        mixed = mixtures([{"w": model} for model in models], weights)
+    assert np.array_equal([row["w"] for row in mixed], weights @ models)
+
+
+def test_many_models_on_disk_give_the_bits_of_those_in_memory_and_the_plain_product(tmp_path: Path):
+    random = np.random.RandomState(0)
+    models = random.normal(size=(60, 2 * mixing.COLUMNS + 77)).astype(np.float32)
+    weights = random.dirichlet(np.ones(60), 61)
+    sources = [{"a": model[:50].reshape(5, 10), "b": model[50:]} for model in models]
+    here, there = mixtures(sources, weights), mixtures(sources, weights, tmp_path)
+    for in_memory, on_disk, expected in zip(here, there, weights @ models.astype(np.float64), strict=True):
+        assert all(np.array_equal(in_memory[name], on_disk[name]) for name in ("a", "b"))
+        assert np.concatenate([in_memory["a"].ravel(), in_memory["b"]]) == pytest.approx(expected, abs=1e-5)
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(st.data(), st.integers(1, 5))
@@ -87,6 +127,6 @@ def test_weights_by_size_give_flowers_own_weighted_mean(data: st.DataObject, cli
         for source, size in zip(sources, sizes, strict=True)
     ]
     flowers = aggregate_arrayrecords(replies, "n")["w"].numpy()
-    (ours,) = mix(sources, size_weights(sizes))
+    (ours,) = mixtures(sources, size_weights(sizes))
     assert ours["w"].shape == shape
     assert ours["w"] == pytest.approx(flowers, rel=1e-4, abs=1e-3)

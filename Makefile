@@ -31,7 +31,7 @@ demo: venv
 	@$(BIN)/fedsieve report runs/demo/fed-pub runs/demo/fed-avg runs/demo/local
 
 test: venv
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: venv
 	$(BIN)/ruff check .

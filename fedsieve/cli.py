@@ -62,9 +62,15 @@ def run(
         int | None,
         typer.Option(help="Stop after so many rounds without a better validation accuracy.", show_default="never"),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="What runs the apps: inline.", show_default="inline")] = None,
-    num_workers: Annotated[int | None, typer.Option(help="Worker processes of the ray engine.", hidden=True)] = None,
-    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster to join.", hidden=True)] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="What runs the apps: inline, ray or flower.", show_default="inline")
+    ] = None,
+    num_workers: Annotated[
+        int | None, typer.Option(help="Worker processes of ray and flower.", show_default="one a CPU")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="A Ray cluster to join: HOST:PORT or auto.", show_default="start one for the run")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
     seed: Annotated[int | None, typer.Option(help="Every random draw derives from it.", show_default="42")] = None,
     assignments: Annotated[

@@ -57,9 +57,13 @@ class RunConfig(BaseModel):
     patience: int = Field(
         0, ge=0, description="stop after this many rounds without a better mean validation accuracy; 0 never stops"
     )
-    engine: str = Field("inline", description="what runs the apps: inline")
-    num_workers: int = Field(1, ge=1, description="worker processes; the inline engine has one")
-    ray_address: str = Field("", description="a Ray cluster to join, for the ray engine")
+    engine: str = Field("inline", description="what runs the apps: inline, ray or flower")
+    num_workers: int = Field(
+        0, ge=0, le=100_000, description="worker processes of ray and flower; 0: one a CPU; inline has one"
+    )
+    ray_address: str = Field(
+        "", description="a Ray cluster that the ray engine joins, HOST:PORT or auto; empty: start one for the run"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where clients train")
     seed: int = Field(42, ge=0, lt=2**32, description="every random draw derives from it")
     out: str = Field("", description="the run's folder; empty: runs/<algorithm>-<dataset>-<date>-<time>")
@@ -102,12 +106,13 @@ class RunConfig(BaseModel):
     settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
 
     @model_validator(mode="after")
-    def _inline_has_one_worker(self) -> "RunConfig":
-        if self.engine == "inline" and (self.num_workers > 1 or self.ray_address):
-            key, given = (
-                ("num-workers", self.num_workers) if self.num_workers > 1 else ("ray-address", self.ray_address)
-            )
-            raise ValueError(f"{key}: got {given!r} with engine = 'inline', allowed: only with engine = 'ray'")
+    def _engine_has_workers(self) -> "RunConfig":
+        if self.engine == "inline" and self.num_workers > 1:
+            allowed = "allowed: 1, or more with engine = 'ray' or 'flower'"
+            raise ValueError(f"num-workers: got {self.num_workers} with engine = 'inline', {allowed}")
+        if self.engine != "ray" and self.ray_address:
+            given = f"got {self.ray_address!r} with engine = {self.engine!r}"
+            raise ValueError(f"ray-address: {given}, allowed: only with engine = 'ray'")
         return self
 
     @model_validator(mode="after")

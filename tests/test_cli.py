@@ -56,7 +56,21 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ("run", "--partition", "metris", *SHORT),
             "'metris' is unknown (did you mean metis?); allowed for graphs are metis",
         ),
-        (("run", "--engine", "rey"), "engine: got 'rey', allowed"),
+        (("run", "--engine", "rey"), "engine: got 'rey', allowed: inline, ray, flower."),
+        (
+            ("run", "--engine", "ray", "--ray-address", "127.0.0.1:1", "--quiet"),
+            "ray-address: got '127.0.0.1:1', which cannot be joined ([Errno 111] Connection refused); allowed: ",
+        ),
+        (
+            ("run", "--engine", "ray", "--ray-address", "somewhere", "--quiet"),
+            "ray-address: got 'somewhere', which cannot be joined (",
+        ),
+        (
+            ("run", "--engine", "ray", "--ray-address", "ray://127.0.0.1:1", "--quiet"),
+            "ray-address: got 'ray://127.0.0.1:1', which cannot be joined (",
+        ),
+        (("run", "--engine", "ray", "--dataset", "none.npz"), "no such file"),
+        (("run", "--engine", "flower", "--dataset", "none.npz"), "no such file"),
         (("run", "-s", "model=gat", *SHORT), "model: got 'gat', allowed for graph data: gcn"),
         (("run", "-s", "model=gnc", *SHORT), "model: got 'gnc' (did you mean gcn?), allowed for graph data: gcn, or"),
         (("run", "none.toml"), "none.toml: cannot be read"),
@@ -236,9 +250,15 @@ def test_runs_are_compared_and_reported(graph_file: Path, capfd: pytest.CaptureF
 
 
 def test_the_command_line_is_imported_without_torch(tmp_path: Path):
-    script = "import sys, fedsieve.cli; print('torch' in sys.modules, 'flwr' in sys.modules)"
+    script = "import sys, fedsieve.cli; print([name for name in ('torch', 'flwr', 'ray') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.strip() == "[]"
+
+
+def test_ray_is_imported_by_the_engines_that_need_it_only():
+    script = "import sys, fedsieve.simulations, fedsieve.server.app; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ)
+    assert done.stdout.strip() == "False"
 
 
 OWN_NETS = """

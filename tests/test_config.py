@@ -57,8 +57,16 @@ ROOT = Path(__file__).parents[1]
         ({"algorithm": ["fed-pub"]}, "algorithm: got ['fed-pub'], allowed: fed-avg"),
         ({"fedpub.tau": 3}, "fedpub.tau: no algorithm is called 'fedpub' (did you mean fed-pub?), allowed: fed-avg"),
         ({"fedpub": {"tau": 3}}, "fedpub: no algorithm is called 'fedpub' (did you mean fed-pub?), allowed: fed-avg"),
-        ({"num-workers": 2}, "num-workers: got 2 with engine = 'inline', allowed: only with engine = 'ray'."),
-        ({"ray-address": "a:1"}, "ray-address: got 'a:1' with engine = 'inline'"),
+        (
+            {"num-workers": 2},
+            "num-workers: got 2 with engine = 'inline', allowed: 1, or more with engine = 'ray' or 'flower'.",
+        ),
+        ({"num-workers": -1}, "num-workers: got -1, allowed: a whole number, at least 0 and at most 100,000."),
+        (
+            {"ray-address": "a:1"},
+            "ray-address: got 'a:1' with engine = 'inline', allowed: only with engine = 'ray'.",
+        ),
+        ({"ray-address": "a:1", "engine": "flower"}, "ray-address: got 'a:1' with engine = 'flower'"),
         ({"train-ratio": 0.5}, "train-ratio, val-ratio: got 0.5 and 0, allowed: both above 0, or neither"),
         ({"train-ratio": 0.5, "val-ratio": 0.5}, "train-ratio + val-ratio: got 1, allowed: below 1"),
         ({"algorithm-config": "tau = "}, "algorithm-config: got 'tau = ', allowed: a string of TOML ("),

@@ -7,13 +7,56 @@ import time
 import psutil
 
 
-class Usage:
-    """Wall and CPU seconds since it was made, and the peak of PSS seen by `sample`.
+class Processes:
+    """The processes of this one's runs besides itself: its descendants, and those that were added.
 
-    PSS counts memory that processes share once; it is summed over this process and its descendants.
+    They are looked for at most once in `every` seconds, because that costs milliseconds.
     """
 
     def __init__(self, every: float = 1.0) -> None:
+        self._every, self._next = every, 0.0
+        self._found: set[psutil.Process] = set()
+        self._added: set[psutil.Process] = set()
+        self._spent: dict[psutil.Process, float] = {}
+        self._children: set[psutil.Process] = set()
+
+    def add(self, pid: int) -> None:
+        """Add one that is no descendant: a worker of a cluster that was joined, on this machine."""
+        self._added.add(psutil.Process(pid))
+
+    def found(self, *, now: bool = False) -> set[psutil.Process]:
+        """Return the processes found last, those found anew if it is time or `now`."""
+        if now or time.perf_counter() >= self._next:
+            self._found = {*psutil.Process().children(recursive=True), *self._added}
+            self._next = time.perf_counter() + self._every
+        return self._found
+
+    def cpu_seconds(self) -> float:
+        """Return user and system seconds of all, those included that have ended."""
+        for process in self.found() | self._spent.keys():
+            try:
+                times = process.cpu_times()
+                if process not in self._spent and process.ppid() == os.getpid():
+                    self._children.add(process)
+                self._spent[process] = times.user + times.system
+            except psutil.Error:
+                if process in self._children:  # the system counts those that have ended
+                    self._spent.pop(process, None)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return sum(self._spent.values()) + ended.ru_utime + ended.ru_stime
+
+
+PROCESSES = Processes()
+
+
+class Usage:
+    """Wall and CPU seconds since it was made, and the peak of PSS seen by `sample`.
+
+    PSS counts memory that processes share once; it is summed over this process and `PROCESSES`.
+    """
+
+    def __init__(self, every: float = 1.0) -> None:
+        PROCESSES.found(now=True)
         self._wall, self._cpu = time.perf_counter(), cpu_seconds()
         self._every, self._next = every, 0.0
         self._peak = 0
@@ -25,7 +68,7 @@ class Usage:
             return
         self._next = time.perf_counter() + self._every
         total = 0
-        for process in [self._process, *self._process.children(recursive=True)]:
+        for process in (self._process, *PROCESSES.found(now=True)):
             try:
                 total += getattr(info := process.memory_full_info(), "pss", info.rss)
             except psutil.Error:
@@ -43,6 +86,6 @@ class Usage:
 
 
 def cpu_seconds() -> float:
-    """Return user and system seconds of this process and of its children that have ended."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    """Return user and system seconds of this process and of all that have worked for it."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime + PROCESSES.cpu_seconds()

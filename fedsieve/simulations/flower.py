@@ -1,0 +1,176 @@
+"""The flower engine: Flower's own simulation runtime, with the same apps."""
+
+import logging
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+from flwr.supercore.run import Run
+from threadpoolctl import threadpool_limits
+
+from fedsieve.client.app import make_client_app
+from fedsieve.client.holdings import simulated
+from fedsieve.client.state import DiskStore
+from fedsieve.config import RunConfig, Scalar
+from fedsieve.errors import RunFailedError
+from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
+from fedsieve.simulations.grid import answered
+from fedsieve.simulations.ray_cluster import available_cpus, cluster, ended, gpu_share
+
+PULL_INTERVAL = 0.1
+"""Seconds between two looks for replies, as in Flower's own Grid."""
+
+
+class ProcessApp(ClientApp):
+    """A ClientApp that Flower may send to any worker with each message: the real one is made once a worker.
+
+    Flower's runtime has no run config, and calls an error otherwise than our engines do; both are put right here.
+
+    Args:
+        run_config: what `context.run_config` holds.
+        states: folder of the clients' states, on this machine.
+        folder: in which the user is.
+    """
+
+    def __init__(self, run_config: dict[str, Scalar], states: str, folder: str) -> None:
+        super().__init__()
+        self._made_of = (run_config, states, folder)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ProcessApp, self._made_of
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Answer as the real app does."""
+        run_config, states, folder = self._made_of
+        node, config = context.node_config, dict(run_config)
+        own = Context(context.run_id, context.node_id, node, context.state, config)
+        return answered(_app_of_process(states, folder), message, own)
+
+
+@lru_cache(maxsize=1)
+def _app_of_process(states: str, folder: str) -> ClientApp:
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    os.chdir(folder)
+    store = DiskStore(Path(states))
+    return make_client_app(lambda _: store)
+
+
+class WatchedGrid(Grid):
+    """Flower's Grid, which ends when its runtime does instead of waiting for replies that will not come.
+
+    Args:
+        grid: Flower's own.
+        runtime: done when Flower's runtime has ended.
+    """
+
+    def __init__(self, grid: Grid, runtime: "Future[None]") -> None:
+        self._grid, self._runtime = grid, runtime
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Yield replies as they come, those within `timeout` seconds."""
+        until = None if timeout is None else time.monotonic() + timeout
+        waiting = set(self._grid.push_messages(messages))
+        while waiting and (until is None or time.monotonic() < until):
+            for reply in self._grid.pull_messages(waiting):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                yield reply
+            if waiting:
+                _fail_if_ended(self._runtime)
+                time.sleep(PULL_INTERVAL)
+
+    def set_run(self, run: Run) -> None:
+        """Set the run."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Return a message from the server."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the ids of all nodes, which Flower draws at random."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that have come."""
+        return self._grid.pull_messages(message_ids)
+
+
+def _fail_if_ended(runtime: "Future[None]") -> None:
+    if runtime.done():
+        error = runtime.exception()
+        raise RunFailedError(f"Flower's simulation runtime has ended: {' '.join(str(error).split())}") from error
+
+
+def run_flower(run: RunConfig, server_app: ServerApp) -> None:
+    """Run the apps in Flower's runtime: the ServerApp in this thread, the clients in `num-workers` Ray actors.
+
+    Flower would run the ServerApp in a thread of its own, which Ctrl-C does not reach and whose errors it reports
+    late. The ServerApp that it is given therefore hands its Grid to this thread and waits.
+    """
+    simulated(run)  # a user's mistake is told before Ray starts
+    simulated.cache_clear()  # only workers need the data
+    num_workers = min(run.num_workers or available_cpus(), run.num_clients)
+    grids: queue.SimpleQueue[Grid] = queue.SimpleQueue()
+    finished = threading.Event()
+    stand_in = ServerApp()
+
+    @stand_in.main()
+    def hand_over(grid: Grid, _: Context) -> None:
+        grids.put(grid)
+        finished.wait()
+
+    with (
+        tempfile.TemporaryDirectory(prefix="fedsieve-states-") as states,
+        ended() as look,
+        cluster("", num_workers),
+        _quiet_flower(),
+        ThreadPoolExecutor(1) as thread,
+    ):
+        client_app = ProcessApp(run.flat(), states, str(Path.cwd()))
+        resources: Any = {"num_cpus": 1.0, "num_gpus": gpu_share(run.device, num_workers)}
+        runtime = thread.submit(
+            run_simulation, stand_in, client_app, run.num_clients, backend_config={"client_resources": resources}
+        )
+        try:
+            grid = WatchedGrid(grids.get(timeout=run.round_timeout), runtime)
+            server_app(grid, Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
+        finally:
+            look()  # Flower ends Ray
+            finished.set()
+
+
+@contextmanager
+def _quiet_flower() -> Iterator[None]:
+    """Let Flower's log be silent: what matters is in our own."""
+    log = logging.getLogger("flwr")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

@@ -1,0 +1,114 @@
+"""What runs in a Ray worker: a ClientApp, and the Contexts, data and networks of the clients pinned to it."""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from flwr.app import ArrayRecord, Context
+from threadpoolctl import threadpool_limits
+
+from fedsieve.algorithm import Tensors
+from fedsieve.client.app import make_client_app
+from fedsieve.config import Scalar
+from fedsieve.simulations.flower_internals import take_identity
+from fedsieve.simulations.grid import RUN_ID, answered, context_of, failed
+from fedsieve.simulations.parcels import (
+    Answer,
+    PackedState,
+    Question,
+    message_of,
+    pack_answer,
+    pack_state,
+    unpack_arrays,
+    unpack_content,
+    unpack_state,
+)
+
+
+class CarriedStore:
+    """A `StateStore` of one client at a time, whose state came with the message and leaves with the reply."""
+
+    def __init__(self) -> None:
+        self.carried: PackedState | None = None
+        self.saved: Tensors | None = None
+
+    def load(self, client: int) -> Tensors:
+        """Return the state that came, empty if there was none."""
+        return {} if self.carried is None else unpack_state(self.carried)
+
+    def save(self, client: int, round_: int, state: Tensors) -> None:
+        """Let the state leave with the reply."""
+        self.saved = state
+
+
+class Worker:
+    """A Ray actor that answers its clients' messages, one after the other, on one thread.
+
+    Args:
+        num_clients: of the run, over all workers.
+        run_config: what `context.run_config` holds.
+        folder: in which the user is, where this machine has it: paths may be relative, and own networks lie there.
+    """
+
+    def __init__(self, num_clients: int, run_config: dict[str, Scalar], folder: str) -> None:
+        if Path(folder).is_dir():
+            os.chdir(folder)
+        torch.set_num_threads(1)
+        threadpool_limits(1)
+        take_identity(RUN_ID)
+        self._num_clients, self._run_config = num_clients, run_config
+        self._store = CarriedStore()
+        self._app = make_client_app(lambda _: self._store)
+        self._contexts: dict[int, Context] = {}
+
+    @ray.method(max_task_retries=-1)
+    def where(self) -> tuple[str, int]:
+        """Return machine and process id, when the worker is up, be it again."""
+        return socket.gethostname(), os.getpid()
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[PackedState | Answer]:
+        """Yield for each question, in order, the client's new state (empty if none was saved) and the answer.
+
+        The two are objects of their own in Ray's object store, so that a state can stay on this machine.
+        """
+        context, records = ray.get_runtime_context(), _Records()
+        for question in questions:
+            if context.is_canceled():
+                return
+            state, answer = self._answer(question, records)
+            yield state
+            yield answer
+
+    def _answer(self, question: Question, records: "_Records") -> tuple[PackedState, Answer]:
+        self._store.carried = self._store.saved = None
+        message = message_of(question, unpack_content(question.rest, {}))
+        try:
+            for key, arrays in question.arrays.items():
+                message.content[key] = records.get(arrays)
+            self._store.carried = None if question.state is None else ray.get(question.state)
+        except ray.exceptions.RayError as error:  # its machine has left the cluster
+            lost = f"what was kept for it in Ray's object store is lost: {type(error).__name__}"
+            return {}, pack_answer(failed(message, lost), saved=False)
+        if question.client not in self._contexts:
+            self._contexts[question.client] = context_of(question.client, self._num_clients, self._run_config)
+        reply = answered(self._app, message, self._contexts[question.client])
+        saved = self._store.saved
+        return {} if saved is None else pack_state(saved), pack_answer(reply, saved=saved is not None)
+
+
+class _Records:
+    """Array records from the object store; the last two are kept, as many clients are sent the same."""
+
+    def __init__(self) -> None:
+        self._last: list[tuple[Any, ArrayRecord]] = []
+
+    def get(self, arrays: Any) -> ArrayRecord:
+        known = next((record for reference, record in self._last if reference == arrays), None)
+        if known is None:
+            known = unpack_arrays(ray.get(arrays))
+            self._last = [*self._last[-1:], (arrays, known)]
+        return known

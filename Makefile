@@ -43,6 +43,7 @@ bench: venv
 	$(BIN)/python benchmarks/profile_round.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/mixing.py
 	$(BIN)/python benchmarks/sparsity.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/plain_local.py
@@ -54,6 +55,7 @@ bench: venv
 	$(BIN)/python benchmarks/mask_capacity.py
 	$(BIN)/python benchmarks/global_mask.py
 	$(BIN)/python benchmarks/images_tuning.py
+	$(BIN)/python benchmarks/ablation.py
 	$(BIN)/python benchmarks/uplink.py
 	$(BIN)/python benchmarks/images.py
 

@@ -31,7 +31,7 @@ def main() -> None:
             for name, keys in ALGORITHMS.items():
                 setting = {"dataset": dataset, "partition": partition, "num-clients": clients, "data-seed": data_seed}
                 tau = {"fed-pub.tau": TAU[partition]} if keys["algorithm"] == "fed-pub" else {}
-                folder = f"accuracy/{data_seed}/{dataset}-{partition}-{clients}/{name.replace(', ', '-')}"
+                folder = f"accuracy/{data_seed}/{dataset}-{partition}-{clients}/{name}"
                 found = [run(f"{folder}-{seed}", setting | keys | tau | {"seed": seed}) for seed in SEEDS]
                 cells.append(spread(found, "test_accuracy", 100))
             zeros = spread(found, "mask_sparsity", 100)

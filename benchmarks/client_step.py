@@ -7,6 +7,7 @@ without its optimiser.
 
 import time
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from fedsieve.config import parse
 from fedsieve.data.image_partitions import ClientImages
 from fedsieve.data.image_sets import ImageSet
 from fedsieve.masks.attach import weights
+from fedsieve.masks.binary import maskable
 from fedsieve.models import Shape, build
 from runs import heading, row
 
@@ -31,6 +33,13 @@ STEPS, TURNS, DENSITY = 50, 15, 0.2
 CPU = torch.device("cpu")
 
 
+class StandingStill(torch.optim.Optimizer):
+    """Its step does nothing but what others do around it."""
+
+    def step(self, closure: Any = None) -> None:
+        """Leave the latents as they are."""
+
+
 def case(model: str, shape: tuple[int, ...], optimizer: str, lr: float) -> tuple[float, float, float]:
     """Return median CPU milliseconds a step: dense, sign mask, and the sign mask's without its optimiser."""
     random = torch.Generator().manual_seed(0)
@@ -41,14 +50,14 @@ def case(model: str, shape: tuple[int, ...], optimizer: str, lr: float) -> tuple
     run = parse({"dataset": "cifar10", "algorithm": "hide-n-seek", "model": model, "optimizer": optimizer, "lr": lr})
     dense = build(run, Shape(shape, 10))
     signed = HideNseekTrainer(run, run.settings, build(run, Shape(shape, 10)))  # type: ignore[arg-type]
-    for name, mask in signed.masks.items():
-        weight = signed.weights[name]
-        mask.keep_(weight, torch.rand(weight.shape, generator=random) < DENSITY)
-        mask.latent.data += 0.1
+    layers = maskable(signed.weights)
+    signed.mask.keep_(layers, {name: torch.rand(w.shape, generator=random) < DENSITY for name, w in layers.items()})
+    signed.mask.load_(torch.full_like(signed.mask.latent, 0.1))
     dense_optimizer = make_optimizer(run, weights(dense), {})
-    sign_optimizer = make_optimizer(run, signed.latents, {})
-    still = torch.optim.SGD(list(signed.latents.values()), lr=0.0)
-    still.step = lambda: None  # type: ignore[method-assign, assignment]
+    sign_optimizer = make_optimizer(run, {"latent": signed.mask.latent}, {})
+    signed.mask.follow(sign_optimizer)
+    still = StandingStill([signed.mask.latent], {})
+    signed.mask.follow(still)
     spent: dict[str, list[float]] = {"dense": [], "signed": [], "still": []}
     for _ in range(TURNS):
         for name, network, used in (

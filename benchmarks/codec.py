@@ -1,9 +1,8 @@
 """The mask codec's bytes, beside entropies and zlib, and its seconds on one thread: `python benchmarks/codec.py`.
 
-"Model" is the ideal cost of the bits under the scheme and the quantised probabilities of the code, without its header;
-"order 0" is n times the entropy of the mean flip rate. Where one context is the best scheme the two are the same, and
-no header fits below them. Where the ideal is below some 400 to 900 bytes, by the contexts, the header alone is more
-than 3 % of it. What is neither ideal nor header the range coder loses: its last word and its rounding.
+"Model" is the ideal cost of the bits under the chances that the coder learns, in those bits: without header, checksum
+and the coder's rounding to a byte. "Order 0" is n times the entropy of the mean flip rate, "true rates" the cost under
+the rates that the flips were drawn with, which no code beats on average.
 """
 
 import math
@@ -19,74 +18,58 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsieve.masks import contexts
-from fedsieve.masks.codec import RAW, decode, encode
+from fedsieve.masks.chances import SCALE, Chances
+from fedsieve.masks.codec import decode, encode
+from fedsieve.masks.groups import Groups
 from runs import heading, row
 
 LENGTHS = (12_354, 61_770, 200_000, 1_000_000)
 REPEATS = 9
-CRC_BYTES = 4
-NAMES = ("one", "buckets", "layers", "layers and buckets", "raw")
+NAMES = ("coded", "raw")
+FANS = 100
 
 SITUATIONS = (
     "falls from 0.5 to 0.02",
     "0.1 everywhere",
     "0.5 everywhere",
-    "0.02, 0.1, 0.4 by layer",
-    "falls from 0.5, 0.3, 0.1 by layer",
+    "0.02 to 0.4 by group",
+    "falls from 0.1 to 0.5 by group",
     "0.0005 everywhere",
 )
 
 
-def layers(n: int) -> list[int]:
-    """Split n entries into a large, a middle and a small layer."""
-    return [n - n // 4 - n // 20, n // 4, n // 20]
-
-
-def rates(situation: str, certainty: NDArray[np.float64], layer: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the chance of a flip at each entry, of its |broadcast|/127 and its layer's number."""
+def rates(situation: str, certainty: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
+    """Return the chance of a flip at each entry, of its |broadcast|/127 and its group."""
     if situation == "falls from 0.5 to 0.02":
         return 0.5 - 0.48 * certainty
-    if situation == "0.02, 0.1, 0.4 by layer":
-        return np.array([0.02, 0.1, 0.4])[layer]
-    if situation == "falls from 0.5, 0.3, 0.1 by layer":
-        return np.array([0.5, 0.3, 0.1])[layer] * (1 - 0.95 * certainty)
-    return np.full(len(layer), float(situation.split(maxsplit=1)[0]))
+    spread = np.random.default_rng(0).random(int(groups.max()) + 1)[groups]
+    if situation == "0.02 to 0.4 by group":
+        return 0.02 + 0.38 * spread
+    if situation == "falls from 0.1 to 0.5 by group":
+        return (0.1 + 0.4 * spread) * (1 - 0.95 * certainty)
+    return np.full(len(groups), float(situation.split(maxsplit=1)[0]))
 
 
-def draw(n: int, situation: str) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
-    """Draw a mask and the broadcast that it answers."""
+def draw(n: int, situation: str) -> tuple[NDArray[np.bool_], NDArray[np.int8], Groups, float]:
+    """Draw a mask and the broadcast that it answers; with its groups of 100, and its bytes under the true rates."""
     generator = np.random.default_rng([n, SITUATIONS.index(situation)])
     broadcast = generator.integers(-127, 128, n).astype(np.int8)
-    layer = np.repeat(np.arange(3), layers(n))
-    rate = rates(situation, np.abs(broadcast.astype(np.float64)) / 127, layer)
-    return (broadcast >= 0) ^ (generator.random(n) < rate), broadcast
+    groups = np.arange(n) // (2 * FANS) * 2 + generator.integers(0, 2, n)
+    rate = rates(situation, np.abs(broadcast.astype(np.float64)) / 127, groups)
+    flips = generator.random(n) < rate
+    ideal = -np.log2(np.where(flips, rate, 1 - rate)).sum() / 8
+    return (broadcast >= 0) ^ flips, broadcast, groups.astype(np.min_scalar_type(groups.max())), float(ideal)
 
 
-def model_bytes(
-    code: NDArray[np.uint8], flips: NDArray[np.bool_], broadcast: NDArray[np.int8], sizes_of_layers: list[int]
-) -> float:
-    """Return what the scheme that `code` names costs ideally, without its header."""
-    if code[0] & 15 == RAW:
-        return len(flips) / 8
-    order, sizes = contexts.group(int(code[0] & 15), contexts.finest(broadcast, sizes_of_layers))
-    ones = np.array([group.sum() for group in np.split(flips[order], np.cumsum(sizes)[:-1])])
-    places = np.frombuffer(code.tobytes(), np.uint8, len(sizes), frame_bytes(code) - CRC_BYTES)
-    return contexts.bits(ones, sizes, places) / 8
-
-
-def frame_bytes(code: NDArray[np.uint8]) -> int:
-    """Return the size of the header and the checksum, without the probabilities: two LEB128 numbers after a byte."""
-    ends = np.flatnonzero(code[1:] < 0x80)
-    return 1 + int(ends[1]) + 1 + CRC_BYTES
-
-
-def header_bytes(code: NDArray[np.uint8], broadcast: NDArray[np.int8]) -> int:
-    """Return the size of all that is not the bits' own."""
-    if code[0] & 15 == RAW:
-        return frame_bytes(code)
-    _, sizes = contexts.group(int(code[0] & 15), contexts.finest(broadcast, layers(len(broadcast))))
-    return frame_bytes(code) + len(sizes)
+def model_bytes(signs: NDArray[np.bool_], broadcast: NDArray[np.int8], groups: Groups) -> float:
+    """Return what the flips cost ideally under the chances learnt from them, or packed if that is less."""
+    chances, bits = Chances(broadcast, groups), 0.0
+    flips = (signs ^ (broadcast >= 0))[chances.order]
+    for start, end in chances.steps:
+        p = chances.of(start, end) / SCALE
+        bits -= float(np.log2(np.where(flips[start:end], p, 1 - p)).sum())
+        chances.learn(flips[start:end])
+    return min(bits, len(signs)) / 8
 
 
 def order_0_bytes(flips: NDArray[np.bool_]) -> float:
@@ -111,20 +94,21 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
 def main() -> None:
     heading("python benchmarks/codec.py")
     print(f"constriction {version('constriction')}, zlib {zlib.ZLIB_RUNTIME_VERSION}, median of {REPEATS} runs\n")
-    row("signs", "flip rate", "scheme", "bytes", "of these header", "model", "over model",
-        "order 0", "over order 0", "zlib -9", "n/8", "encode + decode, wall s", "CPU s")  # fmt: skip
+    row("signs", "flip rate", "scheme", "bytes", "model", "over model", "order 0", "over order 0",
+        "over true rates", "zlib -9", "n/8", "encode + decode, wall s", "CPU s")  # fmt: skip
     row(*["---"] * 13)
     for n in LENGTHS:
         for situation in SITUATIONS:
-            signs, broadcast = draw(n, situation)
+            signs, broadcast, groups, ideal = draw(n, situation)
             flips = signs ^ (broadcast >= 0)
-            code = encode(signs, broadcast, layers(n))
-            assert (decode(code, broadcast, layers(n)) == signs).all()
-            wall, cpu = timed(lambda s=signs, b=broadcast: decode(encode(s, b, layers(len(s))), b, layers(len(s))))
-            model, order_0 = model_bytes(code, flips, broadcast, layers(n)), order_0_bytes(flips)
-            row(f"{n:,}", situation, NAMES[code[0] & 15], f"{len(code):,}", header_bytes(code, broadcast),
+            code = encode(signs, broadcast, groups)
+            assert (decode(code, broadcast, groups) == signs).all()
+            wall, cpu = timed(lambda s=signs, b=broadcast, g=groups: decode(encode(s, b, g), b, g))
+            model, order_0 = model_bytes(signs, broadcast, groups), order_0_bytes(flips)
+            row(f"{n:,}", situation, NAMES[code[0] & 15], f"{len(code):,}",
                 f"{model:,.1f}", f"{len(code) - model:+.1f} B, {len(code) / model - 1:+.2%}",
                 f"{order_0:,.1f}", f"{len(code) - order_0:+.1f} B, {len(code) / order_0 - 1:+.2%}",
+                f"{len(code) / ideal - 1:+.2%}",
                 f"{len(zlib.compress(np.packbits(flips).tobytes(), 9)):,}", f"{-(-n // 8):,}",
                 f"{wall:.3f}", f"{cpu:.3f}")  # fmt: skip
 

@@ -14,8 +14,7 @@ def main() -> None:
     row("method", "validation, %", "test, %", "masks zero, %")
     row(*["---"] * 4)
     for method, keys in METHODS.items():
-        name = method.replace(", ", "-").replace(" ", "-")
-        found = [run(f"digits/{name}-{seed}", SETTING | keys | {"seed": seed}) for seed in SEEDS]
+        found = [run(f"digits/{method}-{seed}", SETTING | keys | {"seed": seed}) for seed in SEEDS]
         row(method, *(spread(found, key, 100) for key in ("val_accuracy", "test_accuracy", "mask_sparsity")))
 
 

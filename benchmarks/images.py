@@ -12,7 +12,7 @@ from statistics import fmean, median
 from typing import Any
 
 from fedsieve.reports.compare import spread
-from runs import RUNS, SEEDS, heading, row, run
+from runs import SEEDS, folder_of, heading, row, run
 
 COMMON = {"num-clients": 100, "fraction-train": 0.1, "num-rounds": 50, "local-epochs": 1, "model": "lenet"}
 SETTINGS: dict[str, dict[str, object]] = {
@@ -27,7 +27,6 @@ METHODS: dict[str, dict[str, object]] = {
     "fed-mask": {"lr": 0.01},
     "fed-pm": {"lr": 0.1},
     "hide-n-seek": {"lr": 0.01},
-    "hide-n-seek, signed-constant": {"algorithm": "hide-n-seek", "lr": 0.01, "hide-n-seek.init": "signed-constant"},
     "lottery-fl": {"lr": 0.001},
     "fed-prox": {"lr": 0.003},
     "fed-pub": {"lr": 0.003},
@@ -38,20 +37,20 @@ SHARE_OF_LOCAL = 0.98
 Runs = dict[tuple[str, str], list[dict[str, Any]]]
 
 
-def folder(setting: str, method: str, seed: int) -> str:
-    return f"images/{setting}/{method}-{seed}".replace(", ", "-").replace(" ", "-")
+def name_of(setting: str, method: str, seed: int) -> str:
+    return f"images/{setting}/{method}-{seed}"
 
 
 def all_runs(methods: list[str], seeds: list[int], *, only_finished: bool) -> Runs:
     """Run whatever has not been run, two at a time; or only look at what has."""
     cases = [(setting, method, seed) for method, seed, setting in product(methods, seeds, SETTINGS)]
     if only_finished:
-        cases = [case for case in cases if (RUNS / folder(*case) / "summary.json").exists()]
+        cases = [case for case in cases if (folder_of(name_of(*case)) / "summary.json").exists()]
 
     def one(case: tuple[str, str, int]) -> dict[str, Any]:
         setting, method, seed = case
         keys = COMMON | SETTINGS[setting] | {"algorithm": method} | METHODS[method] | {"seed": seed}
-        return run(folder(setting, method, seed), keys)
+        return run(name_of(setting, method, seed), keys)
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(one, cases))

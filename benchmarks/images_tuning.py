@@ -10,14 +10,14 @@ from runs import heading, row, run
 
 SEED = 45
 SETTING = SETTINGS["cifar10, Dirichlet 0.3"]
-TRAINED, MASKED = (0.001, 0.003, 0.01), (0.01, 0.03, 0.1)
+TRAINED, MASKED = (0.001, 0.003, 0.01), (0.003, 0.01, 0.03)
 RATES = {
     "local": TRAINED,
     "fed-avg": TRAINED,
     "fed-pub": TRAINED,
-    "lottery-fl": TRAINED,
+    "lottery-fl": (0.0003, *TRAINED),
     "fed-mask": MASKED,
-    "fed-pm": MASKED,
+    "fed-pm": (0.03, 0.1, 0.3),
     "hide-n-seek": MASKED,
 }
 

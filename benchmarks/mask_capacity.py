@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from fedsieve.data.image_sets import load_images
-from fedsieve.masks.attach import attach_masks
+from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.binary import BinaryMask
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.pruning import prune
@@ -34,12 +34,12 @@ FAMILIES = (
 )
 
 
-def made(family: str, seed: int) -> tuple[nn.Module, list[nn.Parameter]]:
-    """Return a network and what is trained of it."""
+def made(family: str, lr: float, seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Return a network and an optimiser of what is trained of it."""
     with torch_stream(seed, "capacity"):
         model = LeNet((3, 32, 32), 10)
     if family.startswith("weights"):
-        return model, list(model.parameters())
+        return model, torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     freeze_(model, "signed-constant" if "constants" in family else "kaiming-normal", seed)
     density = 0.2 if family.endswith("0.2") else 1.0
     keep = prune("synflow", model, ones(SHAPE, torch.float64), density, random_state(seed, "pruning"))
@@ -49,14 +49,15 @@ def made(family: str, seed: int) -> tuple[nn.Module, list[nn.Parameter]]:
             weight.data *= keep.get(name, 1)
         masks = attach_masks(model, BinaryMask)
         latents = [mask.latent for mask in masks.values() if isinstance(mask, BinaryMask)]
-    else:
-        signs = {name: m for name, m in attach_masks(model, SignMask).items() if isinstance(m, SignMask)}
-        for name, mask in signs.items():
-            mask.keep_(drawn[name], keep[name])
-        latents = [mask.latent for mask in signs.values()]
-    for latent in latents:
-        latent.data += 0.1
-    return model, latents
+        for latent in latents:
+            latent.data += 0.1
+        return model, torch.optim.Adam(latents, lr=lr, fused=True)
+    mask = SignMask(weights(model))
+    mask.keep_(drawn, keep)
+    mask.load_(torch.full_like(mask.latent, 0.1))
+    optimizer = torch.optim.Adam([mask.latent], lr=lr, fused=True)
+    mask.follow(optimizer)
+    return model, optimizer
 
 
 def learnt(family: str, lr: float, seed: int) -> list[float]:
@@ -64,8 +65,7 @@ def learnt(family: str, lr: float, seed: int) -> list[float]:
     data = load_images("cifar10")
     order = torch.from_numpy(random_state(seed, "capacity").permutation(data.num_train)[:7000])
     x, y = data.images[order].float().div(127.5).sub(1), data.labels[order]
-    model, trained = made(family, seed)
-    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
+    model, optimizer = made(family, lr, seed)
     found, step = [], 0
     while step < POINTS[-1]:
         for chosen in torch.split(torch.from_numpy(random_state(seed, "order", round_=step).permutation(5000)), 20):

@@ -18,9 +18,14 @@ RUNS = Path("runs/benchmarks")
 SEEDS = (42, 43, 44)
 
 
+def folder_of(name: str) -> Path:
+    """Return the folder of the run called `name`, which may hold blanks and commas."""
+    return RUNS / name.replace(", ", "-").replace(" ", "-")
+
+
 def run(name: str, keys: Mapping[str, object]) -> dict[str, Any]:
     """Run once and return the summary; a run that is already in its folder, with these keys, is not run again."""
-    folder = RUNS / name
+    folder = folder_of(name)
     if (folder / "config.toml").exists():
         ran = parse(read(folder / "config.toml")).flat()
         if odd := [key for key, value in keys.items() if ran[key] != value]:

@@ -26,9 +26,8 @@ def main() -> None:
     row(*["---"] * 5)
     for mode, keys in MODES.items():
         for dataset in ("cora", "citeseer"):
-            name = mode.replace(", ", "-").replace(" ", "-")
             found = [
-                run(f"sparsity/{dataset}-{name}-{seed}", {"dataset": dataset, "seed": seed} | keys) for seed in SEEDS
+                run(f"sparsity/{dataset}-{mode}-{seed}", {"dataset": dataset, "seed": seed} | keys) for seed in SEEDS
             ]
             figures = (spread(found, key, 100) for key in ("val_accuracy", "test_accuracy", "mask_sparsity"))
             row(dataset, mode, *figures)

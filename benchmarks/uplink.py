@@ -31,8 +31,7 @@ def main() -> None:
         methods = METHODS | ({"hide-n-seek, SGD 1": {"algorithm": "hide-n-seek"} | SGD} if "mlp" in network else {})
         found = {}
         for method, own in methods.items():
-            name = f"uplink/{network}-{method}".replace(", ", "-").replace(" ", "-")
-            found[method] = run(name, COMMON | keys | {"algorithm": method} | own)
+            found[method] = run(f"uplink/{network}-{method}", COMMON | keys | {"algorithm": method} | own)
         dense = found["fed-avg"]["uplink_bytes_per_client_round"]
         others = [found[method]["uplink_payload_bytes_per_client_round"] for method in ("fed-mask", "fed-pm")]
         for method, summary in found.items():

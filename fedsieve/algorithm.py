@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from fedsieve.data.kinds import Kind
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, near, one_line
 
 if TYPE_CHECKING:
     from fedsieve.config import RunConfig
@@ -57,6 +57,10 @@ class Task(Protocol):
     @property
     def num_examples(self) -> int:
         """Number of training examples."""
+
+    @property
+    def num_batches(self) -> int:
+        """Number of batches that `batches` yields where there are training examples."""
 
     def batches(self) -> Iterator[Any]:
         """Yield the batches of one epoch; a random order is drawn from torch's default generator."""
@@ -132,11 +136,11 @@ def load_algorithm(name: str) -> Algorithm:
     """Import the algorithm registered as `name`; a name nobody registered is a `UserError`."""
     entry = _entries().get(name)
     if entry is None:
-        raise UserError(f"algorithm: got {name!r}, allowed: {', '.join(algorithm_names())}.")
+        raise UserError(f"algorithm: got {name!r}{near(name, _entries())}, allowed: {', '.join(algorithm_names())}.")
     try:
         algorithm = entry.load()
     except Exception as error:
-        raise UserError(f"algorithm: {name!r} ({entry.value}) could not be imported: {error}.") from error
+        raise UserError(f"algorithm: {name!r} ({entry.value}) could not be imported: {one_line(error)}.") from error
     if not isinstance(algorithm, Algorithm):
         raise UserError(f"algorithm: {name!r} ({entry.value}) is not a fedsieve.algorithm.Algorithm.")
     return algorithm

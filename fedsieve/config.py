@@ -5,7 +5,6 @@ a TOML file is a table (`[fed-pub]`). Flower refuses run-config keys that an app
 plug-in's keys may also travel as the one declared string `algorithm-config`, itself TOML.
 """
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedsieve.algorithm import AlgorithmConfig, algorithm_names, kebab, load_algorithm
+from fedsieve.allowed import allowed
 from fedsieve.data.kinds import Kind, kind_of
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, near
 
 Scalar = str | int | float | bool
 
@@ -113,7 +113,8 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _split_is_possible(self) -> "RunConfig":
         if (self.train_ratio > 0) != (self.val_ratio > 0):
-            raise ValueError("train-ratio and val-ratio are set together or not at all")
+            given = f"train-ratio, val-ratio: got {self.train_ratio:g} and {self.val_ratio:g}"
+            raise ValueError(f"{given}, allowed: both above 0, or neither for the data set's own")
         if self.train_ratio + self.val_ratio >= 1:
             total = self.train_ratio + self.val_ratio
             raise ValueError(f"train-ratio + val-ratio: got {total:g}, allowed: below 1 (the rest is test)")
@@ -228,7 +229,8 @@ def _is_open(given: object, open_: Scalar) -> bool:
 def _known_section(section: object, key: str) -> str:
     if not isinstance(section, str) or section not in algorithm_names():
         fault = f"got {section!r}" if key == "algorithm" else f"no algorithm is called {section!r}"
-        raise UserError(f"{key}: {fault}, allowed: {', '.join(algorithm_names())}.")
+        hint = near(section, algorithm_names()) if isinstance(section, str) else ""
+        raise UserError(f"{key}: {fault}{hint}, allowed: {', '.join(algorithm_names())}.")
     return section
 
 
@@ -236,18 +238,27 @@ def _validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -
     try:
         return schema.model_validate(dict(values), by_name=False, by_alias=True)
     except ValidationError as error:
-        raise UserError(_sentence(error, schema, prefix)) from None
+        raise UserError(_sentence(error, schema, values, prefix)) from None
 
 
-def _sentence(error: ValidationError, schema: type[BaseModel], prefix: str) -> str:
+def _sentence(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> str:
     fault = error.errors(include_url=False)[0]
-    key = prefix + ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = [prefix + kebab(name) for name in schema.model_fields if name != "settings"]
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known) or 'none'}."
-        return f"{key}: is not a key; {hint}"
     if fault["type"] == "value_error":
         return f"{fault['ctx']['error']!s}."
-    allowed = fault["msg"].removeprefix("Input should be ")
-    return f"{key}: got {fault['input']!r}, allowed: {allowed}."
+    key = ".".join(map(str, fault["loc"]))
+    known = {kebab(name): field for name, field in schema.model_fields.items() if name != "settings"}
+    if fault["type"] == "extra_forbidden":
+        hint = _prefix_missing(key, values) or near(key, known, prefix)
+        return f"{prefix}{key}: is not a key{hint}, allowed: {', '.join(prefix + name for name in known) or 'none'}."
+    words = (key in known and allowed(known[key])) or fault["msg"].removeprefix("Input should be ")
+    if fault["type"] == "finite_number":
+        words = words.replace("a number", "a finite number")
+    return f"{prefix}{key}: got {fault['input']!r}, allowed: {words}."
+
+
+def _prefix_missing(key: str, values: Mapping[str, Any]) -> str:
+    """Return " (did you mean fed-pub.tau?)" for the key `tau` of a run of fed-pub, "" for keys of no such name."""
+    own = values.get("settings")
+    if not isinstance(own, AlgorithmConfig) or key not in map(kebab, type(own).model_fields):
+        return ""
+    return f" (did you mean {values.get('algorithm', RunConfig.model_fields['algorithm'].default)}.{key}?)"

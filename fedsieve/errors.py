@@ -1,4 +1,9 @@
-"""The exceptions a user is meant to read."""
+"""What a user is meant to read: the exceptions, each one sentence, and the clauses that sentences share."""
+
+import difflib
+from collections.abc import Iterable
+
+LONGEST = 200
 
 
 class UserError(Exception):
@@ -11,3 +16,14 @@ class UserError(Exception):
 
 class RunFailedError(Exception):
     """A run that cannot go on, told in one sentence; what it had reached is on disk. Exit code 1."""
+
+
+def near(given: str, names: Iterable[str], prefix: str = "") -> str:
+    """Return " (did you mean NAME?)", `prefix` before the name, where `given` is close to one, else ""."""
+    found = difflib.get_close_matches(given.lower(), names, n=1)
+    return f" (did you mean {prefix}{found[0]}?)" if found else ""
+
+
+def one_line(error: Exception) -> str:
+    """Return the error's message on one line, cut to 200 characters."""
+    return " ".join(str(error).split())[:LONGEST]

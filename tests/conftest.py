@@ -1,5 +1,7 @@
+import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,20 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def imports(tmp_path: Path) -> Iterator[None]:
+    """Forget what a test imported from its own folder: the next one may write another module of that name."""
+    path, before = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        module = sys.modules[name]
+        places = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or [])]
+        if any(place and Path(place).is_relative_to(tmp_path) for place in places):
+            del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 @pytest.fixture(autouse=True)

@@ -1,26 +1,56 @@
 """The documents say what the code does."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic.fields import FieldInfo
 
 from fedsieve.algorithm import algorithm_names, kebab, load_algorithm
-from fedsieve.config import keys
+from fedsieve.allowed import allowed
+from fedsieve.config import RunConfig
+from fedsieve.data import DATASETS, PARTITIONS
+from fedsieve.data.image_cuts import IMAGE_PARTITIONS
+from fedsieve.data.kinds import IMAGE_NAMES
+from fedsieve.models import MODELS
+from fedsieve.simulations import ENGINES
 
 CONFIGURATION = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
 
+NAMES = {
+    "algorithm": algorithm_names(),
+    "dataset": [*DATASETS, *IMAGE_NAMES, "a path"],
+    "partition": ["auto", *PARTITIONS, *IMAGE_PARTITIONS],
+    "model": ["auto", *MODELS, "module:function"],
+    "engine": list(ENGINES),
+}
+"""Keys that take names; what is installed decides which."""
 
-def documented_row(key: str, default: object, description: str | None) -> str:
-    return f"| `{key}` | `{json.dumps(default)}` | {description} |"
+ESCAPED = str.maketrans({"|": r"\|", "<": r"\<"})
 
 
-@pytest.mark.parametrize("key", keys())
-def test_every_run_key_is_documented_with_its_default(key: str) -> None:
-    assert documented_row(key, *keys()[key]) in CONFIGURATION
+def fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key, those of the algorithms prefixed by their names, in the order of the document."""
+    yield from ((kebab(name), field) for name, field in RunConfig.model_fields.items() if name != "settings")
+    for algorithm in algorithm_names():
+        for name, field in load_algorithm(algorithm).config.model_fields.items():
+            yield f"{algorithm}.{kebab(name)}", field
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
-def test_every_key_of_an_algorithm_is_documented_with_its_default(algorithm: str) -> None:
-    for name, field in load_algorithm(algorithm).config.model_fields.items():
-        assert documented_row(f"{algorithm}.{kebab(name)}", field.default, field.description) in CONFIGURATION
+def row(key: str, field: FieldInfo) -> str:
+    words = ", ".join(NAMES[key]) if key in NAMES else str(allowed(field)).replace("'", "")
+    cells = (f"`{key}`", f"`{json.dumps(field.default)}`", words, str(field.description))
+    return f"| {' | '.join(cell.translate(ESCAPED) for cell in cells)} |"
+
+
+@pytest.mark.parametrize("key", dict(fields()))
+def test_every_key_is_documented_with_its_default_and_what_is_allowed(key: str) -> None:
+    assert row(key, dict(fields())[key]) in CONFIGURATION.splitlines()
+
+
+def test_no_key_is_documented_that_is_none() -> None:
+    documented = [line.split("`")[1] for line in CONFIGURATION.splitlines() if line.startswith("| `")]
+    variables = [name for name in documented if name.startswith("FEDSIEVE_")]
+    assert [name for name in documented if name not in variables] == [key for key, _ in fields()]
+    assert variables

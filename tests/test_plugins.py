@@ -1,13 +1,15 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 import fedsieve.algorithm as registry
-from fedsieve.algorithm import algorithm_names, load_algorithm
+from fedsieve.algorithm import Algorithm, AlgorithmConfig, algorithm_names, load_algorithm
 from fedsieve.config import parse
 from fedsieve.errors import UserError
 from tests.helpers import rounds_of, simulated
@@ -103,4 +105,16 @@ def test_a_plugin_that_is_merely_installed_runs_with_keys_of_its_own(tmp_path: P
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
     refused = run("three", "--algorithm", "half-way", "-s", "half-way.step-size=0")
     assert refused.returncode == 2
-    assert "half-way.step-size: got 0, allowed: greater than 0" in refused.stderr
+    assert "half-way.step-size: got 0, allowed: a number, above 0" in refused.stderr
+
+
+def test_a_bound_that_our_words_do_not_cover_is_told_in_pydantics(monkeypatch: pytest.MonkeyPatch):
+    class Even(AlgorithmConfig):
+        steps: int = Field(2, multiple_of=2, description="")
+
+    def load(name: str) -> Algorithm:
+        return replace(load_algorithm("fed-avg"), config=Even)
+
+    monkeypatch.setattr("fedsieve.config.load_algorithm", load)
+    with pytest.raises(UserError, match=r"^fed-avg.steps: got 3, allowed: a multiple of 2\.$"):
+        parse({"algorithm": "fed-avg", "fed-avg.steps": 3})

@@ -13,8 +13,9 @@ from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import BinaryMask, flatten, fold, unflatten, unpack
+from fedsieve.masks.binary import BinaryMask, flatten, fold, maskable, unflatten, unpack
 from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.groups import groups
 
 
 class FedMaskConfig(AlgorithmConfig):
@@ -43,12 +44,12 @@ class FedMaskTrainer:
         freeze_(model, config.init, run.seed)
         attached = attach_masks(model, BinaryMask)
         self.latents = {name: mask.latent for name, mask in attached.items() if isinstance(mask, BinaryMask)}
-        self.layer_sizes = [latent.numel() for latent in self.latents.values()]
         self.weights = weights(model)
+        self.groups = groups(maskable(values(self.weights)))
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from latents at ±`restart` times how surely the mean mask keeps a weight."""
-        mean, n = received["mean"], sum(self.layer_sizes)
+        mean, n = received["mean"], len(self.groups)
         surely = 2 * mean - 1
         if "mask" in state:
             own = unpack(state["mask"], n).to(mean.device)
@@ -59,8 +60,8 @@ class FedMaskTrainer:
         loss = fit(self.model, optimizer, task, self.run.local_epochs)
         local = task.evaluate(self.model)
         kept = flatten(values(self.latents)) >= 0
-        return mask_result(kept, mean, self.layer_sizes, metrics(task, as_received, local, loss))
+        return mask_result(kept, mean, self.groups, metrics(task, as_received, local, loss))
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ the client's last mask."""
-        return fold(values(self.weights), unpack(state["mask"], sum(self.layer_sizes)))
+        return fold(values(self.weights), unpack(state["mask"], len(self.groups)))

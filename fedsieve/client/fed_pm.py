@@ -11,8 +11,9 @@ from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import BernoulliMask, flatten, fold, unflatten, unpack
+from fedsieve.masks.binary import BernoulliMask, flatten, fold, maskable, unflatten, unpack
 from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.groups import groups
 
 
 class FedPMConfig(AlgorithmConfig):
@@ -45,8 +46,8 @@ class FedPMTrainer:
         attached = attach_masks(model, BernoulliMask)
         self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, BernoulliMask)}
         self.scores = {name: mask.scores for name, mask in self.masks.items()}
-        self.layer_sizes = [scores.numel() for scores in self.scores.values()]
         self.weights = weights(model)
+        self.groups = groups(maskable(values(self.weights)))
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from the scores of the θ received."""
@@ -58,11 +59,11 @@ class FedPMTrainer:
         loss = fit(self.model, optimizer, task, self.run.local_epochs)
         kept = self._draw()
         local = task.evaluate(self.model)
-        return mask_result(kept, theta, self.layer_sizes, metrics(task, as_received, local, loss))
+        return mask_result(kept, theta, self.groups, metrics(task, as_received, local, loss))
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ the mask that the client sent last."""
-        return fold(values(self.weights), unpack(state["mask"], sum(self.layer_sizes)))
+        return fold(values(self.weights), unpack(state["mask"], len(self.groups)))
 
     def _draw(self) -> Tensor:
         """Draw the mask of eval mode from the present scores and return it as one vector."""

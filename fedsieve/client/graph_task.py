@@ -33,6 +33,11 @@ class GraphTask:
         """Number of training nodes."""
         return int(self.nodes["train"].numel())
 
+    @property
+    def num_batches(self) -> int:
+        """One: a subgraph is trained on whole."""
+        return 1
+
     def batches(self) -> Iterator[Tensor]:
         """Yield the training nodes, all at once."""
         yield self.nodes["train"]

@@ -1,5 +1,6 @@
 """Client half of HideNseek (Vallapuram et al. 2022, arXiv 2206.04385), a reconstruction: no code was published."""
 
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -9,12 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
-from fedsieve.client.training import fit, load, make_optimizer, metrics, values
+from fedsieve.client.training import fit, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import pack, unpack
+from fedsieve.masks.attach import weights
+from fedsieve.masks.binary import maskable, pack, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.groups import groups
 from fedsieve.masks.signs import SignMask, signed
 from fedsieve.masks.survivors import Survivors
 
@@ -30,7 +32,7 @@ class HideNseekConfig(AlgorithmConfig):
         "synflow", description="how the server prunes, once and without data"
     )
     init: Init = Field(
-        "kaiming-normal", description="the frozen weights: kaiming-normal, or signed-constant of the same deviation"
+        "signed-constant", description="the frozen weights: kaiming-normal, or signed-constant of the same deviation"
     )
     aggregate: Literal["mean", "vote"] = Field(
         "mean",
@@ -42,41 +44,62 @@ class HideNseekConfig(AlgorithmConfig):
     restart: float = Field(
         0.1, gt=0.0, le=10.0, description="clients restart their latents at this times what the server sends"
     )
+    own_share: float = Field(
+        0.3, ge=0.0, le=1.0, description="share of a client's own last signs in where its latents restart"
+    )
+    average_last: float = Field(
+        0.5, ge=0.0, le=1.0, description="share of a round's last steps whose mean latents give the signs; 0: one step"
+    )
 
 
 class HideNseekTrainer:
     """Learn the signs of frozen weights w: the network uses w ⊙ sign(m), and sign(m) is all that is sent.
 
     Everybody draws w from the run's seed. The latents m restart each round at a small multiple of the mean sign that
-    the server sends; a multiple of 1 would freeze every sign. The optimiser starts anew with them. What stays on the
-    client is the keep-mask and its last signs, one bit a weight each.
+    the server sends, with a share of the client's own last signs; a multiple of 1 would freeze every sign. The
+    optimiser starts anew with them. The signs are those of the latents' mean over the last steps: a single step's are
+    noisy, as each sign is all or nothing (tail averaging, Jain et al., JMLR 2018, for signs). What stays on the client
+    is the keep-mask and its last signs, one bit a weight each.
     """
 
     def __init__(self, run: RunConfig, config: HideNseekConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         freeze_(model, config.init, run.seed)
-        attached = attach_masks(model, SignMask)
-        self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, SignMask)}
-        self.latents = {name: mask.latent for name, mask in self.masks.items()}
-        self.weights = values(weights(model))
+        self.weights = {name: tensor.clone() for name, tensor in values(weights(model)).items()}
+        self.groups = groups(maskable(self.weights))
+        self.mask = SignMask(weights(model))
         self._pruned: tuple[bytes, Tensor, Survivors] | None = None
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
-        """Train `local-epochs` epochs from latents at `restart` times the broadcast."""
+        """Train `local-epochs` epochs from latents at `restart` times the broadcast and the client's own signs."""
         keep = received.get("keep", state.get("keep"))
         if keep is None:
             raise LookupError("this node has lost the keep-mask, and none was sent")
         keep, survivors = self._prune(keep)
         broadcast = unpack_broadcast({name: tensor.cpu().numpy() for name, tensor in received.items()}, survivors)
-        start = torch.from_numpy(broadcast).to(keep.device).float() * (self.config.restart / LEVELS)
-        load(self.latents, survivors.by_layer(start))
+        start = torch.from_numpy(broadcast).to(keep.device).float() / LEVELS
+        if "signs" in state:
+            own = unpack(state["signs"], len(start)).to(start.device).float().mul_(2).sub_(1)
+            start.lerp_(own, self.config.own_share)
+        self.mask.load_(self.config.restart * start)
         as_received = task.evaluate(self.model)
-        optimizer = make_optimizer(self.run, self.latents, {})
-        loss = fit(self.model, optimizer, task, self.run.local_epochs)
+        optimizer = make_optimizer(self.run, {"latent": self.mask.latent}, {})
+        self.mask.follow(optimizer)
+        steps, step = self.run.local_epochs * task.num_batches, count(1)
+        averaged = max(1, round(self.config.average_last * steps))
+        mean = torch.zeros_like(start)
+
+        def average() -> None:
+            if next(step) > steps - averaged:
+                mean.add_(self.mask.latent, alpha=1 / averaged)
+
+        loss = fit(self.model, optimizer, task, self.run.local_epochs, after_step=average)
+        if task.num_examples > 0:
+            self.mask.load_(mean)
         local = task.evaluate(self.model)
-        signs = (torch.cat(list(values(self.latents).values())) >= 0).cpu().numpy()
+        signs = (self.mask.latent.detach() >= 0).cpu().numpy()
         return TrainResult(
-            arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.layer_sizes).copy())},
+            arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.take(self.groups)).copy())},
             metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - survivors.density},
             state={"keep": keep, "signs": pack(torch.from_numpy(signs))},
         )
@@ -90,10 +113,9 @@ class HideNseekTrainer:
         """Keep what the packed keep-mask keeps; it and what it says are one for all clients of a process."""
         known = packed.cpu().numpy().tobytes()
         if self._pruned is None or self._pruned[0] != known:
-            layers = {name: self.weights[name] for name in self.masks}
+            layers = maskable(self.weights)
             survivors = Survivors.unpack(packed.cpu().numpy(), {name: w.shape for name, w in layers.items()})
-            for name, weight in layers.items():
-                self.masks[name].keep_(weight, survivors.keep[name].to(weight.device))
+            self.mask.keep_(layers, {name: survivors.keep[name].to(weight.device) for name, weight in layers.items()})
             self._pruned = known, packed, survivors
         return self._pruned[1:]
 

@@ -14,6 +14,7 @@ from fedsieve.client.graph_task import GraphTask
 from fedsieve.client.image_task import ImageTask
 from fedsieve.config import RunConfig
 from fedsieve.data import Split, check_clients, client_graph, load_graph, partition_nodes
+from fedsieve.data.checks import check_size
 from fedsieve.data.image_partitions import ClientImages, check_image_clients, partition_images, split_own
 from fedsieve.data.image_sets import ImageSet, load_images
 from fedsieve.data.kinds import Kind, kind_of
@@ -87,16 +88,26 @@ def simulated(run: RunConfig) -> list[Holding]:
     Raises:
         UserError: the data set or the partition is not usable; this is where a run's data is checked.
     """
-    return _SIMULATED[kind_of(run.dataset)](run)
+    held = _SIMULATED[kind_of(run.dataset)](run)
+    _check_size(run.dataset, held[0])
+    return held
 
 
 def own(path: str, run: RunConfig) -> Holding:
     """Return what a device holds whose node config names a file or folder of its own."""
+    held: Holding
     if kind_of(path) == "graph":
-        return Subgraph(load_graph(path, seed=run.seed_of_data, split=_split(run)))
-    data = load_images(path)
-    part = split_own(data, seed=run.seed_of_data, train_ratio=run.train_ratio, val_ratio=run.val_ratio)
-    return Images(data, part)
+        held = Subgraph(load_graph(path, seed=run.seed_of_data, split=_split(run)))
+    else:
+        data = load_images(path)
+        part = split_own(data, seed=run.seed_of_data, train_ratio=run.train_ratio, val_ratio=run.val_ratio)
+        held = Images(data, part)
+    _check_size(path, held)
+    return held
+
+
+def _check_size(source: str, held: Holding) -> None:
+    check_size(source, held.shape.input, held.shape.num_classes)
 
 
 def _subgraphs(run: RunConfig) -> list[Holding]:
@@ -106,7 +117,7 @@ def _subgraphs(run: RunConfig) -> list[Holding]:
         run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part
     )
     graphs = [client_graph(data, nodes) for nodes in parts]
-    check_clients(graphs)
+    check_clients(graphs, _deciding(run, "clients-per-part"))
     return [Subgraph(graph) for graph in graphs]
 
 
@@ -124,11 +135,17 @@ def _images(run: RunConfig) -> list[Holding]:
         train_ratio=run.train_ratio,
         val_ratio=run.val_ratio,
     )
-    check_image_clients(parts)
+    check_image_clients(parts, _deciding(run, "examples-per-client"))
     sizes = sorted(len(part.train) + len(part.val) for part in parts)
     _log.info("clients hold %d to %d images for training and validation, half of them at least %d",
               sizes[0], sizes[-1], sizes[len(sizes) // 2])  # fmt: skip
     return [Images(data, part) for part in parts]
+
+
+def _deciding(run: RunConfig, own: str) -> dict[str, object]:
+    """Return the keys that decide what each client holds, `own` among them, and their values."""
+    values = run.flat()
+    return {key: values[key] for key in ("num-clients", "partition", own, "train-ratio", "val-ratio")}
 
 
 def _split(run: RunConfig) -> Split | None:

@@ -41,6 +41,11 @@ class ImageTask:
         """Number of training images."""
         return int(self.part["train"].numel())
 
+    @property
+    def num_batches(self) -> int:
+        """Number of batches in an epoch, the last one maybe smaller."""
+        return -(-self.num_examples // self.batch_size)
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the training images in a random order: float32 B x C x H x W and labels B."""
         order = self.part["train"][torch.randperm(self.num_examples)]

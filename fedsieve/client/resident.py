@@ -19,15 +19,21 @@ class Resident:
     def __init__(self, run: RunConfig) -> None:
         self.run = run
         self.device = choose_device(run.device)
+        self._holdings: dict[int, Holding] = {}
         self._tasks: dict[int, Task] = {}
         self._trainer: Trainer | None = None
         self._plain: nn.Module | None = None
         self._proxy: Any = None
 
     def holding(self, client: int, node_config: Mapping[str, Any]) -> Holding:
-        """Return the client's data: the node's own where its config names some, else its part of the data set."""
-        path = node_config.get("data")
-        return simulated(self.run)[client] if path is None else own(str(path), self.run)
+        """Return the client's data: the node's own where its config names some, else its part of the data set.
+
+        They are read once, and let go when the task is made of them.
+        """
+        if client not in self._holdings:
+            path = node_config.get("data")
+            self._holdings[client] = simulated(self.run)[client] if path is None else own(str(path), self.run)
+        return self._holdings[client]
 
     def trainer(self, shape: Shape) -> Trainer:
         """Return the process's trainer, its network built for `shape`."""
@@ -51,6 +57,7 @@ class Resident:
             if self._proxy is None:
                 self._proxy = holding.proxy(self.run.seed, self.device)
             self._tasks[client] = holding.task(self.run, self._proxy, self.device)
+            del self._holdings[client]
         return self._tasks[client]
 
 

@@ -1,6 +1,7 @@
 """Screening: a graph that cannot be learnt from is refused in one sentence before anything is trained."""
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -18,6 +19,8 @@ _log = logging.getLogger("fedsieve")
 
 Array: TypeAlias = npt.NDArray[Any]
 MAX_CLASSES = 100_000
+MAX_LENGTH = 1_000_000
+"""Of one example: the length of its feature vector, or C · H · W."""
 
 
 def screen(source: str, arrays: Mapping[str, Array]) -> Data:
@@ -49,6 +52,15 @@ def check_learnable(source: str, data: Data) -> None:
     shared = int((torch.stack([data[name] for name in MASKS]).sum(dim=0) > 1).sum())
     if shared:
         raise UserError(f"{source}: {shared} nodes are in more than one of {', '.join(MASKS)}; each may be in one.")
+
+
+def check_size(source: str, example: tuple[int, ...], num_classes: int) -> None:
+    """Raise `UserError` for examples or classes beyond the bounds within which a server takes a client's data."""
+    if (length := math.prod(example)) > MAX_LENGTH:
+        shape = " x ".join(map(str, example))
+        raise UserError(f"{source}: one example is {shape}, {length:,} numbers; allowed are at most {MAX_LENGTH:,}.")
+    if num_classes > MAX_CLASSES:
+        raise UserError(f"{source}: there are {num_classes:,} classes; allowed are at most {MAX_CLASSES:,}.")
 
 
 def _labels(source: str, y: Array) -> torch.Tensor:

@@ -10,8 +10,7 @@ import numpy.typing as npt
 import psutil
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fedsieve.data.folders import one_line
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, one_line
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ import torch_geometric
 from platformdirs import user_cache_path
 from torch_geometric.data import Data
 
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, one_line
 
 _log = logging.getLogger("fedsieve")
 
@@ -117,11 +117,6 @@ def kept(shelf: Shelf[T], name: str, raw: Path, files: Sequence[str], build: Cal
         shelf.save(data, Path(tmp) / "made")
         (Path(tmp) / "made").replace(path)
     return data
-
-
-def one_line(error: Exception) -> str:
-    """Return the error's message on one line, cut to 200 characters."""
-    return " ".join(str(error).split())[:200]
 
 
 def _writable(folder: Path) -> bool:

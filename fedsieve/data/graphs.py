@@ -16,7 +16,7 @@ from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.data.own import READERS
 from fedsieve.data.published import amazon, planetoid
 from fedsieve.data.split import MASKS, Split, random_split
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, near
 
 _log = logging.getLogger("fedsieve")
 
@@ -77,8 +77,9 @@ def _read(dataset: str) -> dict[str, Array]:
     path = Path(os.path.expanduser(dataset))  # noqa: PTH111 - Path's own raises for a user that does not exist
     reader = READERS.get(path.suffix.lower())
     if reader is None:
+        names = [*DATASETS, *IMAGE_NAMES]
         raise UserError(
-            f"dataset = {dataset!r} is unknown; allowed are {', '.join([*DATASETS, *IMAGE_NAMES])}, the path of a "
+            f"dataset = {dataset!r} is unknown{near(dataset, names)}; allowed are {', '.join(names)}, the path of a "
             f"graph that ends in {' or '.join(READERS)}, and of images: a .parquet file or a folder."
         )
     if not path.is_file():

@@ -1,15 +1,16 @@
 """What each client holds of an image set: its share, split for training, validation and testing by the seed alone."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS, Indices, Knobs
+from fedsieve.data.lacking import check_parts
 from fedsieve.data.split import Split
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, near
 from fedsieve.seeds import derive, random_state
 
 if TYPE_CHECKING:
@@ -22,13 +23,6 @@ OWN_TEST_VAL = 0.2
 
 POOLED = Split(train=0.6, val=0.2)
 """The shares of a client's images where the set has no test images of its own."""
-
-_SHOWN = 10
-_MISSING = {
-    "train": "they take part but do not train",
-    "val": "they do not count in the validation accuracy",
-    "test": "they do not count in the test accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,8 @@ def partition_images(
     Raises `UserError` for an unknown name, impossible numbers and more clients than images.
     """
     if name not in IMAGE_PARTITIONS:
-        raise UserError(f"partition = {name!r} is unknown; allowed for images are {', '.join(IMAGE_PARTITIONS)}.")
+        hint, allowed = near(name, IMAGE_PARTITIONS), ", ".join(IMAGE_PARTITIONS)
+        raise UserError(f"partition = {name!r} is unknown{hint}; allowed for images are {allowed}.")
     if num_clients < 1:
         raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")
     if examples_per_client < 0:
@@ -94,17 +89,13 @@ def split_own(data: "ImageSet", *, seed: int, train_ratio: float, val_ratio: flo
     return _client(plan.pool, plan.test_images, data.labels.numpy(), plan, 0, seed, 0)
 
 
-def check_image_clients(clients: Sequence[ClientImages]) -> None:
-    """Warn about clients without training, validation or test images. Raises `UserError` when no client has any."""
-    for part, meaning in _MISSING.items():
-        lacking = [i for i, client in enumerate(clients) if not len(getattr(client, part))]
-        if len(lacking) == len(clients):
-            raise UserError(f"None of the {len(clients)} clients has an image for {part}; at least one must have one.")
-        if lacking:
-            ids = ", ".join(map(str, lacking[:_SHOWN])) + (", ..." if len(lacking) > _SHOWN else "")
-            _log.warning(
-                "%d of %d clients have no image for %s: %s; %s", len(lacking), len(clients), part, ids, meaning
-            )
+def check_image_clients(clients: Sequence[ClientImages], given: Mapping[str, object]) -> None:
+    """Warn about clients without training, validation or test images; `given`: the keys that decide it.
+
+    Raises `UserError` when no client has any.
+    """
+    counts = [(len(client.train), len(client.val), len(client.test)) for client in clients]
+    check_parts("images", counts, given)
 
 
 @dataclass(frozen=True)

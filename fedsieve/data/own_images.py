@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from fedsieve.data.checks import MAX_CLASSES
 from fedsieve.data.decoding import Pixels, decode
-from fedsieve.data.folders import one_line
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, one_line
 
 _log = logging.getLogger("fedsieve")
 

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from torch_geometric.data import Data
 from torch_geometric.utils import remove_self_loops, to_scipy_sparse_matrix, to_undirected
 
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, near
 from fedsieve.seeds import derive, random_state
 
 _log = logging.getLogger("fedsieve")
@@ -36,7 +36,8 @@ def partition_nodes(name: str, data: Data, num_clients: int, *, seed: int, clien
     Raises `UserError` for an unknown name, numbers below 1 and more clients than nodes.
     """
     if name not in PARTITIONS:
-        raise UserError(f"partition = {name!r} is unknown; allowed for graphs are {', '.join(PARTITIONS)}.")
+        allowed = ", ".join(PARTITIONS)
+        raise UserError(f"partition = {name!r} is unknown{near(name, PARTITIONS)}; allowed for graphs are {allowed}.")
     if num_clients < 1:
         raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")
     if clients_per_part < 1:

@@ -4,17 +4,19 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fedsieve.masks.attach import MATRIX_DIM
+from fedsieve.masks.attach import MATRIX_DIM, weights
 from fedsieve.seeds import random_state
 
 Init = Literal["kaiming-normal", "signed-constant"]
 
 
 @torch.no_grad()
-def freeze_(model: nn.Module, init: Init, seed: int) -> None:
+def freeze_(model: nn.Module, init: Init, seed: int) -> dict[str, Tensor]:
     """Draw the model's weight matrices from the run's seed, set its biases to 0, and let nothing of it be trained.
+
+    Returns all of its weights by plain name.
 
     With σ = sqrt(2 / fan_in) of a layer (He et al., ICCV 2015, eq. 10): `kaiming-normal` draws N(0, σ²),
     `signed-constant` +σ or -σ (Ramanujan et al., CVPR 2020, section 4.1). Scales of normalisation layers stay 1.
@@ -33,3 +35,4 @@ def freeze_(model: nn.Module, init: Init, seed: int) -> None:
             drawn = random.standard_normal(tuple(parameter.shape))
             values = np.where(drawn >= 0, 1.0, -1.0) if init == "signed-constant" else drawn
             parameter.copy_(torch.from_numpy(sigma * values))
+    return {name: parameter.detach() for name, parameter in weights(model).items()}

@@ -6,56 +6,74 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedsieve.masks.binary import maskable
 from fedsieve.masks.survivors import Survivors
 
 
-class SignMask(nn.Module):
-    """Parametrization of a frozen w: w ⊙ sign(m) where `keep_` keeps a weight, 0 elsewhere; sign(0) = +1.
+class SignMask:
+    """Makes a network's weight matrices w ⊙ sign(m) of a frozen w, 0 where they are pruned; sign(0) = +1.
 
-    The gradient goes straight through the sign to the latent m. There is a latent for each surviving weight only, so
-    that an optimiser's step costs what is left of the layer. Our reconstruction of the mask of Vallapuram et al. 2022
-    (arXiv 2206.04385), whose code is not public.
+    There is a latent m for each surviving weight only, so that an optimiser's step costs what is left of the network.
+    The gradient goes straight through the sign: as d sign(m) / dm counts 1 (Bengio et al. 2013), that of m is w times
+    that of the weight. Our reconstruction of the mask of Vallapuram et al. 2022 (arXiv 2206.04385), whose code is not
+    public.
+
+    No parametrization, as other masks are: the network's own parameters hold the signed weights, and only a step of an
+    optimiser that `follow` knows and `load_` write them. The network runs as if it had no mask.
+
+    Args:
+        parameters: the network's, by plain name.
 
     Attributes:
-        latent: m, one dimension, as long as there are surviving weights, row by row.
+        latent: m, one dimension: the surviving weights layer after layer, each row by row.
     """
 
-    index: Tensor
-    kept: Tensor
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        self.layers = maskable(parameters)
+        for parameter in self.layers.values():
+            parameter.data = parameter.data.contiguous()
+            parameter.requires_grad_(True)
+        self.latent = nn.Parameter(torch.empty(0))
+        self.keep_(self.layers, {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.layers.items()})
 
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.latent = nn.Parameter(weight.new_zeros(weight.numel()))
-        self.register_buffer("index", torch.empty(0), persistent=False)
-        self.register_buffer("kept", torch.empty(0), persistent=False)
-        self.keep_(weight, torch.ones_like(weight, dtype=torch.bool))
+    @torch.no_grad()
+    def keep_(self, weights: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> None:
+        """Keep those of the frozen `weights` where `keep`, a bool tensor a layer, is True; the latents begin at 0."""
+        self._index = {name: keep[name].flatten().nonzero().flatten() for name in self.layers}
+        self._sizes = [index.numel() for index in self._index.values()]
+        self._kept = torch.cat([weights[name].flatten()[index] for name, index in self._index.items()])
+        for parameter in self.layers.values():
+            parameter.zero_()
+        self.load_(torch.zeros_like(self._kept))
 
-    def keep_(self, weight: Tensor, keep: Tensor) -> None:
-        """Keep the weights where `keep`, a bool tensor of the same shape, is True; the latents begin at 0."""
-        self.index = keep.flatten().nonzero().flatten()
-        self.kept = weight.detach().flatten()[self.index]
-        self.latent.data = torch.zeros_like(self.kept)
+    def load_(self, latent: Tensor) -> None:
+        """Point the latents at `latent`, without a copy where the device is the same, and forget all gradients."""
+        self.latent.data = latent.to(self._kept.device)
+        for parameter in (self.latent, *self.layers.values()):
+            parameter.grad = None
+        self._write()
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the signed weights."""
-        masked: Tensor = _Signed.apply(self.latent, self.kept, self.index, weight.shape)  # type: ignore[no-untyped-call]
-        return masked
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give the latents their gradient before, and the weights their signs after each step of `optimizer`."""
+        optimizer.register_step_pre_hook(self._read)
+        optimizer.register_step_post_hook(self._write)
 
+    @torch.no_grad()
+    def _read(self, *_: Any) -> None:
+        gradient = torch.zeros_like(self._kept)
+        for (name, index), part in zip(self._index.items(), torch.split(gradient, self._sizes), strict=True):
+            of_weight = self.layers[name].grad
+            if of_weight is not None:
+                torch.index_select(of_weight.flatten(), 0, index, out=part)
+            self.layers[name].grad = None
+        self.latent.grad = gradient.mul_(self._kept)
 
-class _Signed(torch.autograd.Function):
-    """w ⊙ sign(m); as d sign(m) / dm counts 1 (Bengio et al. 2013), the gradient of m is w times the output's."""
-
-    @staticmethod
-    def forward(ctx: Any, latent: Tensor, kept: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
-        ctx.save_for_backward(kept, index)
+    @torch.no_grad()
+    def _write(self, *_: Any) -> None:
         # The product is ±0 where m = 0, with the sign of w. Ten times as fast as torch.where(latent >= 0, w, -w).
-        signed_ = torch.copysign(kept, kept * latent)
-        return kept.new_zeros(shape.numel()).scatter_(0, index, signed_).view(shape)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        kept, index = ctx.saved_tensors
-        return gradients[0].flatten().index_select(0, index).mul_(kept), None, None, None
+        signed_ = torch.copysign(self._kept, self._kept * self.latent)
+        for (name, index), part in zip(self._index.items(), torch.split(signed_, self._sizes), strict=True):
+            self.layers[name].view(-1).scatter_(0, index, part)
 
 
 def signed(weights: Mapping[str, Tensor], survivors: Survivors, positive: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedsieve.masks.groups import Groups
+
 
 @dataclass(frozen=True)
 class Survivors:
@@ -40,6 +42,12 @@ class Survivors:
             name: part.new_zeros(self.keep[name].shape).masked_scatter_(self.keep[name].to(part.device), part)
             for name, part in self.by_layer(vector).items()
         }
+
+    def take(self, groups: Groups) -> Groups:
+        """Return the groups of the surviving weights, of those of all of the layers' weights."""
+        kept = torch.cat([mask.flatten() for mask in self.keep.values()])
+        taken: Groups = groups[kept.cpu().numpy()]
+        return taken
 
     def packed(self) -> NDArray[np.uint8]:
         """Return the keep-mask as bits, eight in a byte."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fedsieve import seeds
 from fedsieve.config import RunConfig
 from fedsieve.data.kinds import Kind, kind_of
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, near
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.gcn import GCN, propagation
 from fedsieve.models.lenet import LeNet
@@ -73,7 +73,8 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
     if not own and (run.model not in MODELS or MODELS[run.model].kind != kind_of(run.dataset)):
         allowed = [name for name, model in MODELS.items() if model.kind == kind_of(run.dataset)]
         raise UserError(
-            f"model: got {run.model!r}, allowed for {kind_of(run.dataset)} data: {', '.join(allowed)}, "
+            f"model: got {run.model!r}{near(run.model, allowed)}, "
+            f"allowed for {kind_of(run.dataset).removesuffix('s')} data: {', '.join(allowed)}, "
             "or your own, as my_package.my_module:my_function."
         )
     with seeds.torch_stream(run.seed, "initial weights"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fedsieve.errors import one_line
 from fedsieve.masks.attach import MATRIX_DIM
 
 
@@ -24,13 +25,13 @@ def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examp
     try:
         make = getattr(importlib.import_module(module), name)
     except Exception as error:  # a module may raise anything
-        raise ValueError(f"it cannot be imported: {_one_line(error)}") from error
+        raise ValueError(f"it cannot be imported: {one_line(error)}") from error
     try:
         model = make(input_shape, num_classes)
         logits = model(examples)
     except Exception as error:  # it is the user's own code
         given = f"an input of shape {input_shape} and {num_classes} classes"
-        raise ValueError(f"it fails for {given}: {type(error).__name__}: {_one_line(error)}") from error
+        raise ValueError(f"it fails for {given}: {type(error).__name__}: {one_line(error)}") from error
     if not (isinstance(model, nn.Module) and isinstance(logits, Tensor) and logits.shape[1:] == (num_classes,)):
         raise ValueError(f"it does not return a torch module whose logits are N x {num_classes}")
     if fault := _fault(model):
@@ -51,7 +52,3 @@ def _fault(model: nn.Module) -> str | None:
             "use GroupNorm, or track_running_stats=False"
         )
     return None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rich import box
+from rich.filesize import pick_unit_and_suffix
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,7 @@ SETTING = {
     "num_rounds": "rounds",
     "algorithm": "algorithm",
 }
+UP = "uplink_bytes_per_client_round"
 CAPTION = (
     "test: accuracy of each client's own model after its training, mean over clients, at the round with the best mean "
     "validation accuracy; received: the same for the model as it was sent; F1: macro; zeros: of the masks; up: sent by "
@@ -52,7 +54,8 @@ def comparison(folders: Sequence[Path]) -> Table:
     for word, shared in zip(SETTING.values(), common, strict=True):
         if not shared:
             table.add_column(word, no_wrap=word == "algorithm")
-    for column in ("seeds", "test %", "received %", "F1 %", "zeros %", "up kB", "s a round"):
+    unit, name = _unit([run[UP] for runs in groups.values() for run in runs if run[UP] is not None])
+    for column in ("seeds", "test %", "received %", "F1 %", "zeros %", f"up {name}", "s a round"):
         table.add_column(column, justify="right", no_wrap=column == "test %")
     for setting, runs in groups.items():
         own = (Text(str(value)) for value, shared in zip(setting, common, strict=True) if not shared)
@@ -63,7 +66,7 @@ def comparison(folders: Sequence[Path]) -> Table:
             spread(runs, "test_accuracy_received", 100),
             spread(runs, "test_macro_f1", 100),
             spread(runs, "mask_sparsity", 100),
-            spread(runs, "uplink_bytes_per_client_round", 1e-3),
+            spread(runs, UP, 1 / unit),
             spread(runs, "seconds_per_round", 1, digits=3),
         )
     return table
@@ -75,6 +78,11 @@ def _keys(folder: Path) -> dict[str, Any]:
     told = {kebab(key) for key in SETTING} - {"algorithm"} | {"seed", "out", "dataset"}
     flat = parse(read(path)).flat() if path.exists() else {}
     return {key: value for key, value in flat.items() if key not in told}
+
+
+def _unit(sizes: Sequence[float]) -> tuple[int, str]:
+    """Return the unit in which all sizes are at least 1, in bytes, and its name; kB where there are none."""
+    return pick_unit_and_suffix(int(min(sizes, default=1000)), ["bytes", "kB", "MB", "GB"], 1000)
 
 
 def spread(runs: Sequence[dict[str, Any]], key: str, factor: float, digits: int = 1) -> str:

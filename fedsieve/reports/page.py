@@ -6,6 +6,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -95,8 +97,14 @@ def _percent(value: float | None) -> float:
 
 def _table(summary: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(key)}</td><td>{escape(value if isinstance(value, str) else json.dumps(value))}</td></tr>"
+        f"<tr><td>{escape(key)}</td><td>{escape(_told(key, value))}</td></tr>"
         for key, value in summary.items()
         if key != "test_accuracy_per_client"
     )
     return f"<table>{rows}</table>"
+
+
+def _told(key: str, value: Any) -> str:
+    if "_bytes_" in key and value is not None and value >= 1000:
+        return f"{value:,.1f} ({decimal(round(value))})"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -50,7 +50,7 @@ def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> Server
         with Progress(run, quiet=quiet) as progress:
             recorded = Together([history, folder, _Sampling(usage), progress])
             strategy = load_algorithm(run.algorithm).strategy(
-                run, run.settings, binding.shape, binding.nodes, [recorded]
+                run, run.settings, binding.shape, binding.nodes, [recorded], progress.watched
             )
             try:
                 strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, shape)

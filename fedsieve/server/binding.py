@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from fedsieve.data.checks import MAX_CLASSES
+from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
 from fedsieve.errors import RunFailedError
 from fedsieve.models import Shape
 from fedsieve.strategies.screening import printable
 
 _log = logging.getLogger("fedsieve")
-
-MAX_LENGTH = 1_000_000
-"""Of one dimension of an example."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def _facts(reply: Message) -> tuple[int, Shape] | str:
     ):
         return printable(f"it answers {values} where whole numbers are expected")
     lengths = tuple(int(length) for length in input_)
-    if len(lengths) not in {1, 3} or not all(0 < length <= MAX_LENGTH for length in lengths):
+    if len(lengths) not in {1, 3} or min(lengths) < 1:
         return printable(f"its data has examples of shape {_told(lengths)}")
     if math.prod(lengths) > MAX_LENGTH or not 0 <= num_classes <= MAX_CLASSES:
         return printable(f"its data has {math.prod(lengths)} features and {num_classes} classes")

@@ -1,9 +1,12 @@
 """The live display of a run: a bar on a terminal, plain lines where the output is piped."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
+from flwr.app import Message
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
@@ -11,7 +14,7 @@ from fedsieve.config import RunConfig
 from fedsieve.strategies.rounds import Round
 
 LINES = 10
-"""About as many plain lines a run writes."""
+"""About as many plain lines a run's rounds write; a last training for the metric only writes half as many."""
 
 
 class Progress:
@@ -25,9 +28,9 @@ class Progress:
     def __init__(self, run: RunConfig, *, quiet: bool = False) -> None:
         self._run, self._quiet = run, quiet
         self._console = Console(stderr=True)
-        self._last, self._bytes = 0, 0
+        self._bytes = 0
         self._bar = Bar(
-            TextColumn(f"{run.algorithm} on {Path(run.dataset).name}", markup=False),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[told]}"),
@@ -35,7 +38,7 @@ class Progress:
             console=self._console,
             disable=quiet or not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("rounds", total=run.num_rounds, told="")
+        self._task = self._bar.add_task(f"{run.algorithm} on {Path(run.dataset).name}", total=run.num_rounds, told="")
 
     def __enter__(self) -> "Progress":
         """Start the display."""
@@ -51,22 +54,39 @@ class Progress:
     def round_finished(self, round_: Round) -> None:
         """Show the round."""
         self._bytes += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
-        if round_.for_metric_only:
-            return
         means = round_.means
         told = ", ".join(
             f"{word} {100 * means[metric]:.1f} %"
             for word, metric in (("val", "val-accuracy"), ("test", "test-accuracy"))
             if metric in means
         )
-        told += f", {self._bytes / 1e6:.1f} MB"
+        told += f", {decimal(self._bytes)}"
         if round_.rejected:
             told += f", {len(round_.rejected)} left out"
+        if round_.for_metric_only:
+            self._bar.update(self._task, told=told)
+            self._print(f"all clients: {told}")
+            return
         self._bar.update(self._task, completed=round_.number, told=told)
-        due = (
-            round_.number == self._run.num_rounds or round_.number * LINES // max(1, self._run.num_rounds) > self._last
-        )
-        if due and not self._quiet and not self._console.is_terminal:
-            self._last = round_.number * LINES // max(1, self._run.num_rounds)
-            line = f"{self._run.algorithm} round {round_.number}/{self._run.num_rounds}: {told}"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if _is_due(round_.number, self._run.num_rounds, LINES):
+            self._print(f"round {round_.number}/{self._run.num_rounds}: {told}")
+
+    def watched(self, replies: Iterable[Message], expected: int) -> Iterator[Message]:
+        """Yield the replies of the clients that no round sampled, and show how many there have been."""
+        task = self._bar.add_task("clients never sampled", total=expected, told="for the metric only")
+        self._print(f"trains {expected} clients that no round sampled, for the metric only")
+        for number, reply in enumerate(replies, 1):
+            yield reply
+            self._bar.update(task, completed=number)
+            if _is_due(number, expected, LINES // 2):
+                self._print(f"client {number}/{expected}, for the metric only")
+
+    def _print(self, line: str) -> None:
+        """Write a plain line where there is no bar."""
+        if not self._quiet and not self._console.is_terminal:
+            self._console.print(f"{self._run.algorithm} {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _is_due(step: int, total: int, lines: int) -> bool:
+    """Return whether step `step` of `total` is the last, or one of about `lines` that are spread evenly."""
+    return step == total or step * lines // total > (step - 1) * lines // total

@@ -40,6 +40,8 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         shape: what the clients' data decides about the network.
         nodes: Flower's node id of each client, by the client's stable id (`partition-id`).
         observers: told of each round.
+        watched: hands on the replies, of so many clients, of the last training that is for the metric only, as they
+            come; a display.
 
     Attributes:
         begun: whether `initialise` is done, and so there is something to keep.
@@ -53,10 +55,11 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         shape: Shape,
         nodes: Mapping[int, int],
         observers: Sequence[Observer] = (),
+        watched: Callable[[Iterable[Message], int], Iterable[Message]] = lambda replies, _: replies,
     ) -> None:
         self.run, self.settings, self.shape = run, settings, shape
         self.nodes = dict(sorted(nodes.items()))
-        self.observers = observers
+        self.observers, self.watched = observers, watched
         self._client_of = {node: client for client, node in self.nodes.items()}
         self.begun = False
         self._asked: dict[int, Metadata] = {}
@@ -213,8 +216,8 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             messages = self.configure_train(number, arrays, config, grid)
             self.aggregate_train(number, grid.send_and_receive(messages, timeout=timeout))
         else:
-            messages = self._messages(number, participants, config)
-            self._screen(number, grid.send_and_receive(messages, timeout=timeout), without_arrays)
+            replies = grid.send_and_receive(self._messages(number, participants, config), timeout=timeout)
+            self._screen(number, self.watched(replies, len(participants)), without_arrays)
         answered = {*self._rejected, *(reply.client for reply in self._replies)}
         self._rejected |= {client: "no reply in time" for client in participants if client not in answered}
         for client, reason in self._rejected.items():

@@ -11,10 +11,10 @@ import torch
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_mask import FedMaskConfig, FedMaskTrainer
-from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
+from fedsieve.masks.groups import groups
 from fedsieve.models import build
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import size_weights
@@ -33,11 +33,9 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
 
     def initialise(self, initial: Arrays) -> None:
         """Begin with masks of ones."""
-        network = build(self.run, self.shape)
-        freeze_(network, self.settings.init, self.run.seed)
-        self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
-        self.layer_sizes = [weight.numel() for weight in maskable(self.frozen).values()]
-        n = sum(self.layer_sizes)
+        self.frozen = freeze_(build(self.run, self.shape), self.settings.init, self.run.seed)
+        self.groups = groups(maskable(self.frozen))
+        n = len(self.groups)
         self._broadcast(np.ones(n, dtype=np.float32), np.ones(n, dtype=np.bool_))
 
     def arrays_for(self, client: int) -> Arrays:
@@ -50,7 +48,7 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
         """Decode the mask: bits, 1 for a weight that is kept."""
-        return {"mask": np.packbits(decode(arrays["mask"], self.levels, self.layer_sizes))}
+        return {"mask": np.packbits(decode(arrays["mask"], self.levels, self.groups))}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean of the masks, and find where at least two keep a weight."""

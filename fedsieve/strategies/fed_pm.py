@@ -11,10 +11,10 @@ import torch
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_pm import FedPMConfig, FedPMTrainer
-from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
+from fedsieve.masks.groups import groups
 from fedsieve.models import build
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.screening import ClientReply, Expected
@@ -34,14 +34,12 @@ class FedPM(FederatedStrategy[FedPMConfig]):
 
     def initialise(self, initial: Arrays) -> None:
         """Begin with θ = 0.5 for every weight."""
-        network = build(self.run, self.shape)
-        freeze_(network, self.settings.init, self.run.seed)
-        self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
-        self.layer_sizes = [weight.numel() for weight in maskable(self.frozen).values()]
+        self.frozen = freeze_(build(self.run, self.shape), self.settings.init, self.run.seed)
+        self.groups = groups(maskable(self.frozen))
         self.reset = self.settings.reset or math.ceil(1 / self.run.fraction_train - 1e-9)
         self.combined = 0
-        self.alpha = self.beta = np.full(sum(self.layer_sizes), self.settings.prior)
-        self._broadcast(np.full(sum(self.layer_sizes), 0.5))
+        self.alpha = self.beta = np.full(len(self.groups), self.settings.prior)
+        self._broadcast(np.full(len(self.groups), 0.5))
 
     def arrays_for(self, client: int) -> Arrays:
         """Return θ."""
@@ -53,7 +51,7 @@ class FedPM(FederatedStrategy[FedPMConfig]):
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
         """Decode the mask: bits, 1 for a weight that is kept."""
-        return {"mask": np.packbits(decode(arrays["mask"], self.levels, self.layer_sizes))}
+        return {"mask": np.packbits(decode(arrays["mask"], self.levels, self.groups))}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Update the Beta distributions by the masks, and θ with them."""

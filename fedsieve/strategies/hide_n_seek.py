@@ -9,9 +9,9 @@ from fedsieve import seeds
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.hide_n_seek import LEVELS, HideNseekConfig, HideNseekTrainer, pack_broadcast
 from fedsieve.errors import UserError
-from fedsieve.masks.attach import weights
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
+from fedsieve.masks.groups import groups
 from fedsieve.masks.pruning import prune
 from fedsieve.masks.signs import signed
 from fedsieve.masks.survivors import Survivors
@@ -37,8 +37,7 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
     def initialise(self, initial: Arrays) -> None:
         """Prune, and begin with the sign +1 for every weight."""
         network = build(self.run, self.shape)
-        freeze_(network, self.settings.init, self.run.seed)
-        self.frozen = {name: parameter.detach() for name, parameter in weights(network).items()}
+        self.frozen = freeze_(network, self.settings.init, self.run.seed)
         ready = ones(self.shape, torch.float64)
         random = seeds.random_state(self.run.seed, "pruning")
         try:
@@ -47,9 +46,10 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
             raise UserError(f"hide-n-seek.pruner: got {self.settings.pruner!r}, but {error}.") from error
         self.survivors = Survivors(kept)
         self.keep = self.survivors.packed()
+        self.groups = self.survivors.take(groups({name: self.frozen[name] for name in kept}))
         self.knowing: set[int] = set()
-        self.average = np.ones(sum(self.survivors.layer_sizes))
-        self._broadcast(np.full(sum(self.survivors.layer_sizes), LEVELS, dtype=np.int8))
+        self.average = np.ones(len(self.groups))
+        self._broadcast(np.full(len(self.groups), LEVELS, dtype=np.int8))
 
     def arrays_for(self, client: int) -> Arrays:
         """Return the mean sign, and the keep-mask to a node that may not have it."""
@@ -61,7 +61,7 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
         """Decode the signs: bits, 1 for +1. Whoever could code them has the keep-mask."""
-        signs = decode(arrays["signs"], self.mean, self.survivors.layer_sizes)
+        signs = decode(arrays["signs"], self.mean, self.groups)
         self.knowing.add(client)
         return {"signs": np.packbits(signs)}
 

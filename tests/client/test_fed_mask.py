@@ -37,7 +37,7 @@ def sent(mean: list[float], overlap: list[int]) -> Tensors:
 
 
 def mask_of(result: TrainResult, mean: list[float]) -> list[bool]:
-    found: list[bool] = decode(result.arrays["mask"].numpy(), levels(np.float32(mean)), [2]).tolist()
+    found: list[bool] = decode(result.arrays["mask"].numpy(), levels(np.float32(mean)), made().groups).tolist()
     return found
 
 
@@ -95,6 +95,7 @@ class OnOnes:
     """Trains any network on one input of ones."""
 
     num_examples = 1
+    num_batches = 1
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape

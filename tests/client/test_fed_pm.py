@@ -38,7 +38,7 @@ def test_the_mask_sent_is_the_one_evaluated_and_kept():
         torch.manual_seed(seed)
         ours, task = made(), Toy()
         result = ours.train(task, sent(0.5, 0.5), {})
-        bits = decode(result.arrays["mask"].numpy(), levels(np.float32([0.5, 0.5])), [2])
+        bits = decode(result.arrays["mask"].numpy(), levels(np.float32([0.5, 0.5])), ours.groups)
         evaluated = W * torch.from_numpy(bits)
         assert torch.equal(task.seen[-1], evaluated)
         assert result.state["mask"].tolist() == np.packbits(bits).tolist()

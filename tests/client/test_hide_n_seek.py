@@ -23,8 +23,9 @@ BOTH, FIRST, SECOND = [0b11000000], [0b10000000], [0b01000000]
 
 
 def made(**keys: Any) -> HideNseekTrainer:
-    plain = {"optimizer": "sgd", "lr": 0.5, "weight-decay": 0.0, "local-epochs": 1, "hide-n-seek.restart": 0.1}
-    run = config({"algorithm": "hide-n-seek"} | plain | keys)
+    plain = {"optimizer": "sgd", "lr": 0.5, "weight-decay": 0.0, "local-epochs": 1}
+    own = {"hide-n-seek.restart": 0.1, "hide-n-seek.own-share": 0.0, "hide-n-seek.average-last": 0.0}
+    run = config({"algorithm": "hide-n-seek"} | plain | own | keys)
     assert isinstance(run.settings, HideNseekConfig)
     ours = HideNseekTrainer(run, run.settings, linear([9.0, 9.0], 9.0))
     ours.weights["weight"].copy_(torch.tensor([[1.0, -2.0]]))
@@ -37,12 +38,13 @@ def sent(mean: list[int], keep: list[int] | None = None) -> Tensors:
 
 
 def latents_of(ours: HideNseekTrainer) -> list[float]:
-    found: list[float] = ours.latents["weight"].tolist()
+    found: list[float] = ours.mask.latent.tolist()
     return found
 
 
 def signs_of(result: TrainResult, mean: list[int]) -> list[bool]:
-    found: list[bool] = decode(result.arrays["signs"].numpy(), np.array(mean, dtype=np.int8), [len(mean)]).tolist()
+    groups = np.zeros(len(mean), dtype=np.uint8)  # any will do: so few signs are packed, or not there if none flips
+    found: list[bool] = decode(result.arrays["signs"].numpy(), np.array(mean, dtype=np.int8), groups).tolist()
     return found
 
 
@@ -106,6 +108,36 @@ def test_the_optimiser_goes_on_within_a_round_and_restarts_with_the_next():
         state = result.state
         # per step lr·g and lr·(0.9·g + g), with lr·g = (0.5, -2)
         assert latents_of(ours) == pytest.approx([0.1 - 2.9 * 0.5, 0.1 + 2.9 * 2])
+
+
+@pytest.mark.parametrize(
+    ("share", "averaged"), [(0.0, [4]), (0.25, [4]), (0.5, [3, 4]), (0.8, [2, 3, 4]), (1.0, [1, 2, 3, 4])]
+)
+def test_the_signs_are_those_of_the_mean_latents_of_the_last_steps(share: float, averaged: list[int]):
+    task = Toy(batches=2)
+    ours = made(**{"hide-n-seek.average-last": share, "local-epochs": 2})
+    result = ours.train(task, sent([127, 127], BOTH), {})
+    # after step k: 0.1 - 0.5·k and 0.1 + 2·k
+    mean = sum(averaged) / len(averaged)
+    assert latents_of(ours) == pytest.approx([0.1 - 0.5 * mean, 0.1 + 2 * mean])
+    assert signs_of(result, [127, 127]) == [False, True]
+    assert task.seen[-1].tolist() == [[-1, -2]]
+
+
+def test_a_mean_of_latents_can_have_another_sign_than_the_last():
+    ours = made(**{"hide-n-seek.average-last": 1.0, "hide-n-seek.restart": 1.0})
+    result = ours.train(Toy(batches=3), sent([127, 127], BOTH), {})
+    # 0.5, 0.0 and -0.5, whose mean 0 is a +1 where the last is a -1
+    assert signs_of(result, [127, 127]) == [True, True]
+
+
+def test_latents_restart_nearer_to_the_clients_own_last_signs():
+    ours = made(**{"hide-n-seek.own-share": 0.25})
+    state = {"keep": torch.tensor(BOTH, dtype=torch.uint8), "signs": torch.tensor(FIRST, dtype=torch.uint8)}
+    result = ours.train(Toy(num_examples=0), sent([-127, -127]), state)
+    # 0.1·(0.75·(-1, -1) + 0.25·(1, -1))
+    assert latents_of(ours) == pytest.approx([-0.05, -0.1])
+    assert signs_of(result, [-127, -127]) == [False, False]
 
 
 def test_no_latent_of_one_client_reaches_the_next():

@@ -11,6 +11,7 @@ from PIL import Image
 from fedsieve.client.graph_task import GraphTask
 from fedsieve.client.holdings import Images, Subgraph, own, simulated
 from fedsieve.client.image_task import ImageTask
+from fedsieve.data.checks import MAX_CLASSES
 from fedsieve.errors import UserError
 from fedsieve.models import Shape
 from tests.helpers import config, write_graph
@@ -117,3 +118,43 @@ def test_a_partition_for_the_other_kind_of_data_is_one_sentence(graph_file: Path
         simulated(config(dataset="digits", partition="metis"))
     with pytest.raises(UserError, match="'dirichlet' is unknown; allowed for graphs are metis"):
         simulated(config(dataset=str(graph_file), partition="dirichlet"))
+
+
+def test_keys_that_leave_no_client_with_validation_data_are_named(graph_file: Path):
+    told = (
+        r"^num-clients = 2, partition = iid, examples-per-client = 1, train-ratio = 0.0, val-ratio = 0.0: these leave "
+    )
+    with pytest.raises(UserError, match=told + "none of the 2 clients with images for validation"):
+        simulated(config(dataset="digits", num_clients=2, partition="iid", examples_per_client=1))
+    # half of the only part, and 1 of its 90 nodes is for validation
+    told = r"^num-clients = 1, partition = metis-overlapping, clients-per-part = 5, train-ratio = 0.8, val-ratio = 0.01"
+    with pytest.raises(UserError, match=told + ": these leave none of the 1 clients with nodes for validation"):
+        simulated(config(dataset=str(graph_file), num_clients=1, partition="metis-overlapping", train_ratio=0.8,
+                         val_ratio=0.01, data_seed=2))  # fmt: skip
+
+
+def test_a_graph_may_have_as_many_classes_as_the_server_takes_and_no_more(tmp_path: Path):
+    y = np.arange(MAX_CLASSES + 1) % MAX_CLASSES
+    arrays = {"x": np.zeros((len(y), 1)), "edge_index": np.zeros((2, 0), dtype=np.int64)}
+    fits = write_graph(tmp_path / "fits.npz", **arrays, y=y)
+    run = config(dataset=str(fits), num_clients=1, partition="random")
+    assert simulated(run)[0].shape == Shape((1,), MAX_CLASSES)
+    y[0] = MAX_CLASSES
+    over = write_graph(tmp_path / "over.npz", **arrays, y=y)
+    with pytest.raises(UserError, match=f"labels from 0 to {MAX_CLASSES}; allowed are 0 to {MAX_CLASSES - 1} "):
+        own(str(over), run)
+
+
+def test_images_may_be_as_large_as_the_server_takes_and_no_larger(tmp_path: Path):
+    for height in (1000, 1001):
+        for name, shade in (("a", 0), ("b", 9)):
+            for number in range(3):
+                path = tmp_path / str(height) / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (1000, height), shade).save(path)
+    assert own(str(tmp_path / "1000"), config()).shape.input == (1, 1000, 1000)
+    for hold in (own, lambda path, run: simulated(config(dataset=path, num_clients=1))):
+        with pytest.raises(
+            UserError, match=r"1001: one example is 1 x 1001 x 1000, 1,001,000 numbers; allowed are at m"
+        ):
+            hold(str(tmp_path / "1001"), config())

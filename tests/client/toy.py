@@ -22,6 +22,10 @@ class Toy:
     def num_examples(self) -> int:
         return self._num_examples
 
+    @property
+    def num_batches(self) -> int:
+        return self._batches
+
     def batches(self) -> Iterator[Tensor]:
         for _ in range(self._batches):
             yield torch.tensor([1.0, 2.0])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from fedsieve.data.checks import MAX_CLASSES, check_learnable, screen
+from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH, check_learnable, check_size, screen
 from fedsieve.errors import UserError
 
 
@@ -75,6 +75,16 @@ def test_an_absurd_class_is_refused_though_there_are_as_many_nodes():
     y[0] += 1
     with pytest.raises(UserError, match=f"labels from 0 to {MAX_CLASSES}; allowed are 0 to {MAX_CLASSES - 1} "):
         screen("g", arrays)
+
+
+def test_sizes_are_bounded_both_ways():
+    check_size("s", (MAX_LENGTH,), MAX_CLASSES)
+    with pytest.raises(
+        UserError, match=r"^s: one example is 4 x 500 x 501, 1,002,000 numbers; allowed are at most 1,000,0"
+    ):
+        check_size("s", (4, 500, 501), 2)
+    with pytest.raises(UserError, match=r"^s: there are 100,001 classes; allowed are at most 100,000"):
+        check_size("s", (1,), MAX_CLASSES + 1)
 
 
 def test_labels_may_be_a_column_whole_floats_or_missing():

@@ -61,21 +61,22 @@ def client(train: int, val: int, test: int) -> Data:
 
 
 def test_clients_without_training_or_test_nodes_are_named(caplog: pytest.LogCaptureFixture):
-    assert check_clients([client(0, 1, 1), client(1, 1, 0), client(0, 1, 1), client(2, 1, 1)]) == [1, 3]
+    check_clients([client(0, 1, 1), client(1, 1, 0), client(0, 1, 1), client(2, 1, 1)], {})
     assert caplog.messages == [
-        "2 of 4 clients have no node in train_mask: 0, 2; they take part but do not train",
-        "1 of 4 clients have no node in test_mask: 1; they do not count in the test accuracy",
+        "2 of 4 clients have no nodes for training: 0, 2; they take part but do not train",
+        "1 of 4 clients have no nodes for testing: 1; they do not count in the test accuracy",
     ]
 
 
 def test_complete_clients_pass_without_a_word(caplog: pytest.LogCaptureFixture):
-    assert check_clients([client(1, 1, 1)] * 3) == [0, 1, 2]
+    check_clients([client(1, 1, 1)] * 3, {})
     assert not caplog.messages
 
 
 @pytest.mark.parametrize(
-    ("sizes", "mask"), [((0, 1, 1), "train_mask"), ((1, 0, 1), "val_mask"), ((1, 1, 0), "test_mask")]
+    ("sizes", "part"), [((0, 1, 1), "training"), ((1, 0, 1), "validation"), ((1, 1, 0), "testing")]
 )
-def test_a_mask_that_no_client_has_is_refused(sizes: tuple[int, int, int], mask: str):
-    with pytest.raises(UserError, match=f"None of the 2 clients has a node in {mask}"):
-        check_clients([client(*sizes)] * 2)
+def test_a_mask_that_no_client_has_is_refused(sizes: tuple[int, int, int], part: str):
+    told = f"^num-clients = 2, val-ratio = 0.1: these leave none of the 2 clients with nodes for {part}, allowed: "
+    with pytest.raises(UserError, match=told):
+        check_clients([client(*sizes)] * 2, {"num-clients": 2, "val-ratio": 0.1})

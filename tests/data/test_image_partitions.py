@@ -286,18 +286,21 @@ def client(train: int, val: int, test: int) -> ClientImages:
 
 
 def test_clients_that_lack_a_part_are_named(caplog: pytest.LogCaptureFixture):
-    check_image_clients([client(1, 1, 1)] * 2)
+    check_image_clients([client(1, 1, 1)] * 2, {})
     assert not caplog.messages
-    check_image_clients([client(0, 1, 1), client(1, 0, 1), *[client(1, 1, 0)] * 11, client(1, 1, 1)])
+    check_image_clients([client(0, 1, 1), client(1, 0, 1), *[client(1, 1, 0)] * 11, client(1, 1, 1)], {})
     assert caplog.messages == [
-        "1 of 14 clients have no image for train: 0; they take part but do not train",
-        "1 of 14 clients have no image for val: 1; they do not count in the validation accuracy",
-        "11 of 14 clients have no image for test: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ...; they do not count in the test "
-        "accuracy",
+        "1 of 14 clients have no images for training: 0; they take part but do not train",
+        "1 of 14 clients have no images for validation: 1; they do not count in the validation accuracy",
+        "11 of 14 clients have no images for testing: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ...; they do not count in the "
+        "test accuracy",
     ]
 
 
-@pytest.mark.parametrize(("sizes", "part"), [((0, 1, 1), "train"), ((1, 0, 1), "val"), ((1, 1, 0), "test")])
+@pytest.mark.parametrize(
+    ("sizes", "part"), [((0, 1, 1), "training"), ((1, 0, 1), "validation"), ((1, 1, 0), "testing")]
+)
 def test_a_part_that_no_client_has_is_refused(sizes: tuple[int, int, int], part: str):
-    with pytest.raises(UserError, match=f"None of the 2 clients has an image for {part}"):
-        check_image_clients([client(*sizes)] * 2)
+    told = f"^num-clients = 2, val-ratio = 0.1: these leave none of the 2 clients with images for {part}, allowed: "
+    with pytest.raises(UserError, match=told):
+        check_image_clients([client(*sizes)] * 2, {"num-clients": 2, "val-ratio": 0.1})

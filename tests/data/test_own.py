@@ -216,7 +216,8 @@ def test_a_path_that_leads_nowhere_is_named(tmp_path: Path):
         load_graph(str(tmp_path / "folder.pt"), seed=1)
 
 
-@pytest.mark.parametrize("name", ["coar", "graph.csv", ""])
-def test_an_unknown_name_lists_what_is_allowed(name: str):
-    with pytest.raises(UserError, match=rf"dataset = '{name}' is unknown; allowed are digits-knn, cora.*\.npz or \.pt"):
+@pytest.mark.parametrize(("name", "hint"), [("coar", r" \(did you mean cora\?\)"), ("graph.csv", ""), ("", "")])
+def test_an_unknown_name_lists_what_is_allowed(name: str, hint: str):
+    allowed = r"allowed are digits-knn, cora.*\.npz or \.pt"
+    with pytest.raises(UserError, match=rf"dataset = '{name}' is unknown{hint}; {allowed}"):
         load_graph(name, seed=1)

@@ -135,7 +135,12 @@ for n in (1, 2, 3, 9):
 @pytest.mark.parametrize(
     ("name", "num_clients", "clients_per_part", "sentence"),
     [
-        ("metsi", 2, 5, "partition = 'metsi' is unknown; allowed for graphs are metis, louvain, metis-overlapping, ra"),
+        (
+            "metsi",
+            2,
+            5,
+            r"'metsi' is unknown \(did you mean metis\?\); allowed for graphs are metis, louvain, metis-over",
+        ),
         ("metis", 0, 5, "num-clients = 0 is impossible"),
         ("metis-overlapping", 2, 0, "clients-per-part = 0 is impossible"),
         *((name, 5, 5, "num-clients = 5 is too many for a graph of 4 nodes") for name in PARTITIONS),

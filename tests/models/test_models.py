@@ -157,7 +157,7 @@ def test_an_own_network_of_no_use_is_one_sentence(model: str, told: str):
 
 
 def test_a_network_for_the_other_kind_of_data_is_one_sentence():
-    with pytest.raises(UserError, match=r"^model: got 'gcn', allowed for images data: lenet, conv2, conv4, mlp"):
+    with pytest.raises(UserError, match=r"^model: got 'gcn', allowed for image data: lenet, conv2, conv4, mlp"):
         build(config(dataset="digits", model="gcn"), IMAGES)
     with pytest.raises(UserError, match=r"^model: got 'lenet', allowed for graph data: gcn, or your own, as my_pack"):
         build(config(model="lenet"), SHAPE)

@@ -3,9 +3,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from fedsieve.reports.compare import comparison, spread
+from fedsieve.reports.page import report_page
 from tests.helpers import config
 
 SUMMARY: dict[str, Any] = {
@@ -48,6 +50,38 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path: Path):
         ["fed-avg", "42", "50.0", "-", "50.0", "-", "1.2", "0.050"],
     ]
     assert "cora, metis, 10 clients, 100 rounds" in text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "column", "cells"),
+    [
+        ((412.0, 950.0), "up bytes", ["412.0", "950.0"]),
+        ((1234.0, 45_678_900.0), "up kB", ["1.2", "45678.9"]),
+        ((1_234_000.0, 45_678_900.0), "up MB", ["1.2", "45.7"]),
+        ((None, 45_678_900.0), "up MB", ["-", "45.7"]),
+        ((None, None), "up kB", ["-", "-"]),
+    ],
+)
+def test_bytes_are_told_in_one_unit_in_which_the_least_is_not_0(
+    sizes: tuple[float | None, ...], column: str, cells: list[str], tmp_path: Path
+):
+    for number, size in enumerate(sizes):
+        (tmp_path / str(number)).mkdir()
+        changes = {"seed": 1, "test_accuracy": 0.5, "algorithm": f"a{number}", "uplink_bytes_per_client_round": size}
+        (tmp_path / str(number) / "summary.json").write_text(json.dumps(SUMMARY | changes))
+    table = comparison([tmp_path / "0", tmp_path / "1"])
+    (found,) = (each for each in table.columns if str(each.header).startswith("up "))
+    assert found.header == column
+    assert list(found.cells) == cells
+
+
+def test_a_page_tells_large_byte_counts_in_two_ways(tmp_path: Path):
+    sizes = {"uplink_bytes_per_client_round": 1234567.25, "downlink_bytes_per_client_round": 412.5}
+    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY | sizes))
+    (tmp_path / "config.toml").write_text("")
+    page = report_page(tmp_path)
+    assert "<td>uplink_bytes_per_client_round</td><td>1,234,567.2 (1.2 MB)</td>" in page
+    assert "<td>downlink_bytes_per_client_round</td><td>412.5</td>" in page
 
 
 def test_on_a_narrow_terminal_algorithms_and_accuracies_are_whole_and_markup_is_text(tmp_path: Path):

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
+from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
 from fedsieve.errors import RunFailedError
 from fedsieve.models import Shape
 from fedsieve.server.binding import Binding, bind
@@ -84,11 +85,17 @@ def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str
         client(1, 5),
         client(1, classes=-1),
         client(True),
-        client(1, classes=10**9),
+        client(1, classes=MAX_CLASSES + 1),
+        client(1, (MAX_LENGTH + 1,)),
     ],
 )
 def test_a_node_that_does_not_say_properly_who_it_is_is_left_out(odd: Facts | str):
     assert bound(client(0), odd, client(2)).nodes == {0: 100, 2: 98}
+
+
+def test_a_node_at_the_bounds_takes_part():
+    assert bound(client(0, (MAX_LENGTH,), MAX_CLASSES)).shape == Shape((MAX_LENGTH,), MAX_CLASSES)
+    assert bound(client(0, (1, MAX_LENGTH // 4, 4))).shape.input == (1, MAX_LENGTH // 4, 4)
 
 
 def test_fewer_nodes_than_clients_end_the_run_and_the_sentence_says_how_to_get_more():

@@ -18,8 +18,8 @@ RUN: dict[str, Any] = {
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "hide-n-seek": {
-        "density": 0.2, "pruner": "synflow", "init": "kaiming-normal", "aggregate": "mean", "memory": 0.7,
-        "restart": 0.1,
+        "density": 0.2, "pruner": "synflow", "init": "signed-constant", "aggregate": "mean", "memory": 0.7,
+        "restart": 0.05, "own-share": 0.3, "average-last": 0.5,
     },
     "fed-avg": {},
     "fed-mask": {"init": "kaiming-normal", "restart": 0.1},

@@ -1,6 +1,6 @@
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -231,6 +231,20 @@ def test_replies_for_the_metric_only_are_not_held(algorithm: str, graph_file: Pa
         keys = {"num-clients": 4, "num-rounds": 1, "fraction-train": 0.25, "local-epochs": 1, "hidden-dim": 4}
         simulated(tmp_path / "run", keys, dataset=str(graph_file), algorithm=algorithm)
     assert held == [0, 0, 0]
+
+
+def test_the_last_training_is_watched_and_only_that():
+    run = fed_avg(num_clients=6, num_rounds=2, fraction_train=0.34)
+    grid, seen = FakeGrid(6, honest), list[int]()
+
+    def watched(replies: Iterable[Message], expected: int) -> Iterator[Message]:
+        assert seen == []
+        seen.append(expected)
+        yield from replies
+
+    strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [], watched)
+    strategy.start(grid, to_record(START), run.num_rounds)
+    assert seen == [len(grid.asked(3))]
 
 
 def test_no_round_asks_nobody():

@@ -16,13 +16,15 @@ from fedsieve.wire import to_record
 from tests.helpers import config
 from tests.messages import METRICS, FakeGrid, reply
 
-LAYERS = [1, 1, 2]
+GROUPS = np.zeros(4, dtype=np.uint8)
+"""Any will do: a code of four signs is a byte of them, or none where nothing flips."""
+
 MASKS = {0: [1, 1, 0, 0], 1: [1, 0, 0, 1], 2: [1, 0, 0, 1]}
 
 
 def answer(client: int, round_: int, message: Message) -> Message:
     mean = message.content["arrays"]["mean"].numpy()
-    code = encode(np.array(MASKS[client], dtype=np.bool_), levels(mean), LAYERS)
+    code = encode(np.array(MASKS[client], dtype=np.bool_), levels(mean), GROUPS)
     return reply(message, {"mask": code}, METRICS | {"num-examples": max(1, client)})
 
 
@@ -89,7 +91,7 @@ def broken(code: bytes | None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"), [(None, "mask code is cut off"), (b"\x90\x04abc", "version 9"), (bytes(999), "at most")]
+    ("code", "reason"), [(None, "it is cut off, altered"), (b"\x90\x04abc", "version 9"), (bytes(999), "at most")]
 )
 def test_a_bad_code_is_rejected_with_the_reason(code: bytes | None, reason: str):
     _, strategy = play(1, broken(code))

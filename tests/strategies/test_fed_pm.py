@@ -15,14 +15,16 @@ from fedsieve.wire import to_record
 from tests.helpers import config
 from tests.messages import METRICS, FakeGrid, reply
 
-LAYERS = [1, 1, 2]
+GROUPS = np.zeros(4, dtype=np.uint8)
+"""Any will do: a code of four signs is a byte of them, or none where nothing flips."""
+
 MASKS = {1: ([1, 1, 0, 0], [1, 0, 0, 1]), 2: ([1, 0, 0, 1], [1, 0, 0, 1]), 3: ([0, 0, 0, 0], [0, 1, 0, 0])}
 """By round, those of clients 0 and 1."""
 
 
 def answer(client: int, round_: int, message: Message) -> Message:
     theta = message.content["arrays"]["theta"].numpy()
-    code = encode(np.array(MASKS[round_][client], dtype=np.bool_), levels(theta), LAYERS)
+    code = encode(np.array(MASKS[round_][client], dtype=np.bool_), levels(theta), GROUPS)
     return reply(message, {"mask": code}, METRICS | {"num-examples": 1 + 8 * client})
 
 
@@ -82,7 +84,7 @@ def test_a_bad_code_is_rejected_with_the_reason_and_counts_for_nothing():
         if client == 0:
             return answer(client, round_, message)
         theta = message.content["arrays"]["theta"].numpy()
-        return reply(message, {"mask": encode(np.ones(3, dtype=np.bool_), levels(theta[:3]), [1, 1, 1])})
+        return reply(message, {"mask": encode(np.ones(3, dtype=np.bool_), levels(theta[:3]), GROUPS[:3])})
 
     _, strategy = play(1, reply_with=broken)
     assert strategy._rejected == {1: "mask code holds 3 signs where 4 are expected"}

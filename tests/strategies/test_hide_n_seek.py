@@ -22,7 +22,9 @@ from fedsieve.wire import to_record
 from tests.helpers import config
 from tests.messages import METRICS, Answer, FakeGrid, failure, reply
 
-LAYERS = [1, 1, 2]
+GROUPS = np.zeros(4, dtype=np.uint8)
+"""Any will do: a code of four signs is a byte of them, or none where nothing flips."""
+
 SIGNS = {0: [1, 1, 0, 0], 1: [1, 0, 0, 1], 2: [1, 0, 0, 1]}
 """1 for +1; weighted by size their mean is (4, 1 - 1 - 2, -4, -1 + 1 + 2) / 4 = (1, -0.5, -1, 0.5)."""
 
@@ -37,7 +39,7 @@ def broadcast_in(message: Message) -> np.ndarray:
 
 
 def code_of(client: int, message: Message) -> np.ndarray:
-    return encode(np.array(SIGNS[client], dtype=np.bool_), broadcast_in(message), LAYERS)
+    return encode(np.array(SIGNS[client], dtype=np.bool_), broadcast_in(message), GROUPS)
 
 
 def answer(client: int, round_: int, message: Message) -> Message:
@@ -109,7 +111,7 @@ def test_a_tied_vote_is_plus():
     def tied(client: int, round_: int, message: Message) -> Message | None:
         if client == 2:
             return None
-        code = encode(np.array(opposite[client], dtype=np.bool_), broadcast_in(message), LAYERS)
+        code = encode(np.array(opposite[client], dtype=np.bool_), broadcast_in(message), GROUPS)
         return reply(message, {"signs": code})
 
     _, strategy = play(1, tied, aggregate="vote", memory=0.0)
@@ -150,24 +152,25 @@ def too_long(client: int, round_: int, message: Message) -> Message:
 
 def altered(client: int, round_: int, message: Message) -> Message:
     code = code_of(client, message).copy()
-    code[-5] ^= 0b10000000
+    code[-4] ^= 0b10000000
     return reply(message, {"signs": code})
 
 
 def of_three_signs(client: int, round_: int, message: Message) -> Message:
-    return reply(message, {"signs": encode(np.ones(3, dtype=np.bool_), np.full(3, 127, dtype=np.int8), [1, 1, 1])})
+    return reply(message, {"signs": encode(np.ones(3, dtype=np.bool_), np.full(3, 127, dtype=np.int8), GROUPS[:3])})
 
 
 def of_another_type(client: int, round_: int, message: Message) -> Message:
     return reply(message, {"signs": np.zeros(3, dtype=np.float32)})
 
 
+DAMAGED = "mask code's checksum does not match: it is cut off, altered, or of another broadcast"
 BAD: list[tuple[Answer, str]] = [
     (lambda _, __, message: failure(message, 2, "no power"), "error 2: no power"),
     (lambda *_: None, "no reply in time"),
-    (cut_off, "mask code is cut off"),
+    (cut_off, DAMAGED),
     (too_long, f"array signs has shape (999,) where at most ({max_code_bytes(4)},) is expected"),
-    (altered, "mask code's checksum does not match"),
+    (altered, DAMAGED),
     (of_three_signs, "mask code holds 3 signs where 4 are expected"),
     (of_another_type, "array signs is float32 (3,) where uint8 (3,) is expected"),
     (lambda _, __, message: reply(message, {}), "array keys differ from those expected: signs"),

@@ -1,0 +1,41 @@
+"""Clients with nothing for training, validation or testing: named, and refused where no client has anything."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from fedsieve.errors import UserError
+
+_log = logging.getLogger("fedsieve")
+
+_SHOWN = 10
+_MEANING = {
+    "training": "they take part but do not train",
+    "validation": "they do not count in the validation accuracy",
+    "testing": "they do not count in the test accuracy",
+}
+
+
+def check_parts(noun: str, counts: Sequence[Sequence[int]], given: Mapping[str, object]) -> None:
+    """Warn about clients that lack a part of what they need.
+
+    Args:
+        noun: what they hold, in the plural.
+        counts: how much each client holds for training, validation and testing.
+        given: the keys that decide it, and their values.
+
+    Raises:
+        UserError: no client has anything for one of the three.
+    """
+    for (part, meaning), held in zip(_MEANING.items(), zip(*counts, strict=True), strict=True):
+        lacking = [client for client, count in enumerate(held) if not count]
+        if len(lacking) == len(counts):
+            told = ", ".join(f"{key} = {value}" for key, value in given.items())
+            raise UserError(
+                f"{told}: these leave none of the {len(counts)} clients with {noun} for {part}, "
+                "allowed: values that leave at least one with some."
+            )
+        if lacking:
+            ids = ", ".join(map(str, lacking[:_SHOWN])) + (", ..." if len(lacking) > _SHOWN else "")
+            _log.warning(
+                "%d of %d clients have no %s for %s: %s; %s", len(lacking), len(counts), noun, part, ids, meaning
+            )

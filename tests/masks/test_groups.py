@@ -1,0 +1,35 @@
+import numpy as np
+import torch
+
+from fedsieve.masks.groups import groups
+from fedsieve.masks.survivors import Survivors
+
+WEIGHTS = {
+    "a": torch.tensor([[1.0, -2.0, 0.5], [-1.0, -1.0, 3.0]]),
+    "b": torch.tensor([[[[-1.0, 1.0]], [[1.0, 1.0]]]]),
+    "c": torch.tensor([[0.0], [2.0]]),
+}
+
+
+def test_a_group_is_a_unit_and_a_sign() -> None:
+    np.testing.assert_array_equal(groups(WEIGHTS), [1, 0, 1, 2, 2, 3, 4, 5, 5, 5, 6, 9])
+    assert groups(WEIGHTS).dtype == np.uint8
+
+
+def test_no_layer_has_no_group() -> None:
+    assert groups({}).shape == (0,)
+
+
+def test_many_units_are_told_apart() -> None:
+    for units in (127, 128, 129, 32_767, 32_768, 40_000):
+        found = groups({"a": torch.ones(1, 1), "b": torch.ones(units, 1)})
+        np.testing.assert_array_equal(found, 2 * np.arange(units + 1) + 1)
+
+
+def test_survivors_keep_their_groups() -> None:
+    keep = {
+        "a": torch.tensor([[True, False, True], [False, True, False]]),
+        "c": torch.tensor([[False], [True]]),
+    }
+    all_groups = groups({name: WEIGHTS[name] for name in keep})
+    np.testing.assert_array_equal(Survivors(keep).take(all_groups), [1, 1, 2, 7])

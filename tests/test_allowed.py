@@ -1,0 +1,54 @@
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from fedsieve.allowed import allowed
+from fedsieve.errors import near, one_line
+
+
+class Keys(BaseModel):
+    anything: str
+    switch: bool
+    free: int
+    floor: int = Field(ge=1)
+    between: float = Field(gt=0.0, le=0.5)
+    seed: int = Field(ge=0, lt=2**32)
+    one: Literal["a"]
+    three: Literal["a", "b", "c"]
+    even: int = Field(ge=0, multiple_of=2)
+    pattern: str = Field(pattern="a+")
+    several: list[int]
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("anything", "a string"),
+        ("switch", "true or false"),
+        ("free", "a whole number"),
+        ("floor", "a whole number, at least 1"),
+        ("between", "a number, above 0 and at most 0.5"),
+        ("seed", "a whole number, at least 0 and below 4,294,967,296"),
+        ("one", "'a'"),
+        ("three", "'a', 'b' or 'c'"),
+        # half of what is allowed would mislead
+        ("even", None),
+        ("pattern", None),
+        ("several", None),
+    ],
+)
+def test_the_whole_range_of_a_key_is_told_or_none_of_it(key: str, words: str | None):
+    assert allowed(Keys.model_fields[key]) == words
+
+
+def test_a_name_is_near_whatever_its_case_and_none_is_near_to_another_word():
+    names = ["fed-pub", "fed-prox", "local"]
+    assert near("FedPub", names) == " (did you mean fed-pub?)"
+    assert near("locale", names, "x.") == " (did you mean x.local?)"
+    assert near("scaffold", names) == ""
+
+
+def test_an_error_is_told_on_one_line_that_is_not_long():
+    assert one_line(ValueError("a\n  b\t\nc")) == "a b c"
+    assert len(one_line(ValueError("a " * 1000))) == 200

@@ -43,6 +43,7 @@ bench: venv
 	$(BIN)/python benchmarks/profile_round.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/mixing.py
 	$(BIN)/python benchmarks/sparsity.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/plain_local.py

@@ -143,7 +143,8 @@ def test_json_prints_the_summary_and_nothing_else(graph_file: Path, capfd: pytes
 def test_a_run_fills_its_folder(graph_file: Path, capfd: pytest.CaptureFixture[str]):
     assert fedsieve("run", "--dataset", graph_file, *SHORT[:-1], "--out", "run") == 0
     found = {str(path.relative_to("run")) for path in Path("run").rglob("*") if path.is_file()}
-    clients = [f"{folder}/client-{k}.safetensors" for folder in ("model", "checkpoint") for k in range(3)]
+    each = ("model/client", "checkpoint/client", "checkpoint/server-client")
+    clients = [f"{name}-{k}.safetensors" for name in each for k in range(3)]
     files = ["config.toml", "rounds.jsonl", "timings.jsonl", "clients.csv", "summary.json", "report.html"]
     assert found == {*files, *clients, "checkpoint/server.safetensors"}
     out, err = capfd.readouterr()

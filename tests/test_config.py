@@ -47,6 +47,10 @@ ROOT = Path(__file__).parents[1]
         ({"seed": 2**32}, "seed: got 4294967296, allowed: a whole number, at least 0 and below 4,294,967,296."),
         ({"optimizer": "lion"}, "optimizer: got 'lion', allowed: 'adam' or 'sgd'."),
         ({"fed-pub.sparsity": "some"}, "fed-pub.sparsity: got 'some', allowed: 'none', 'subgradient' or 'proximal'."),
+        (
+            {"hide-n-seek.pruner": "magnitude"},
+            "hide-n-seek.pruner: got 'magnitude' with hide-n-seek.init = 'signed-constant'",
+        ),
         ({"fed-pub.tau": -1}, "fed-pub.tau: got -1, allowed: a number, at least 0."),
         (
             {"algorithm": "fed-pup"},

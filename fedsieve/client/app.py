@@ -55,7 +55,8 @@ def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
         received = to_tensors(message.content.array_records["arrays"], resident.device)
         with seeds.torch_stream(resident.run.seed, "training", client, round_):
             result = trainer.train(task, received, store.load(client))
-        if diverged := [name for name, tensor in result.arrays.items() if not math.isfinite(float(tensor.sum()))]:
+        sums = {name: float(tensor.sum()) for name, tensor in result.arrays.items()} | dict(result.metrics)
+        if diverged := [name for name, value in sums.items() if not math.isfinite(value)]:
             raise ArithmeticError(f"training diverged: {diverged[0]} is not finite; a smaller lr may help")
         store.save(client, round_, result.state)
         answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(dict(result.metrics))}

@@ -12,7 +12,7 @@ from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import attach_masks, weights
+from fedsieve.masks.attach import attach_masks, transposed, weights
 from fedsieve.masks.binary import BinaryMask, flatten, fold, maskable, unflatten, unpack
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.masks.groups import groups
@@ -41,11 +41,11 @@ class FedMaskTrainer:
 
     def __init__(self, run: RunConfig, config: FedMaskConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed)
+        frozen = freeze_(model, config.init, run.seed)
+        self.groups = groups(maskable(frozen), transposed(model))
         attached = attach_masks(model, BinaryMask)
         self.latents = {name: mask.latent for name, mask in attached.items() if isinstance(mask, BinaryMask)}
         self.weights = weights(model)
-        self.groups = groups(maskable(values(self.weights)))
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from latents at ±`restart` times how surely the mean mask keeps a weight."""

@@ -10,7 +10,7 @@ from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import attach_masks, weights
+from fedsieve.masks.attach import attach_masks, transposed, weights
 from fedsieve.masks.binary import BernoulliMask, flatten, fold, maskable, unflatten, unpack
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.masks.groups import groups
@@ -42,12 +42,12 @@ class FedPMTrainer:
 
     def __init__(self, run: RunConfig, config: FedPMConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed)
+        frozen = freeze_(model, config.init, run.seed)
+        self.groups = groups(maskable(frozen), transposed(model))
         attached = attach_masks(model, BernoulliMask)
         self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, BernoulliMask)}
         self.scores = {name: mask.scores for name, mask in self.masks.items()}
         self.weights = weights(model)
-        self.groups = groups(maskable(values(self.weights)))
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from the scores of the θ received."""

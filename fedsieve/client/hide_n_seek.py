@@ -6,13 +6,13 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import fit, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import weights
+from fedsieve.masks.attach import transposed, weights
 from fedsieve.masks.binary import maskable, pack, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
@@ -42,7 +42,7 @@ class HideNseekConfig(AlgorithmConfig):
         0.7, ge=0.0, lt=1.0, description="share of the average so far in the next, for aggregate = mean; 0: forget it"
     )
     restart: float = Field(
-        0.1, gt=0.0, le=10.0, description="clients restart their latents at this times what the server sends"
+        0.1, gt=0.0, le=10.0, description="clients restart at this times what the server sends and their own share"
     )
     own_share: float = Field(
         0.3, ge=0.0, le=1.0, description="share of a client's own last signs in where its latents restart"
@@ -50,6 +50,15 @@ class HideNseekConfig(AlgorithmConfig):
     average_last: float = Field(
         0.5, ge=0.0, le=1.0, description="share of a round's last steps whose mean latents give the signs; 0: one step"
     )
+
+    @model_validator(mode="after")
+    def _magnitudes_differ(self) -> "HideNseekConfig":
+        if self.pruner == "magnitude" and self.init == "signed-constant":
+            raise ValueError(
+                "hide-n-seek.pruner: got 'magnitude' with hide-n-seek.init = 'signed-constant', where all weights of a "
+                "layer are of one size, allowed: with hide-n-seek.init = 'kaiming-normal'"
+            )
+        return self
 
 
 class HideNseekTrainer:
@@ -66,7 +75,7 @@ class HideNseekTrainer:
         self.run, self.config, self.model = run, config, model
         freeze_(model, config.init, run.seed)
         self.weights = {name: tensor.clone() for name, tensor in values(weights(model)).items()}
-        self.groups = groups(maskable(self.weights))
+        self.groups = groups(maskable(self.weights), transposed(model))
         self.mask = SignMask(weights(model))
         self._pruned: tuple[bytes, Tensor, Survivors] | None = None
 
@@ -75,12 +84,12 @@ class HideNseekTrainer:
         keep = received.get("keep", state.get("keep"))
         if keep is None:
             raise LookupError("this node has lost the keep-mask, and none was sent")
+        own = state.get("signs") if _same(keep, state.get("keep")) else None
         keep, survivors = self._prune(keep)
         broadcast = unpack_broadcast({name: tensor.cpu().numpy() for name, tensor in received.items()}, survivors)
-        start = torch.from_numpy(broadcast).to(keep.device).float() / LEVELS
-        if "signs" in state:
-            own = unpack(state["signs"], len(start)).to(start.device).float().mul_(2).sub_(1)
-            start.lerp_(own, self.config.own_share)
+        start = torch.from_numpy(broadcast).to(self.mask.latent.device).float() / LEVELS
+        if own is not None:
+            start.lerp_(unpack(own, len(start)).to(start.device).float().mul_(2).sub_(1), self.config.own_share)
         self.mask.load_(self.config.restart * start)
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, {"latent": self.mask.latent}, {})
@@ -118,6 +127,11 @@ class HideNseekTrainer:
             self.mask.keep_(layers, {name: survivors.keep[name].to(weight.device) for name, weight in layers.items()})
             self._pruned = known, packed, survivors
         return self._pruned[1:]
+
+
+def _same(keep: Tensor, own: Tensor | None) -> bool:
+    """Return whether the client's own signs are of the weights that `keep` keeps."""
+    return own is not None and torch.equal(keep.cpu(), own.cpu())
 
 
 def pack_broadcast(mean: NDArray[np.int8], aggregate: str) -> dict[str, NDArray[np.uint8] | NDArray[np.int8]]:

@@ -37,7 +37,9 @@ def decode(count: int, encoded: Iterable[tuple[str, bytes]]) -> Pixels:
                 odd.append(f"{where} is {_size(pixels)}")
                 continue
             if len(pixels) > images.shape[1]:
-                images = np.repeat(images, len(pixels), axis=1)
+                wider = _room(where, (count, len(pixels), *images.shape[2:]))
+                wider[:] = images
+                images = wider
             images[i] = pixels
     assert images is not None
     if odd:

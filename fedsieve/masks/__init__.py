@@ -1,1 +1,1 @@
-"""Sparse masks as torch parametrizations."""
+"""Masks over weights, pruning, and the code in which masks travel."""

@@ -25,6 +25,20 @@ def attach_masks(model: nn.Module, make: Callable[[Tensor], nn.Module]) -> dict[
     return masks
 
 
+def transposed(model: nn.Module) -> set[str]:
+    """Return the plain names of weight matrices that are in x out, as those of torch's transposed convolutions are.
+
+    To be asked before masks are attached.
+    """
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if getattr(module, "transposed", False)
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.dim() >= MATRIX_DIM
+    }
+
+
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the model's own parameters by plain name, without those of parametrizations on them."""
     found: dict[str, nn.Parameter] = {}

@@ -90,7 +90,7 @@ def fold(weights: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
 
 
 def maskable(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return those of a network's parameters that `attach_masks` puts a mask on."""
+    """Return those of a network's parameters that carry a mask: its weight matrices."""
     return {name: weight for name, weight in weights.items() if weight.dim() >= MATRIX_DIM}
 
 

@@ -1,6 +1,6 @@
 """Weights whose mask entries change together: what the mask codec is told of the network."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,20 @@ Groups = NDArray[np.unsignedinteger[Any]]
 """The group of each masked weight, from 0; some numbers may be nobody's."""
 
 
-def groups(weights: Mapping[str, Tensor]) -> Groups:
+def groups(weights: Mapping[str, Tensor], transposed: Collection[str] = ()) -> Groups:
     """Return the group of each entry of these frozen layers: 2 times its unit, counted through, plus whether w > 0.
 
-    A unit is an entry of a layer's first dimension. Where inputs are not negative, as after ReLU, the gradient of a
-    latent has the sign of w times the unit's own, so that all of a group are pushed one way.
+    A unit is an output: an entry of a layer's first dimension, or of its second where it is one of `transposed`. Where
+    inputs are not negative, as after ReLU, the gradient of a latent has the sign of w times the unit's own, so that all
+    of a group are pushed one way.
     """
-    units = sum(len(weight) for weight in weights.values())
-    dtype = np.min_scalar_type(2 * units)
+    axes = {name: int(name in transposed) for name in weights}
+    dtype = np.min_scalar_type(2 * sum(weight.shape[axes[name]] for name, weight in weights.items()))
     found, first = [np.empty(0, dtype)], 0
-    for weight in weights.values():
-        unit = np.arange(first, first + len(weight), dtype=dtype)[:, None]
-        found.append((2 * unit + (weight.detach().cpu().flatten(1).numpy() > 0)).astype(dtype).ravel())
-        first += len(weight)
+    for name, weight in weights.items():
+        positive = weight.detach().cpu().numpy() > 0
+        unit = np.arange(first, first + positive.shape[axes[name]], dtype=dtype)
+        shape = [-1 if axis == axes[name] else 1 for axis in range(positive.ndim)]
+        found.append((2 * unit.reshape(shape) + positive).astype(dtype).ravel())
+        first += len(unit)
     return np.concatenate(found)

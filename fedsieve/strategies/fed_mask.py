@@ -11,6 +11,7 @@ import torch
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_mask import FedMaskConfig, FedMaskTrainer
+from fedsieve.masks.attach import transposed
 from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
@@ -33,8 +34,9 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
 
     def initialise(self, initial: Arrays) -> None:
         """Begin with masks of ones."""
-        self.frozen = freeze_(build(self.run, self.shape), self.settings.init, self.run.seed)
-        self.groups = groups(maskable(self.frozen))
+        network = build(self.run, self.shape)
+        self.frozen = freeze_(network, self.settings.init, self.run.seed)
+        self.groups = groups(maskable(self.frozen), transposed(network))
         n = len(self.groups)
         self._broadcast(np.ones(n, dtype=np.float32), np.ones(n, dtype=np.bool_))
 

@@ -11,6 +11,7 @@ import torch
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_pm import FedPMConfig, FedPMTrainer
+from fedsieve.masks.attach import transposed
 from fedsieve.masks.binary import fold, levels, maskable
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
@@ -34,8 +35,9 @@ class FedPM(FederatedStrategy[FedPMConfig]):
 
     def initialise(self, initial: Arrays) -> None:
         """Begin with θ = 0.5 for every weight."""
-        self.frozen = freeze_(build(self.run, self.shape), self.settings.init, self.run.seed)
-        self.groups = groups(maskable(self.frozen))
+        network = build(self.run, self.shape)
+        self.frozen = freeze_(network, self.settings.init, self.run.seed)
+        self.groups = groups(maskable(self.frozen), transposed(network))
         self.reset = self.settings.reset or math.ceil(1 / self.run.fraction_train - 1e-9)
         self.combined = 0
         self.alpha = self.beta = np.full(len(self.groups), self.settings.prior)

@@ -1,4 +1,4 @@
-"""Server half of FedProx: FedAvg's, as its paper says."""
+"""Server half of FedProx (Li et al., MLSys 2020, arXiv 1812.06127): FedAvg's, as the paper says."""
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_prox import FedProxConfig, FedProxTrainer

@@ -9,6 +9,7 @@ from fedsieve import seeds
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.hide_n_seek import LEVELS, HideNseekConfig, HideNseekTrainer, pack_broadcast
 from fedsieve.errors import UserError
+from fedsieve.masks.attach import transposed
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups
@@ -19,7 +20,10 @@ from fedsieve.models import build, ones
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import size_weights
 from fedsieve.strategies.screening import ClientReply, Expected
-from fedsieve.wire import Arrays, NDArray
+from fedsieve.wire import Arrays
+
+TIE = 1e-9
+"""A tied vote, which is a +1, may miss 0 by as much: shares are rounded."""
 
 
 class HideNseek(FederatedStrategy[HideNseekConfig]):
@@ -46,10 +50,10 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
             raise UserError(f"hide-n-seek.pruner: got {self.settings.pruner!r}, but {error}.") from error
         self.survivors = Survivors(kept)
         self.keep = self.survivors.packed()
-        self.groups = self.survivors.take(groups({name: self.frozen[name] for name in kept}))
+        self.groups = self.survivors.take(groups({name: self.frozen[name] for name in kept}, transposed(network)))
         self.knowing: set[int] = set()
         self.average = np.ones(len(self.groups))
-        self._broadcast(np.full(len(self.groups), LEVELS, dtype=np.int8))
+        self._broadcast()
 
     def arrays_for(self, client: int) -> Arrays:
         """Return the mean sign, and the keep-mask to a node that may not have it."""
@@ -74,7 +78,7 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
             mean += np.where(signs, share, -share)
         memory = 0.0 if self.settings.aggregate == "vote" else self.settings.memory
         self.average = memory * self.average + (1 - memory) * mean
-        self._broadcast(np.rint(LEVELS * self.average).astype(np.int8))
+        self._broadcast()
 
     def left_out(self, client: int) -> None:
         """Send the keep-mask again."""
@@ -89,8 +93,10 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         """Return the packed keep-mask and the average sign; the weights follow from the seed."""
         return {"keep": self.keep, "average": self.average}
 
-    def _broadcast(self, mean: NDArray) -> None:
-        self.mean = np.where(mean >= 0, LEVELS, -LEVELS).astype(np.int8) if self.settings.aggregate == "vote" else mean
+    def _broadcast(self) -> None:
+        voted = self.settings.aggregate == "vote"
+        levels = np.where(self.average >= -TIE, LEVELS, -LEVELS) if voted else np.rint(LEVELS * self.average)
+        self.mean = levels.astype(np.int8)
         self.signs_only: Arrays = dict(pack_broadcast(self.mean, self.settings.aggregate))
         self.with_keep_mask: Arrays = self.signs_only | {"keep": self.keep}
 

@@ -159,10 +159,13 @@ def test_the_state_is_the_keep_mask_and_the_packed_signs():
 
 
 def test_the_keep_mask_need_not_be_sent_again_and_a_new_one_replaces_it():
-    ours, task = made(), Toy()
+    ours, task = made(**{"hide-n-seek.own-share": 1.0}), Toy()
     state = ours.train(Toy(), sent([127], FIRST), {}).state
     state = ours.train(task, sent([127]), state).state
-    assert task.seen[0].tolist() == [[1, 0]]
+    assert task.seen[0].tolist() == [[-1, 0]]  # its own last sign, not the one that was sent
+    # signs of other weights are not the client's own of these: it begins with what was sent
+    ours.train(Toy(num_examples=0), sent([-127], SECOND), state)
+    assert latents_of(ours) == pytest.approx([-0.1])
     state = ours.train(task, sent([127], SECOND), state).state
     assert task.seen[-1].tolist() == [[0, -2]]
     assert state["keep"].tolist() == SECOND

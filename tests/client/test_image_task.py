@@ -55,6 +55,8 @@ def test_batches_cover_each_training_image_once_with_its_label():
     own = task(SHADES, part([0, 1, 3, 5, 6], [2], [4]))
     assert own.num_examples == 5
     batches = list(own.batches())
+    assert own.num_batches == len(batches)
+    assert task(SHADES, part([], [2], [4])).num_batches == 0
     assert [len(labels) for _, labels in batches] == [2, 2, 1]
     assert {images.dtype for images, _ in batches} == {torch.float32}
     assert {images.shape[1:] for images, _ in batches} == {(1, 2, 2)}

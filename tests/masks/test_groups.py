@@ -1,8 +1,11 @@
 import numpy as np
 import torch
 
+from fedsieve.masks.attach import transposed
 from fedsieve.masks.groups import groups
 from fedsieve.masks.survivors import Survivors
+from fedsieve.models import Shape, build
+from tests.helpers import config
 
 WEIGHTS = {
     "a": torch.tensor([[1.0, -2.0, 0.5], [-1.0, -1.0, 3.0]]),
@@ -14,6 +17,17 @@ WEIGHTS = {
 def test_a_group_is_a_unit_and_a_sign() -> None:
     np.testing.assert_array_equal(groups(WEIGHTS), [1, 0, 1, 2, 2, 3, 4, 5, 5, 5, 6, 9])
     assert groups(WEIGHTS).dtype == np.uint8
+
+
+def test_a_unit_is_an_output_also_where_the_weight_is_in_x_out() -> None:
+    found = groups(WEIGHTS, transposed={"a", "b"})
+    # a has outputs 0 to 2, b, of shape 1 x 2 x 1 x 2 now, 3 and 4; c 5 and 6
+    np.testing.assert_array_equal(found, [1, 2, 5, 0, 2, 5, 6, 7, 9, 9, 10, 13])
+
+
+def test_the_layers_of_a_gcn_are_in_x_out() -> None:
+    run = config(dataset="digits-knn", algorithm="hide-n-seek", hidden_dim=4)
+    assert transposed(build(run, Shape((5,), 3))) == {"conv1.weight", "conv2.weight"}
 
 
 def test_no_layer_has_no_group() -> None:

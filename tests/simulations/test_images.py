@@ -11,10 +11,12 @@ from flwr.app import Context, Message, RecordDict
 from safetensors.torch import load_file
 
 from fedsieve.algorithm import algorithm_names
+from fedsieve.client import hide_n_seek
 from fedsieve.client.app import make_client_app
 from fedsieve.client.holdings import simulated as holdings
 from fedsieve.client.state import DiskStore
 from fedsieve.config import RunConfig, parse, read
+from fedsieve.errors import RunFailedError
 from fedsieve.masks.attach import weights
 from fedsieve.models import build
 from fedsieve.server.app import make_server_app
@@ -178,3 +180,10 @@ def test_an_own_network_runs_from_start_to_end(tmp_path: Path, monkeypatch: pyte
         assert set(load_file(folder / "model" / "client-0.safetensors")) == {
             "1.weight", "1.bias", "3.weight", "3.bias",
         }  # fmt: skip
+
+
+def test_a_mask_of_a_training_that_diverged_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hide_n_seek, "fit", lambda *_, **__: float("nan"))
+    with pytest.raises(RunFailedError, match="training diverged: train-loss is not finite; a smaller lr may help"):
+        simulated(tmp_path / "run", IMAGES | {"num-rounds": 1}, algorithm="hide-n-seek")
+    assert not list((tmp_path / "run" / "checkpoint").glob("client-*"))

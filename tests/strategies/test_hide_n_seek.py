@@ -105,6 +105,18 @@ def test_under_vote_the_majoritys_signs_are_sent_as_bits():
     assert strategy._rejected == {}
 
 
+def test_a_narrow_vote_counts():
+    def narrow(client: int, round_: int, message: Message) -> Message | None:
+        if client == 2:
+            return None
+        code = encode(np.full(4, client == 0), broadcast_in(message), GROUPS)
+        return reply(message, {"signs": code}, METRICS | {"num-examples": 500 + client})
+
+    _, strategy = play(1, narrow, aggregate="vote")
+    # -1/1001, which a 127th would round to 0
+    assert strategy.mean.tolist() == [-127] * 4
+
+
 def test_a_tied_vote_is_plus():
     opposite = {0: [1, 1, 0, 0], 1: [0, 0, 1, 1]}
 

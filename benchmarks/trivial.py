@@ -1,0 +1,56 @@
+"""An algorithm that computes next to nothing, for benchmarks/engines.py: what a round costs is what moves messages.
+
+200,000 floats go each way a client, and 800,000 are what it remembers.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedsieve.algorithm import Algorithm, AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.config import RunConfig
+from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategies.screening import ClientReply, Expected
+from fedsieve.wire import Arrays
+
+SENT, KEPT = 200_000, 800_000
+
+
+class Trivial(FederatedStrategy[AlgorithmConfig]):
+    """Send one array, take the first reply for the next."""
+
+    def initialise(self, initial: Arrays) -> None:
+        self.array: Arrays = {"x": np.zeros(SENT, np.float32)}
+
+    def arrays_for(self, client: int) -> Arrays:
+        return self.array
+
+    def expected(self) -> Mapping[str, Expected]:
+        return {"x": Expected.like(self.array["x"])}
+
+    def combine(self, replies: Sequence[ClientReply]) -> None:
+        self.array = dict(replies[0].arrays)
+
+
+class TrivialTrainer:
+    """Add 1 to what was sent and to what is remembered."""
+
+    def __init__(self, run: RunConfig, config: AlgorithmConfig, model: nn.Module) -> None:
+        pass
+
+    def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
+        names = ("train-loss", "received-val-accuracy", "received-test-accuracy", "val-accuracy", "test-accuracy",
+                 "test-macro-f1")  # fmt: skip
+        return TrainResult(
+            arrays={"x": received["x"].add_(1)},
+            metrics=dict.fromkeys(names, 0.0) | {"num-examples": task.num_examples, "val-count": 1, "test-count": 1},
+            state={"s": state.get("s", torch.zeros(KEPT)).add_(1)},
+        )
+
+    def personal_model(self, state: Tensors) -> Tensors:
+        return {"s": state["s"][:1].clone()}
+
+
+ALGORITHM = Algorithm("next to nothing", AlgorithmConfig, Trivial, TrivialTrainer)

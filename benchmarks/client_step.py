@@ -6,6 +6,7 @@ without its optimiser.
 """
 
 import time
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -59,6 +60,12 @@ def case(model: str, shape: tuple[int, ...], optimizer: str, lr: float) -> tuple
     still = StandingStill([signed.mask.latent], {})
     signed.mask.follow(still)
     spent: dict[str, list[float]] = {"dense": [], "signed": [], "still": []}
+    mean, step = torch.zeros_like(signed.mask.latent), count()
+
+    def average() -> None:
+        if next(step) % STEPS >= STEPS // 2:
+            mean.add_(signed.mask.latent, alpha=2 / STEPS)
+
     for _ in range(TURNS):
         for name, network, used in (
             ("dense", dense, dense_optimizer),
@@ -66,7 +73,7 @@ def case(model: str, shape: tuple[int, ...], optimizer: str, lr: float) -> tuple
             ("still", signed.model, still),
         ):
             began = time.process_time()
-            fit(network, used, task, 1)
+            fit(network, used, task, 1, after_step=None if name == "dense" else average)
             spent[name].append((time.process_time() - began) / STEPS * 1e3)
     return median(spent["dense"]), median(spent["signed"]), median(spent["still"])
 

@@ -20,6 +20,7 @@ CHOICES: dict[str, dict[str, object]] = {
         "hide-n-seek.init": "kaiming-normal", "hide-n-seek.average-last": 0.0, "hide-n-seek.own-share": 0.0,
     },
     "fed-mask": {"algorithm": "fed-mask"},
+    "fed-mask, init signed-constant": {"algorithm": "fed-mask", "fed-mask.init": "signed-constant"},
 }  # fmt: skip
 SETTING_NAMES = [name for name in SETTINGS if name.startswith("cifar10")]
 

@@ -65,9 +65,9 @@ def main() -> None:
         times = found["timings"]
         rounds, last = times[: keys["num-rounds"]], times[keys["num-rounds"] :]
         wall = median(line["seconds"] for line in rounds[1:])
-        row(keys["algorithm"], f"{keys['num-clients']:,}", len(found["rounds"][0]["participants"]),
+        row(keys["algorithm"], f"{keys['num-clients']:,}", f"{len(found['rounds'][0]['participants']):,}",
             keys.get("state-memory-mb", 1024), f"{dealt:.1f}",
-            f"{median(line['cpu_seconds'] for line in rounds[1:]):.2f}", f"{wall:.2f}", f"{1 / wall:.2f}",
+            f"{median(line['cpu_seconds'] for line in rounds[1:]):.2f}", f"{wall:.2f}", f"{1 / wall:.2g}",
             f"{last[0]['cpu_seconds']:.1f}" if last else "-", f"{found['cpu_seconds']:.0f}",
             f"{found['wall_seconds']:.0f}", f"{max(peak, found['peak_rss_mb']):,.0f}")  # fmt: skip
 

@@ -24,6 +24,6 @@ def near(given: str, names: Iterable[str], prefix: str = "") -> str:
     return f" (did you mean {prefix}{found[0]}?)" if found else ""
 
 
-def one_line(error: Exception) -> str:
-    """Return the error's message on one line, cut to 200 characters."""
-    return " ".join(str(error).split())[:LONGEST]
+def one_line(error: BaseException | None, longest: int | None = LONGEST) -> str:
+    """Return the error's message on one line, cut to so many characters; None: whole."""
+    return " ".join(str(error).split())[:longest]

@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import psutil
 import torch
 from safetensors.torch import load_file
 
@@ -61,6 +62,18 @@ def rounds_of(folder: Path) -> list[dict[str, Any]]:
 def summary_of(folder: Path) -> dict[str, Any]:
     """Return `summary.json`."""
     return dict(json.loads((folder / "summary.json").read_text()))
+
+
+def using(temporary: Path) -> list[psutil.Process]:
+    """Return the processes whose temporary files are there."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TMPDIR") == str(temporary):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 COSTS = {"engine", "seconds_per_round", "cpu_seconds", "wall_seconds", "peak_rss_mb"}

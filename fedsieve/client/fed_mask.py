@@ -12,10 +12,10 @@ from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import attach_masks, transposed, weights
-from fedsieve.masks.binary import BinaryMask, flatten, fold, maskable, unflatten, unpack
+from fedsieve.masks.attach import attach_masks, weights
+from fedsieve.masks.binary import BinaryMask, flatten, fold, unflatten, unpack
 from fedsieve.masks.frozen import Init, freeze_
-from fedsieve.masks.groups import groups
+from fedsieve.masks.groups import groups_of
 
 
 class FedMaskConfig(AlgorithmConfig):
@@ -41,8 +41,8 @@ class FedMaskTrainer:
 
     def __init__(self, run: RunConfig, config: FedMaskConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        frozen = freeze_(model, config.init, run.seed)
-        self.groups = groups(maskable(frozen), transposed(model))
+        freeze_(model, config.init, run.seed)
+        self.groups = groups_of(model)
         attached = attach_masks(model, BinaryMask)
         self.latents = {name: mask.latent for name, mask in attached.items() if isinstance(mask, BinaryMask)}
         self.weights = weights(model)

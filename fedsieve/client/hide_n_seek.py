@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
-from fedsieve.client.training import fit, make_optimizer, metrics, values
+from fedsieve.client.training import fit, make_optimizer, metrics
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import transposed, weights
+from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import maskable, pack, unpack
 from fedsieve.masks.codec import encode
 from fedsieve.masks.frozen import Init, freeze_
-from fedsieve.masks.groups import groups
+from fedsieve.masks.groups import groups_of
 from fedsieve.masks.signs import SignMask, signed
 from fedsieve.masks.survivors import Survivors
 
@@ -73,9 +73,9 @@ class HideNseekTrainer:
 
     def __init__(self, run: RunConfig, config: HideNseekConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed)
-        self.weights = {name: tensor.clone() for name, tensor in values(weights(model)).items()}
-        self.groups = groups(maskable(self.weights), transposed(model))
+        frozen = freeze_(model, config.init, run.seed)
+        self.weights = {name: tensor.clone() for name, tensor in frozen.items()}
+        self._all_groups = groups_of(model)
         self.mask = SignMask(weights(model))
         self._pruned: tuple[bytes, Tensor, Survivors] | None = None
 
@@ -108,7 +108,7 @@ class HideNseekTrainer:
         local = task.evaluate(self.model)
         signs = (self.mask.latent.detach() >= 0).cpu().numpy()
         return TrainResult(
-            arrays={"signs": torch.from_numpy(encode(signs, broadcast, survivors.take(self.groups)).copy())},
+            arrays={"signs": torch.from_numpy(encode(signs, broadcast, self.groups).copy())},
             metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - survivors.density},
             state={"keep": keep, "signs": pack(torch.from_numpy(signs))},
         )
@@ -120,11 +120,13 @@ class HideNseekTrainer:
 
     def _prune(self, packed: Tensor) -> tuple[Tensor, Survivors]:
         """Keep what the packed keep-mask keeps; it and what it says are one for all clients of a process."""
-        known = packed.cpu().numpy().tobytes()
+        bits = packed.cpu().numpy()
+        known = bits.tobytes()
         if self._pruned is None or self._pruned[0] != known:
             layers = maskable(self.weights)
-            survivors = Survivors.unpack(packed.cpu().numpy(), {name: w.shape for name, w in layers.items()})
+            survivors = Survivors.unpack(bits, {name: w.shape for name, w in layers.items()})
             self.mask.keep_(layers, {name: survivors.keep[name].to(weight.device) for name, weight in layers.items()})
+            self.groups = survivors.take(self._all_groups)
             self._pruned = known, packed, survivors
         return self._pruned[1:]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedsieve.masks.attach import MATRIX_DIM, weights
+from fedsieve.masks.attach import MATRIX_DIM, transposed, weights
 from fedsieve.seeds import random_state
 
 Init = Literal["kaiming-normal", "signed-constant"]
@@ -23,16 +23,15 @@ def freeze_(model: nn.Module, init: Init, seed: int) -> dict[str, Tensor]:
     NumPy's `RandomState` gives the same values everywhere and for ever, so that a seed is all that needs to be sent.
     """
     random = random_state(seed, "frozen weights")
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            parameter.requires_grad_(False)
-            if parameter.dim() < MATRIX_DIM:
-                if name == "bias":
-                    parameter.zero_()
-                continue
-            out = 1 if getattr(module, "transposed", False) else 0
-            sigma = float(np.sqrt(2 * parameter.shape[out] / parameter.numel()))
-            drawn = random.standard_normal(tuple(parameter.shape))
-            values = np.where(drawn >= 0, 1.0, -1.0) if init == "signed-constant" else drawn
-            parameter.copy_(torch.from_numpy(sigma * values))
+    in_x_out = transposed(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(False)
+        if parameter.dim() < MATRIX_DIM:
+            if name.rpartition(".")[2] == "bias":
+                parameter.zero_()
+            continue
+        sigma = float(np.sqrt(2 * parameter.shape[int(name in in_x_out)] / parameter.numel()))
+        drawn = random.standard_normal(tuple(parameter.shape))
+        values = np.where(drawn >= 0, 1.0, -1.0) if init == "signed-constant" else drawn
+        parameter.copy_(torch.from_numpy(sigma * values))
     return {name: parameter.detach() for name, parameter in weights(model).items()}

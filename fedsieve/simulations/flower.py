@@ -25,7 +25,7 @@ from fedsieve.client.app import make_client_app
 from fedsieve.client.holdings import simulated
 from fedsieve.client.state import DiskStore
 from fedsieve.config import RunConfig, Scalar
-from fedsieve.errors import RunFailedError
+from fedsieve.errors import RunFailedError, one_line
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import answered
 from fedsieve.simulations.ray_cluster import available_cpus, cluster, ended, gpu_share
@@ -123,7 +123,7 @@ class WatchedGrid(Grid):
 def _fail_if_ended(runtime: "Future[None]") -> None:
     if runtime.done():
         error = runtime.exception()
-        raise RunFailedError(f"Flower's simulation runtime has ended: {' '.join(str(error).split())}") from error
+        raise RunFailedError(f"Flower's simulation runtime has ended: {one_line(error, None)}") from error
 
 
 def run_flower(run: RunConfig, server_app: ServerApp) -> None:

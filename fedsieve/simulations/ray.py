@@ -17,7 +17,7 @@ from flwr.serverapp import ServerApp
 
 from fedsieve.client.holdings import simulated
 from fedsieve.config import RunConfig
-from fedsieve.errors import RunFailedError
+from fedsieve.errors import RunFailedError, one_line
 from fedsieve.server.usage import PROCESSES
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, SimulatedGrid, failed
@@ -162,7 +162,7 @@ class _Call:
     def failed(self, error: Exception) -> Message | None:
         """Wait for the worker's restart; return an error reply if it died too often over the next client."""
         self._deaths += 1
-        told = " ".join(str(error).split())
+        told = one_line(error, None)
         _log.warning("a worker died; client %d and those after it are asked again: %s", self.client, told)
         self.source, self._up = self.worker.where.remote(), False
         if self._deaths < ATTEMPTS:
@@ -210,7 +210,7 @@ def _started(run: RunConfig, num_workers: int) -> list[Any]:
         for where in ray.get(up):
             _count(where)
     except ray.exceptions.RayError as error:
-        raise RunFailedError(f"a Ray worker cannot start: {' '.join(str(error).split())}") from error
+        raise RunFailedError(f"a Ray worker cannot start: {one_line(error, None)}") from error
     if late:
         raise RunFailedError(
             f"{len(late)} of {num_workers} Ray workers have not started in {run.round_timeout:g} seconds."

@@ -15,7 +15,7 @@ import psutil
 import ray
 import ray._private.worker as driver
 
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, one_line
 
 LONGEST_TEMPORARY = 20
 """Ray puts sockets into its folder, and the path of a socket has at most 107 characters."""
@@ -113,7 +113,7 @@ def _join(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=PATIENCE).close()
         _init(address=address)
     except Exception as error:  # of Ray's there are many: ConnectionError, RuntimeError for another version, ...
-        told = " ".join(str(error).split()).rstrip(".")
+        told = one_line(error, None).rstrip(".")
         allowed = "allowed: HOST:PORT as ray start --head prints it, or auto for a cluster on this machine"
         raise UserError(f"ray-address: got {address!r}, which cannot be joined ({told}); {allowed}.") from error
 

@@ -1,12 +1,12 @@
 """Server half of FedAvg."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from fedsieve.algorithm import Algorithm, AlgorithmConfig
 from fedsieve.client.fed_avg import FedAvgConfig, FedAvgTrainer
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import mix, size_weights
+from fedsieve.strategies.rounds import without_arrays
 from fedsieve.strategies.rows import room_for
 from fedsieve.strategies.screening import ClientReply, Expected
 from fedsieve.wire import Arrays
@@ -35,7 +35,7 @@ class FedAvg(FederatedStrategy[AlgorithmConfig]):
     def hold(self, reply: ClientReply) -> ClientReply:
         """Put the weights into a row."""
         self.uploads.put(self.place[reply.client], reply.arrays)
-        return replace(reply, arrays={})
+        return without_arrays(reply)
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Take the mean, weighted by the number of training examples."""

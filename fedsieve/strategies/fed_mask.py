@@ -11,11 +11,10 @@ import torch
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_mask import FedMaskConfig, FedMaskTrainer
-from fedsieve.masks.attach import transposed
-from fedsieve.masks.binary import fold, levels, maskable
+from fedsieve.masks.binary import fold, levels
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
-from fedsieve.masks.groups import groups
+from fedsieve.masks.groups import groups_of
 from fedsieve.models import build
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import size_weights
@@ -36,7 +35,7 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
         """Begin with masks of ones."""
         network = build(self.run, self.shape)
         self.frozen = freeze_(network, self.settings.init, self.run.seed)
-        self.groups = groups(maskable(self.frozen), transposed(network))
+        self.groups = groups_of(network)
         n = len(self.groups)
         self._broadcast(np.ones(n, dtype=np.float32), np.ones(n, dtype=np.bool_))
 

@@ -11,11 +11,10 @@ import torch
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_pm import FedPMConfig, FedPMTrainer
-from fedsieve.masks.attach import transposed
-from fedsieve.masks.binary import fold, levels, maskable
+from fedsieve.masks.binary import fold, levels
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
-from fedsieve.masks.groups import groups
+from fedsieve.masks.groups import groups_of
 from fedsieve.models import build
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.screening import ClientReply, Expected
@@ -37,7 +36,7 @@ class FedPM(FederatedStrategy[FedPMConfig]):
         """Begin with θ = 0.5 for every weight."""
         network = build(self.run, self.shape)
         self.frozen = freeze_(network, self.settings.init, self.run.seed)
-        self.groups = groups(maskable(self.frozen), transposed(network))
+        self.groups = groups_of(network)
         self.reset = self.settings.reset or math.ceil(1 / self.run.fraction_train - 1e-9)
         self.combined = 0
         self.alpha = self.beta = np.full(len(self.groups), self.settings.prior)

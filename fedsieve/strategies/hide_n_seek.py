@@ -9,10 +9,9 @@ from fedsieve import seeds
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.hide_n_seek import LEVELS, HideNseekConfig, HideNseekTrainer, pack_broadcast
 from fedsieve.errors import UserError
-from fedsieve.masks.attach import transposed
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
-from fedsieve.masks.groups import groups
+from fedsieve.masks.groups import groups_of
 from fedsieve.masks.pruning import prune
 from fedsieve.masks.signs import signed
 from fedsieve.masks.survivors import Survivors
@@ -50,7 +49,7 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
             raise UserError(f"hide-n-seek.pruner: got {self.settings.pruner!r}, but {error}.") from error
         self.survivors = Survivors(kept)
         self.keep = self.survivors.packed()
-        self.groups = self.survivors.take(groups({name: self.frozen[name] for name in kept}, transposed(network)))
+        self.groups = self.survivors.take(groups_of(network))
         self.knowing: set[int] = set()
         self.average = np.ones(len(self.groups))
         self._broadcast()

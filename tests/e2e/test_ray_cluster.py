@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.test_flwr_run import free_port
-from tests.helpers import assert_same_run, simulated, summary_of
+from tests.helpers import assert_same_run, simulated, summary_of, using
 from tests.simulations.cases import CASES
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -35,26 +35,15 @@ def environment(temporary: Path) -> dict[str, str]:
     return os.environ | {"TMPDIR": str(temporary), "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(temporary)}
 
 
-def of_cluster(temporary: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("TMPDIR") == str(temporary):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def daemons(temporary: Path) -> set[int]:
     """Return the ids of the processes that make the cluster."""
-    return {process.pid for process in of_cluster(temporary) if process.name() in ("gcs_server", "raylet")}
+    return {process.pid for process in using(temporary) if process.name() in ("gcs_server", "raylet")}
 
 
 def workers(temporary: Path) -> list[str]:
     """Return the titles of the cluster's processes that run an actor of ours."""
     found = []
-    for process in of_cluster(temporary):
+    for process in using(temporary):
         with suppress(psutil.Error):  # it may just have ended
             found += [title for title in process.cmdline()[:1] if title.startswith("ray::Worker")]
     return found
@@ -77,7 +66,7 @@ def address(temporary: Path, environment: dict[str, str]) -> Iterator[str]:
                 )  # fmt: skip
         yield address
     finally:
-        left = of_cluster(temporary)
+        left = using(temporary)
         for process in left:
             process.kill()
         psutil.wait_procs(left, timeout=20)

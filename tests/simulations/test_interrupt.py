@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.helpers import using
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -21,18 +22,6 @@ def temporary() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="fs"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def using(temporary: Path) -> list[psutil.Process]:
-    """Return the processes whose temporary files are there."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("TMPDIR") == str(temporary):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.mark.parametrize("engine", ["inline", "ray", "flower"])

@@ -3,21 +3,17 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-import pymetis
 import scipy.sparse as sp
 from torch_geometric.data import Data
 from torch_geometric.utils import remove_self_loops, to_scipy_sparse_matrix, to_undirected
 
+from fedsieve.data.metis import Nodes, cut
 from fedsieve.errors import UserError, near
 from fedsieve.seeds import derive, random_state
 
 _log = logging.getLogger("fedsieve")
-
-Nodes: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def metis_overlapping(adjacency: sp.csr_array, num_clients: int, seed: int, clie
     ]
 
 
-def louvain(adjacency: sp.csr_array, num_clients: int, seed: int, _: int) -> list[Nodes]:
+def louvain(adjacency: sp.csr_array, num_clients: int, seed: int, __: int) -> list[Nodes]:
     """Find communities (Blondel et al. 2008) and give each, largest first, to the client with the fewest nodes.
 
     When there are fewer communities than clients, the largest are halved with METIS.
@@ -78,7 +74,7 @@ def louvain(adjacency: sp.csr_array, num_clients: int, seed: int, _: int) -> lis
     communities = [np.array(sorted(nodes)) for nodes in found]
     if len(communities) < num_clients:
         _log.info("%d Louvain communities for %d clients; the largest are halved", len(communities), num_clients)
-    communities = _halve_largest(adjacency, communities, num_clients, seed)
+        communities, _ = cut(adjacency, num_clients, _seed(seed), communities)
     clients: list[list[Nodes]] = [[] for _ in range(num_clients)]
     for nodes in sorted(communities, key=lambda nodes: (-len(nodes), nodes[0])):
         min(clients, key=lambda held: sum(map(len, held))).append(nodes)
@@ -104,28 +100,11 @@ def _adjacency(data: Data) -> sp.csr_array:
 
 
 def _metis(adjacency: sp.csr_array, num_parts: int, seed: int) -> list[Nodes]:
-    membership = _membership(adjacency, num_parts, seed)
-    parts = [np.flatnonzero(membership == part) for part in range(num_parts)]
-    filled = [part for part in parts if len(part)]
-    if len(filled) < num_parts:
-        _log.warning("METIS left %d of %d parts empty; the largest are halved", num_parts - len(filled), num_parts)
-    return _halve_largest(adjacency, filled, num_parts, seed)
-
-
-def _membership(adjacency: sp.csr_array, num_parts: int, seed: int) -> Nodes:
-    """Return each node's part as METIS finds it; on small graphs some parts may have no node."""
-    index = pymetis.zero_copy_dtype()
-    graph = pymetis.CSRAdjacency(adjacency.indptr.astype(index), adjacency.indices.astype(index))
-    options = pymetis.Options(seed=derive(seed, "partition") % 2**31)
-    return np.asarray(pymetis.part_graph(num_parts, graph, options=options, recursive=False).vertex_part)
-
-
-def _halve_largest(adjacency: sp.csr_array, parts: list[Nodes], num_parts: int, seed: int) -> list[Nodes]:
-    """Return at least `num_parts` parts, none empty: the largest, first among equals, is halved again and again."""
-    parts = list(parts)
-    while len(parts) < num_parts:
-        nodes = parts.pop(max(range(len(parts)), key=lambda part: len(parts[part])))
-        side = _membership(adjacency[nodes][:, nodes], 2, seed) == 0
-        uncut = side.all() or not side.any()
-        parts += np.array_split(nodes, 2) if uncut else [nodes[side], nodes[~side]]
+    parts, filled = cut(adjacency, num_parts, _seed(seed))
+    if filled < num_parts:
+        _log.warning("METIS left %d of %d parts empty; the largest are halved", num_parts - filled, num_parts)
     return parts
+
+
+def _seed(seed: int) -> int:
+    return derive(seed, "partition") % 2**31

@@ -1,7 +1,9 @@
+import ctypes
 import itertools
 import random
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from torch_geometric.data import Data
 
 from fedsieve.data import PARTITIONS, client_graph, partition_nodes
-from fedsieve.data.partitions import _adjacency, _halve_largest
+from fedsieve.data.metis import cut
+from fedsieve.data.partitions import _adjacency
 from fedsieve.errors import UserError
 
 DISJOINT = [name for name in PARTITIONS if name != "metis-overlapping"]
@@ -39,7 +42,7 @@ def graphs_and_clients(draw: st.DrawFn) -> tuple[Data, int, int]:
 
 
 @pytest.mark.parametrize("name", DISJOINT)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(case=graphs_and_clients())
 def test_each_node_is_in_exactly_one_part_and_none_is_empty(name: str, case: tuple[Data, int, int]):
     data, num_clients, seed = case
@@ -50,7 +53,7 @@ def test_each_node_is_in_exactly_one_part_and_none_is_empty(name: str, case: tup
     assert all(part.tolist() == sorted(part.tolist()) for part in parts)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(case=graphs_and_clients(), clients_per_part=st.integers(1, 6))
 def test_overlapping_clients_hold_half_of_their_part(case: tuple[Data, int, int], clients_per_part: int):
     data, num_clients, seed = case
@@ -101,7 +104,8 @@ def test_louvain_halves_the_largest_communities_when_they_are_too_few():
 def test_halving_cuts_where_the_graph_is_thin():
     # two cliques, one on the even and one on the odd nodes, so that halves by number would be wrong
     data = graph(10, [(a, b) for a in range(10) for b in range(10) if a != b and (a - b) % 2 == 0])
-    halves = _halve_largest(_adjacency(data), [np.arange(10)], 2, seed=1)
+    halves, begun_with = cut(_adjacency(data), 2, 1, [np.arange(10)])
+    assert begun_with == 1
     assert sorted(half.tolist() for half in halves) == [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]
 
 
@@ -115,6 +119,26 @@ def test_parts_that_metis_leaves_empty_are_filled_and_counted(caplog: pytest.Log
 def test_random_parts_are_of_like_size():
     parts = partition_nodes("random", graph(11, []), 3, seed=1)
     assert sorted(map(len, parts)) == [3, 4, 4]
+
+
+def test_a_thread_that_draws_random_numbers_from_the_c_library_changes_no_cut():
+    rng = np.random.RandomState(0)
+    data = graph(600, [tuple(pair) for pair in rng.randint(600, size=(1800, 2))])
+    expected = [part.tolist() for part in partition_nodes("metis", data, 7, seed=1)]
+    rand, over = ctypes.CDLL(None).rand, threading.Event()
+
+    def draw() -> None:
+        while not over.is_set():
+            rand()
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    try:
+        for _ in range(3):
+            assert [part.tolist() for part in partition_nodes("metis", data, 7, seed=1)] == expected
+    finally:
+        over.set()
+        drawing.join()
 
 
 def test_metis_is_silent_on_standard_output():

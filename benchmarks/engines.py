@@ -1,12 +1,17 @@
 """What the engines cost a round with trivial compute: `python benchmarks/engines.py [--clients 10 100]`.
 
 The algorithm is benchmarks/trivial.py, installed as a plug-in would be; 200,000 floats each way a client, 800,000 of
-state, all clients in every round, two workers where there are any. Engines take turns, so that their ratios hold while
-the machine's speed drifts. CPU seconds are those of all processes of the run, start and end included, over the rounds.
+state, all clients in every round, two workers where there are any. `Flower alone` is benchmarks/plain_flower.py: the
+same numbers without FedSieve, state in Flower's Context; a round of it is training and evaluation, which FedSieve puts
+in one message. Engines take turns, so that their ratios hold while the machine's speed drifts. CPU seconds are those of
+all processes of the run, start and end included.
 """
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -15,8 +20,14 @@ from uuid import uuid4
 from runs import heading, row, run
 
 ENGINES = {"inline": {}, "ray": {"num-workers": 2}, "flower": {"num-workers": 2}}
+ALONE, ALONE_TRAINING = "Flower alone", "its training alone"
 ROUNDS = {10: 12, 100: 6, 1000: 3}
-REPEATS = {10: 3, 100: 2, 1000: 1}
+REPEATS = {10: 3, 100: 3, 1000: 1}
+STATE_MEMORY_MB = 8192
+"""All states in memory, as Flower has them."""
+
+Figures = tuple[float, float, float]
+"""Median wall seconds a round without the first, CPU seconds of the run, peak MB."""
 
 
 def installed(folder: Path) -> None:
@@ -29,30 +40,50 @@ def installed(folder: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
+def ours(engine: str, clients: int) -> Figures:
+    """Run one of FedSieve's engines."""
+    asked = {"algorithm": "trivial", "dataset": "digits", "partition": "iid", "num-clients": clients,
+             "num-rounds": ROUNDS[clients], "engine": engine, "state-memory-mb": STATE_MEMORY_MB}  # fmt: skip
+    summary = run(f"engines/{uuid4().hex}", asked | ENGINES[engine])
+    wall = median(line["seconds"] for line in summary["timings"][1:])
+    return wall, summary["cpu_seconds"], summary["peak_rss_mb"]
+
+
+def alone(clients: int) -> dict[str, Figures]:
+    """Run Flower without FedSieve."""
+    command = [sys.executable, str(Path(__file__).with_name("plain_flower.py"))]
+    asked = [f"--clients={clients}", f"--rounds={ROUNDS[clients]}"]
+    done = subprocess.run(
+        [*command, *asked], check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith(b"{")))
+    cost = found["cpu_seconds"], found["peak_rss_mb"]
+    return {ALONE: (median(found["seconds"][1:]), *cost), ALONE_TRAINING: (median(found["training"][1:]), *cost)}
+
+
 def main() -> None:
+    """Print the table."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--clients", type=int, nargs="+", choices=ROUNDS, default=list(ROUNDS))
     chosen = arguments.parse_args()
     heading("python benchmarks/engines.py")
-    row("clients", "engine", "wall s a round", "flower's / this", "CPU s of the run", "peak MB")
-    row(*["---"] * 6)
+    row(
+        "clients", "engine", "wall s a round", "flower's / this", "Flower alone's / this", "CPU s of the run", "peak MB"
+    )
+    row(*["---"] * 7)
     with tempfile.TemporaryDirectory() as folder:
         installed(Path(folder))
         for clients in chosen.clients:
-            found: dict[str, list[tuple[float, float, float]]] = {engine: [] for engine in ENGINES}
+            found: dict[str, list[Figures]] = {name: [] for name in (*ENGINES, ALONE, ALONE_TRAINING)}
             for _ in range(REPEATS[clients]):
-                for engine, keys in ENGINES.items():
-                    asked = {"algorithm": "trivial", "dataset": "digits", "partition": "iid", "num-clients": clients,
-                             "num-rounds": ROUNDS[clients], "engine": engine} | keys  # fmt: skip
-                    summary = run(f"engines/{uuid4().hex}", asked)
-                    wall = median(line["seconds"] for line in summary["timings"][1:])
-                    found[engine].append((wall, summary["cpu_seconds"], summary["peak_rss_mb"]))
-            slowest = [wall for wall, _, _ in found["flower"]]
-            for engine, each in found.items():
-                walls = [wall for wall, _, _ in each]
-                ratio = median(theirs / ours for theirs, ours in zip(slowest, walls, strict=True))
-                row(clients, engine, f"{median(walls):.3f}", f"{ratio:.1f}",
-                    f"{median(cpu for _, cpu, _ in each):.1f}", f"{max(peak for _, _, peak in each):,.0f}")  # fmt: skip
+                turn = {engine: ours(engine, clients) for engine in ENGINES} | alone(clients)
+                for name, figures in turn.items():
+                    found[name].append(figures)
+            for name, each in found.items():
+                row(clients, name, f"{median(wall for wall, _, _ in each):.3f}", *(
+                    f"{median(theirs[0] / this[0] for theirs, this in zip(found[other], each, strict=True)):.1f}"
+                    for other in ("flower", ALONE)
+                ), f"{median(cpu for _, cpu, _ in each):.1f}", f"{max(peak for _, _, peak in each):,.0f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class TrivialTrainer:
         return TrainResult(
             arrays={"x": received["x"].add_(1)},
             metrics=dict.fromkeys(names, 0.0) | {"num-examples": task.num_examples, "val-count": 1, "test-count": 1},
-            state={"s": state.get("s", torch.zeros(KEPT)).add_(1)},
+            state={"s": (state["s"] if state else torch.zeros(KEPT)).add_(1)},
         )
 
     def personal_model(self, state: Tensors) -> Tensors:

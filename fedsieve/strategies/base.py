@@ -247,16 +247,18 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
         participants = tuple(participants)
         self.place = {client: place for place, client in enumerate(participants)}
-        last: list[tuple[Arrays, ArrayRecord]] = []
+        last: list[tuple[Arrays, ArrayRecord, tuple[int, int]]] = []
         shared = ConfigRecord(dict(config) | {"round": number})
         for client in participants:
             arrays = self.arrays_for(client)
-            record = next((record for known, record in last if known is arrays), None)
-            if record is None:
+            known = next((known for known in last if known[0] is arrays), None)
+            if known is None:
                 record = to_record(arrays)
-                last = [*last[-1:], (arrays, record)]
+                sent = RecordDict({"arrays": record, "config": shared})
+                known = arrays, record, (serialized_bytes(sent), payload_bytes(sent))
+                last = [*last[-1:], known]
+            _, record, self._sent[client] = known
             content = RecordDict({"arrays": record, "config": shared})
-            self._sent[client] = (serialized_bytes(content), payload_bytes(content))
             message = Message(content, self.nodes[client], MessageType.TRAIN, group_id=str(number))
             self._asked[client] = message.metadata
             yield message

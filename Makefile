@@ -42,6 +42,9 @@ bench: venv
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/profile_round.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/rounds_by_engine.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/mixing.py
 	$(BIN)/python benchmarks/sparsity.py

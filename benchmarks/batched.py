@@ -1,4 +1,5 @@
-"""Clients trained in one tensor program, against one after the other: `python benchmarks/batched.py`.
+"""Clients trained in one tensor program, against one after the other: `python benchmarks/batched.py
+[--only images|graphs] [--seeds 42 ...]`.
 
 One process, one thread. Images: K clients with 200 images each (digits: 80), one local epoch in batches of 20, of a
 dense step or of hide-n-seek's. Graphs: FED-PUB's whole client step, its state taken in and handed out client by client,
@@ -9,6 +10,7 @@ In float64 both must give the same to 1e-5, else this fails. In float32, as FedS
 between weights, latents or masks is in the last columns: Adam makes a whole step of a gradient that is rounding error.
 """
 
+import argparse
 import copy
 import time
 from collections.abc import Callable
@@ -70,12 +72,12 @@ def same(difference: float, what: str) -> None:
         raise SystemExit(f"{what}: batched clients are {difference:.1e} apart from those one after the other")
 
 
-def images(model: str, dataset: str, step: str) -> None:
+def images(model: str, dataset: str, step: str, seeds_: list[int]) -> None:
     def given(seed: int, dtype: torch.dtype) -> Clients:
         run = parse({"algorithm": "fed-avg", "dataset": dataset, "model": model, "seed": seed} | STEPS[step])
         return clients(run, max(NUMBERS), signs="sign" in step, dtype=dtype)
 
-    exact = given(SEEDS[0], torch.float64)
+    exact = given(seeds_[0], torch.float64)
     exact.model.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     expected = one_after_the_other(exact)(3)
     for name, make in NETS[model].items():
@@ -84,7 +86,7 @@ def images(model: str, dataset: str, step: str) -> None:
     alone: list[float] = []
     ratios: dict[tuple[str, int], list[float]] = {(name, k): [] for name in NETS[model] for k in NUMBERS}
     worst = dict.fromkeys(NETS[model], 0.0)
-    for seed in SEEDS:
+    for seed in seeds_:
         single = given(seed, torch.float32)
         programs = {
             (name, k): in_one_program(single, k, make(copy.deepcopy(single.model)))
@@ -119,10 +121,10 @@ def filled(dataset: str) -> float:
     return median(shares)
 
 
-def graphs(dataset: str, partition: str, number: int, sparsity: str) -> None:
+def graphs(dataset: str, partition: str, number: int, sparsity: str, seeds_: list[int]) -> None:
     keys = {"dataset": dataset, "partition": partition, "num-clients": number, "fed-pub.sparsity": sparsity}
     sizes = sorted({*GROUPS, number})
-    run = parse(keys | {"seed": SEEDS[0]})
+    run = parse(keys | {"seed": seeds_[0]})
     expected = Trial(run, 0, torch.float64).play()
     for k in sizes:
         found = Trial(run, k, torch.float64).play()
@@ -130,7 +132,7 @@ def graphs(dataset: str, partition: str, number: int, sparsity: str) -> None:
     alone: list[float] = []
     ratios: dict[int, list[float]] = {k: [] for k in sizes}
     worst = [0.0, 0.0]
-    for seed in SEEDS:
+    for seed in seeds_:
         run = parse(keys | {"seed": seed})
         single, batched = Trial(run, 0, torch.float32), {k: Trial(run, k, torch.float32) for k in sizes}
         for round_ in range(ROUNDS):
@@ -151,24 +153,30 @@ def graphs(dataset: str, partition: str, number: int, sparsity: str) -> None:
 
 
 def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--only", choices=("images", "graphs"))
+    arguments.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    chosen = arguments.parse_args()
+    only, seeds_ = chosen.only, chosen.seeds
     torch.set_num_threads(1)
     heading("python benchmarks/batched.py")
-    row("network", "data", "step", "in one program", "one after the other, CPU ms a step",
-        *(f"ratio, {k} clients" for k in NUMBERS), "float32, apart after the epoch")  # fmt: skip
-    row(*["---"] * (6 + len(NUMBERS)))
-    for model, dataset in IMAGES:
-        for step in STEPS:
-            images(model, dataset, step)
-    print()
-    row("data", "clients", "fed-pub.sparsity", "one after the other, CPU ms a client",
-        *(f"ratio, groups of {k}" for k in GROUPS), "all", "float32, apart after a round",
-        f"{ROUNDS} rounds")  # fmt: skip
-    row(*["---"] * (7 + len(GROUPS)))
-    for dataset, partition, number in GRAPHS:
-        for sparsity in ("none", "proximal"):
-            graphs(dataset, partition, number, sparsity)
-    told = ", ".join(f"{dataset} {filled(dataset):.0%}" for dataset in ("mnist", "cifar10"))
-    print(f"\nSteps that ten clients of Dirichlet 0.3 need, of ten times the largest's: {told}")
+    if only != "graphs":
+        row("network", "data", "step", "in one program", "one after the other, CPU ms a step",
+            *(f"ratio, {k} clients" for k in NUMBERS), "float32, apart after the epoch")  # fmt: skip
+        row(*["---"] * (6 + len(NUMBERS)))
+        for model, dataset in IMAGES:
+            for step in STEPS:
+                images(model, dataset, step, seeds_)
+        told = ", ".join(f"{dataset} {filled(dataset):.0%}" for dataset in ("mnist", "cifar10"))
+        print(f"\nSteps that ten clients of Dirichlet 0.3 need, of ten times the largest's: {told}\n")
+    if only != "images":
+        row("data", "clients", "fed-pub.sparsity", "one after the other, CPU ms a client",
+            *(f"ratio, groups of {k}" for k in GROUPS), "all", "float32, apart after a round",
+            f"{ROUNDS} rounds")  # fmt: skip
+        row(*["---"] * (7 + len(GROUPS)))
+        for dataset, partition, number in GRAPHS:
+            for sparsity in ("none", "proximal"):
+                graphs(dataset, partition, number, sparsity, seeds_)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ bench: venv
 	$(BIN)/python benchmarks/codec_in_runs.py
 	$(BIN)/python benchmarks/synflow.py
 	$(BIN)/python benchmarks/client_step.py
+	$(BIN)/python benchmarks/batched.py
 	$(BIN)/python benchmarks/mask_capacity.py
 	$(BIN)/python benchmarks/global_mask.py
 	$(BIN)/python benchmarks/images_tuning.py

@@ -1,6 +1,7 @@
 """The programs of a trial: command lines and environments of a SuperLink, its superexec and the SuperNodes."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from fedsieve.deploy.layout import BIN, Deployment, Layout, Node, node_name
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
 """Nothing is reported to Flower's makers, and no second torch is fetched."""
 
-POLL = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
-"""Seconds between two looks of a superexec for work; Flower's own are 1."""
+POLL = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"}
+"""Seconds between two looks of a node's superexec for work; Flower's own are 1."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Program:
 
 def programs(layout: Layout, deployment: Deployment) -> list[Program]:
     """Return the trial's programs: the server's two, then the nodes, which wait until all are registered."""
-    server = {"FLWR_HOME": str(layout.flower)} | QUIET | POLL
+    server = {"FLWR_HOME": str(layout.flower)} | QUIET
     nodes = [_node(layout, deployment, index, node) for index, node in enumerate(deployment.nodes)]
     return [
         Program("superlink", _superlink(layout, deployment), server),
@@ -68,7 +69,7 @@ def _node(layout: Layout, deployment: Deployment, index: int, node: Node) -> Pro
     if node.data is not None:
         own += f' data="{node.data}"'
     command = (
-        str(BIN / "flower-supernode"),
+        *(sys.executable, "-m", "fedsieve.deploy.supernode"),
         *("--root-certificates", str(layout.keys / "ca.crt")),
         *("--auth-supernode-private-key", str(layout.keys / node_name(index))),
         "--grpc-rere",

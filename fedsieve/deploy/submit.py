@@ -16,6 +16,8 @@ from fedsieve.deploy.layout import BIN, CONNECTION, Layout
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.server.run_folder import check_folder, folder_of
 
+SERVER_APP, CLIENT_APP = "fedsieve.deploy.server_app:app", "fedsieve.client.app:app"
+
 AWAY = 300.0
 """Seconds that a SuperLink may be away, to be started again, before a run is given up."""
 
@@ -26,13 +28,16 @@ IN_SIMULATION = {"engine": "inline", "num_workers": 0, "ray_address": ""}
 """Keys that say nothing of a deployment, and what they are set to."""
 
 
-def submit(layout: Layout, run: RunConfig, *, show: Callable[[str], None] = lambda _: None) -> Path:
-    """Run the deployment's nodes through `run` and return the run's folder, which then holds the results.
+def submit(
+    layout: Layout, run: RunConfig, *, show: Callable[[str], None] = lambda _: None, client_app: str = CLIENT_APP
+) -> Path:
+    """Do `run` on the deployment's nodes and return the run's folder, which then holds the results.
 
     Args:
         layout: of the deployment; on the SuperLink's machine, where the ServerApp writes the run's folder.
         run: its `num_clients` nodes must be online.
         show: told each line of the run's progress and warnings.
+        client_app: what the nodes run, `module:attribute`: the one ClientApp, or one that wraps it.
 
     Raises:
         UserError: there is no SuperLink, too few nodes are online, or the folder is not empty.
@@ -45,7 +50,7 @@ def submit(layout: Layout, run: RunConfig, *, show: Callable[[str], None] = lamb
     dataset = str(Path(run.dataset).absolute()) if Path(run.dataset).exists() else run.dataset
     run = run.model_copy(update=IN_SIMULATION | {"out": str(folder), "dataset": dataset})
     with tempfile.TemporaryDirectory(prefix="fedsieve-app-") as app:
-        write_app(Path(app), run)
+        write_app(Path(app), run, client_app)
         run_id = str(flwr(layout, "run", app)["run-id"])
     try:
         ended = _follow(layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None)
@@ -66,14 +71,14 @@ def count_nodes(layout: Layout, *states: str) -> int:
     return sum(node["status"] in states if states else node["status"] != "unregistered" for node in nodes)
 
 
-def write_app(folder: Path, run: RunConfig) -> None:
+def write_app(folder: Path, run: RunConfig, client_app: str = CLIENT_APP) -> None:
     """Write a Flower app that names this package's two apps and holds the run's keys, all of them resolved."""
     config = run.model_dump(by_alias=True) | {"algorithm-config": ""}
     config |= {run.algorithm: run.settings.model_dump(by_alias=True)}
     app = {
         "publisher": "fedsieve",
         "flwr-version-target": version("flwr"),
-        "components": {"serverapp": "fedsieve.deploy.server_app:app", "clientapp": "fedsieve.client.app:app"},
+        "components": {"serverapp": SERVER_APP, "clientapp": client_app},
         "config": {key: value for key, value in config.items() if value != {}},
     }
     project = {

@@ -1,6 +1,7 @@
 """A deployment's keys: a CA, the server's certificate, and one key pair a node in the formats that Flower takes."""
 
 import ipaddress
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -59,9 +60,9 @@ def make_keys(folder: Path, num_nodes: int, names: Sequence[str] = ()) -> list[s
             )
         if not (folder / "server.crt").exists():
             written += _make_server(folder, subjects)
-        for index in range(num_nodes):
-            if not (folder / node_name(index)).exists():
-                written += _make_node(folder, node_name(index))
+        for name in map(node_name, range(num_nodes)):
+            if not _is_made(folder, name):
+                written += _make_node(folder, name)
     except OSError as error:
         raise UserError(f"{folder}: keys cannot be written: {error.strerror}.") from error
     if not written:
@@ -74,10 +75,12 @@ def make_keys(folder: Path, num_nodes: int, names: Sequence[str] = ()) -> list[s
 
 def count_keys(folder: Path) -> int:
     """Return how many nodes have keys: those numbered from 0 without a gap."""
-    index = 0
-    while (folder / node_name(index)).exists():
-        index += 1
-    return index
+    return next(index for index in itertools.count() if not _is_made(folder, node_name(index)))
+
+
+def _is_made(folder: Path, name: str) -> bool:
+    """Return whether a node has keys; the private one may have been carried away."""
+    return (folder / name).exists() or (folder / f"{name}.pub").exists()
 
 
 def _make_server(folder: Path, subjects: Sequence[x509.GeneralName]) -> list[str]:

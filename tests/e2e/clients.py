@@ -101,4 +101,6 @@ class Held(ClientApp):
         return app(message, context)
 
 
-hostile, forging, held = Hostile(), Forging(), Held()
+hostile = Hostile()
+forging = Forging()
+held = Held()

@@ -38,7 +38,7 @@ def _hundredfold(reply: Message, arrays: ArrayRecord) -> None:
 
 
 def _half_signs(reply: Message, arrays: ArrayRecord) -> None:
-    arrays[_first(arrays)] = Array(np.full(100, 0.5, np.float32))
+    arrays[_first(arrays)] = Array(np.full(9, 0.5, np.float32))
 
 
 def _altered(reply: Message, arrays: ArrayRecord) -> None:

@@ -9,6 +9,7 @@ what Flower's own program does, and waits for the next. It ends with the superex
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -16,8 +17,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 SOCKET = "warm.sock"
-LIBRARIES = ("fedsieve.client.app", "sklearn.datasets", "sklearn.neighbors")
-"""What clients need: torch and PyG come with the first, the embedded data sets and dense features need the others."""
+LIBRARIES = ("fedsieve.client.app", "httpcore", "sklearn.datasets", "sklearn.neighbors")
+"""What clients need: torch and PyG come with the first, Flower imports the second late, embedded data the others."""
 
 LOOK = 0.5
 """Seconds between two looks whether the superexec is still there."""
@@ -87,7 +88,16 @@ def main() -> None:
     (program,) = entry_points(group="console_scripts", name="flwr-clientapp")
     client_app = program.load()
     sys.argv = [program.name, *serve(sys.argv[1:])]
-    sys.exit(client_app())
+    code: object = 1
+    try:
+        client_app()
+    except SystemExit as left:  # Flower has cleaned up by then
+        code = left.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)  # torch would spend 2 CPU seconds on taking its libraries apart
 
 
 if __name__ == "__main__":

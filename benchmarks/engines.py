@@ -30,12 +30,12 @@ Figures = tuple[float, float, float]
 """Median wall seconds a round without the first, CPU seconds of the run, peak MB."""
 
 
-def installed(folder: Path) -> None:
-    """Make the plug-in one that is installed, for this process and those it starts."""
-    info = folder / "trivial-1.0.dist-info"
+def installed(folder: Path, name: str = "trivial") -> None:
+    """Make a module of this folder a plug-in that is installed, for this process and those it starts."""
+    info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trivial\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[fedsieve.algorithms]\ntrivial = trivial:ALGORITHM\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[fedsieve.algorithms]\n{name} = {name}:ALGORITHM\n")
     paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 

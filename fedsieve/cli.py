@@ -3,21 +3,34 @@
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedsieve import options
 from fedsieve.errors import RunFailedError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+
+    from fedsieve.deploy.trial import State
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+deploy = typer.Typer(no_args_is_help=True, help="Run on SuperLink and SuperNodes over gRPC, here or on real hosts.")
+app.add_typer(deploy, name="deploy")
+
+DeploymentFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The deployment's folder.", show_default=False, file_okay=False)
+]
 
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 PIPED_WIDTH = 200
@@ -32,7 +45,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def main_options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
@@ -42,26 +55,15 @@ def options(
 
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Argument(help="A TOML file of keys.", show_default=False)] = None,
-    algorithm: Annotated[
-        str | None, typer.Option(help="See: fedsieve list algorithms.", show_default="fed-pub")
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="A name, or your own graph or images.", show_default="digits-knn")
-    ] = None,
-    partition: Annotated[
-        str | None, typer.Option(help="See: fedsieve list partitions.", show_default="metis; images: dirichlet")
-    ] = None,
-    num_clients: Annotated[int | None, typer.Option(help="Number of clients.", show_default="10")] = None,
-    num_rounds: Annotated[int | None, typer.Option(help="Number of rounds.", show_default="100")] = None,
-    fraction_train: Annotated[float | None, typer.Option(help="Clients sampled a round.", show_default="1.0")] = None,
-    local_epochs: Annotated[
-        int | None, typer.Option(help="Epochs a client trains in a round.", show_default="the algorithm's, mostly 1")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(help="Stop after so many rounds without a better validation accuracy.", show_default="never"),
-    ] = None,
+    config: options.Config = None,
+    algorithm: options.Algorithm = None,
+    dataset: options.Dataset = None,
+    partition: options.Partition = None,
+    num_clients: options.NumClients = None,
+    num_rounds: options.NumRounds = None,
+    fraction_train: options.FractionTrain = None,
+    local_epochs: options.LocalEpochs = None,
+    patience: options.Patience = None,
     engine: Annotated[
         str | None, typer.Option(help="What runs the apps: inline, ray or flower.", show_default="inline")
     ] = None,
@@ -71,15 +73,12 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(help="A Ray cluster to join: HOST:PORT or auto.", show_default="start one for the run")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
-    seed: Annotated[int | None, typer.Option(help="Every random draw derives from it.", show_default="42")] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("-s", metavar="KEY=VALUE", help="Any key, for example -s fed-pub.tau=5; repeatable."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="a new one under runs/")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json and nothing else.")] = False,
+    device: options.Device = None,
+    seed: options.Seed = None,
+    assignments: options.Assignments = None,
+    out: options.Out = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run one simulation; flags override -s, and both override the file."""
     flags = {
@@ -99,23 +98,13 @@ def run(
         "out": None if out is None else str(out),
     }
     _set_up_log(quiet)
-    from fedsieve.config import parse, parse_assignment, read
+    from fedsieve.config import parse
 
-    values = read(config) if config is not None else {}
-    values = _merged(values, dict(parse_assignment(text) for text in assignments or []))
-    values = _merged(values, {key: value for key, value in flags.items() if value is not None})
-    parsed = parse(values)
+    parsed = parse(_given(config, assignments, flags))
 
-    from fedsieve.reports.compare import comparison
-    from fedsieve.server.run_folder import read_summary
     from fedsieve.simulations import simulate
 
-    folder = simulate(parsed, quiet=quiet)
-    if as_json:
-        typer.echo(json.dumps(read_summary(folder), indent=2))
-    elif not quiet:
-        _console(stderr=False).print(comparison([folder]))
-        typer.echo(f"The run is in {folder}.")
+    _tell(simulate(parsed, quiet=quiet), quiet=quiet, as_json=as_json)
 
 
 @app.command("list")
@@ -143,6 +132,127 @@ def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs."
             (folder / "report.html").write_text(report_page(folder), encoding="utf-8")
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder}: report.html cannot be made from what the folder holds: {error}.") from error
+
+
+@deploy.command("keys")
+def deploy_keys(
+    folder: DeploymentFolder,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.", show_default=False)],
+    san: Annotated[
+        list[str] | None,
+        typer.Option(help="A name or address of the server, besides localhost; repeatable.", show_default="none"),
+    ] = None,
+) -> None:
+    """Write a CA, the server's certificate and a key pair for each node; what exists is never overwritten."""
+    from fedsieve.deploy.keys import make_keys
+    from fedsieve.deploy.layout import CONTROL_PORT, Layout, write_connection
+
+    layout = Layout(folder.absolute())
+    written = make_keys(layout.keys, nodes, san or ())
+    if not (layout.flower / "config.toml").exists():
+        write_connection(layout, CONTROL_PORT)
+    typer.echo(f"{layout.keys} now holds {', '.join(written)}.")
+
+
+@deploy.command("up")
+def deploy_up(
+    folder: DeploymentFolder,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="Number of nodes.", show_default="as many as have keys, or 3")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A node's own graph or images; once for each node, in order.", show_default="dealt by the run"
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for all to come up.")] = 120.0,
+) -> None:
+    """Start a SuperLink and SuperNodes on this machine, with TLS and node keys, and wait until all are online."""
+    from fedsieve.deploy.layout import Layout
+    from fedsieve.deploy.trial import up
+
+    with _console(stderr=True).status("starting") as status:
+        found = up(
+            Layout(folder.absolute()),
+            nodes,
+            data or (),
+            timeout=timeout,
+            progress=lambda what: status.update(f"waiting for {what}"),
+        )
+    _show_states(found)
+
+
+@deploy.command("status")
+def deploy_status(folder: DeploymentFolder) -> None:
+    """Show what runs, and what the SuperLink says of the nodes; exit code 1 unless all is well."""
+    from fedsieve.deploy.layout import Layout
+    from fedsieve.deploy.trial import is_healthy, states
+
+    found = states(Layout(folder.absolute()))
+    _show_states(found)
+    if not is_healthy(found):
+        raise typer.Exit(FAILED)
+
+
+@deploy.command("down")
+def deploy_down(folder: DeploymentFolder) -> None:
+    """End exactly the processes that `deploy up` has started; keys, runs and logs stay."""
+    from fedsieve.deploy.layout import Layout, read_deployment
+    from fedsieve.deploy.trial import down
+
+    layout = Layout(folder.absolute())
+    read_deployment(layout)
+    ended = down(layout)
+    typer.echo(f"{ended} programs of {folder} have ended." if ended else f"Nothing of {folder} was running.")
+
+
+@deploy.command("run")
+def deploy_run(
+    folder: DeploymentFolder,
+    config: options.Config = None,
+    algorithm: options.Algorithm = None,
+    dataset: options.Dataset = None,
+    partition: options.Partition = None,
+    num_clients: options.NumClients = None,
+    num_rounds: options.NumRounds = None,
+    fraction_train: options.FractionTrain = None,
+    local_epochs: options.LocalEpochs = None,
+    patience: options.Patience = None,
+    device: options.Device = None,
+    seed: options.Seed = None,
+    assignments: options.Assignments = None,
+    out: options.Out = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run on the deployment's nodes; the run's folder is under DIR/runs, on the SuperLink's machine."""
+    flags = {
+        "algorithm": algorithm,
+        "dataset": dataset,
+        "partition": partition,
+        "num-clients": num_clients,
+        "num-rounds": num_rounds,
+        "fraction-train": fraction_train,
+        "local-epochs": local_epochs,
+        "patience": patience,
+        "device": device,
+        "seed": seed,
+        "out": None if out is None else str(out),
+    }
+    _set_up_log(quiet)
+    from fedsieve.config import parse
+    from fedsieve.deploy.layout import Layout
+    from fedsieve.deploy.submit import count_nodes, submit
+
+    layout = Layout(folder.absolute())
+    values = _given(config, assignments, flags)
+    parsed = parse(values if "num-clients" in values else values | {"num-clients": max(1, count_nodes(layout))})
+    _tell(
+        submit(layout, parsed, show=lambda line: None if quiet or as_json else typer.echo(line, err=True)),
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 def main() -> None:
@@ -195,6 +305,38 @@ def _models() -> dict[str, str]:
 
 
 CATALOGUES = {"algorithms": _algorithms, "datasets": _datasets, "partitions": _partitions, "models": _models}
+
+
+def _given(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys that the user gives: flags override -s, and both override the file."""
+    from fedsieve.config import parse_assignment, read
+
+    values = read(config) if config is not None else {}
+    values = _merged(values, dict(parse_assignment(text) for text in assignments or []))
+    return _merged(values, {key: value for key, value in flags.items() if value is not None})
+
+
+def _tell(folder: Path, *, quiet: bool, as_json: bool) -> None:
+    """Print what a run has reached."""
+    from fedsieve.reports.compare import comparison
+    from fedsieve.server.run_folder import read_summary
+
+    if as_json:
+        typer.echo(json.dumps(read_summary(folder), indent=2))
+    elif not quiet:
+        _console(stderr=False).print(comparison([folder]))
+        typer.echo(f"The run is in {folder}.")
+
+
+def _show_states(found: "Sequence[State]") -> None:
+    from rich.table import Table
+
+    table = Table("program", "process", "running since", "starts", "state")
+    for state in found:
+        since = "" if state.since is None else f"{datetime.fromtimestamp(state.since, UTC):%Y-%m-%d %H:%M:%SZ}"
+        pid = "" if state.pid is None else str(state.pid)
+        table.add_row(state.name, pid, since, str(state.starts), state.link)
+    _console(stderr=False).print(table)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,9 @@ class RunConfig(BaseModel):
         ge=0,
         description="MB in memory of clients' states, and again of the server's personal models; the rest is on disk",
     )
+    min_clients: int = Field(
+        1, ge=1, description="clients that a round needs: with fewer usable replies the run ends; see fraction-train"
+    )
     round_timeout: float = Field(3600.0, gt=0.0, description="seconds to wait for a round's replies")
     settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
 
@@ -123,6 +126,13 @@ class RunConfig(BaseModel):
         if self.train_ratio + self.val_ratio >= 1:
             total = self.train_ratio + self.val_ratio
             raise ValueError(f"train-ratio + val-ratio: got {total:g}, allowed: below 1 (the rest is test)")
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_have_clients(self) -> "RunConfig":
+        if self.min_clients > self.num_clients:
+            given = f"min-clients: got {self.min_clients} with num-clients = {self.num_clients}"
+            raise ValueError(f"{given}, allowed: at most the number of clients")
         return self
 
     @property

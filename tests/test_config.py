@@ -65,6 +65,10 @@ ROOT = Path(__file__).parents[1]
             {"num-workers": 2},
             "num-workers: got 2 with engine = 'inline', allowed: 1, or more with engine = 'ray' or 'flower'.",
         ),
+        (
+            {"min-clients": 4, "num-clients": 3},
+            "min-clients: got 4 with num-clients = 3, allowed: at most the number of clients.",
+        ),
         ({"num-workers": -1}, "num-workers: got -1, allowed: a whole number, at least 0 and at most 100,000."),
         (
             {"ray-address": "a:1"},

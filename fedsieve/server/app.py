@@ -42,7 +42,7 @@ def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> Server
     def main(grid: Grid, context: Context) -> None:
         run = parse(context.run_config)
         usage, history = Usage(), History()
-        binding = bind(grid, run.num_clients, run.round_timeout)
+        binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients)
         shape = shape_record(binding.shape)
         initial = initial_weights(run, binding.shape)
         folder = RunFolder(run)

@@ -23,17 +23,18 @@ class Binding:
     shape: Shape
 
 
-def bind(grid: Grid, num_clients: int, timeout: float) -> Binding:
+def bind(grid: Grid, num_clients: int, timeout: float, min_clients: int = 1) -> Binding:
     """Ask every node who it is, and fix the answers for the run.
 
     Args:
         grid: has the nodes.
         num_clients: ids from 0 to below this are expected.
         timeout: seconds to wait for the answers.
+        min_clients: that have to answer.
 
     Raises:
         RunFailedError: there are fewer nodes than clients, two nodes claim one id, a claimed id is out of range, the
-            data do not fit together, or no node answers; which node and why.
+            data do not fit together, or too few nodes answer; which node and why.
     """
     asked = sorted(grid.get_node_ids())
     if len(asked) < num_clients:
@@ -58,8 +59,9 @@ def bind(grid: Grid, num_clients: int, timeout: float) -> Binding:
         if not 0 <= client < num_clients:
             raise RunFailedError(f"node {node} claims partition-id {client}, allowed: 0 to {num_clients - 1}.")
         nodes[client] = node
-    if not nodes:
-        raise RunFailedError(f"none of {len(asked)} nodes answered who it is.")
+    if len(nodes) < min_clients:
+        found = len(nodes) or "none"
+        raise RunFailedError(f"{found} of {len(asked)} nodes answered who they are, min-clients: {min_clients}.")
     if missing := sorted(set(range(num_clients)) - set(nodes)):
         _log.warning("%d of %d clients are not there: %s", len(missing), num_clients, missing[:20])
     inputs = {shape.input: client for client, shape in sorted(facts.values(), key=lambda fact: fact[0], reverse=True)}

@@ -5,8 +5,7 @@ import os
 import queue
 import tempfile
 import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,7 +17,6 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
-from flwr.supercore.run import Run
 from threadpoolctl import threadpool_limits
 
 from fedsieve.client.app import make_client_app
@@ -26,6 +24,7 @@ from fedsieve.client.holdings import simulated
 from fedsieve.client.state import DiskStore
 from fedsieve.config import RunConfig, Scalar
 from fedsieve.errors import RunFailedError, one_line
+from fedsieve.server.polling import PollingGrid
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import answered
 from fedsieve.simulations.ray_cluster import available_cpus, cluster, ended, gpu_share
@@ -69,57 +68,6 @@ def _app_of_process(states: str, folder: str) -> ClientApp:
     return make_client_app(lambda _: store)
 
 
-class WatchedGrid(Grid):
-    """Flower's Grid, which ends when its runtime does instead of waiting for replies that will not come.
-
-    Args:
-        grid: Flower's own.
-        runtime: done when Flower's runtime has ended.
-    """
-
-    def __init__(self, grid: Grid, runtime: "Future[None]") -> None:
-        self._grid, self._runtime = grid, runtime
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
-        """Yield replies as they come, those within `timeout` seconds."""
-        until = None if timeout is None else time.monotonic() + timeout
-        waiting = set(self._grid.push_messages(messages))
-        while waiting and (until is None or time.monotonic() < until):
-            for reply in self._grid.pull_messages(waiting):
-                waiting.discard(reply.metadata.reply_to_message_id)
-                yield reply
-            if waiting:
-                _fail_if_ended(self._runtime)
-                time.sleep(PULL_INTERVAL)
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        return self._grid.run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """Return a message from the server."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the ids of all nodes, which Flower draws at random."""
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that have come."""
-        return self._grid.pull_messages(message_ids)
-
-
 def _fail_if_ended(runtime: "Future[None]") -> None:
     if runtime.done():
         error = runtime.exception()
@@ -157,7 +105,7 @@ def run_flower(run: RunConfig, server_app: ServerApp) -> None:
             run_simulation, stand_in, client_app, run.num_clients, backend_config={"client_resources": resources}
         )
         try:
-            grid = WatchedGrid(grids.get(timeout=run.round_timeout), runtime)
+            grid = PollingGrid(grids.get(timeout=run.round_timeout), PULL_INTERVAL, lambda: _fail_if_ended(runtime))
             server_app(grid, Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
         finally:
             look()  # Flower ends Ray

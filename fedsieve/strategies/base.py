@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, Metadata, MetricRecord, RecordDict
@@ -133,7 +133,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             evaluate_config, evaluate_fn: of Flower's signature; not used.
 
         Raises:
-            RunFailedError: no client gave a usable reply in a round.
+            RunFailedError: fewer than `min-clients` of a round's clients gave a usable reply; who failed and why.
         """
         self.initialise(to_arrays(initial_arrays))
         self.begun = True
@@ -177,7 +177,8 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Screen the replies, sort them by client and combine the usable ones."""
         self._screen(server_round, replies, self.hold)
-        if trained := [reply for reply in self._replies if reply.num_examples > 0]:
+        enough = len(self._replies) >= self._needed(self._asked)
+        if enough and (trained := [reply for reply in self._replies if reply.num_examples > 0]):
             self.combine(trained)
         return None, None
 
@@ -237,12 +238,18 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         )
         for observer in self.observers:
             observer.round_finished(finished)
-        if combine and not finished.replies:
+        if combine and len(finished.replies) < self._needed(participants):
             client, reason = next(iter(finished.rejected.items()))
+            usable = len(finished.replies) or "none"
             raise RunFailedError(
-                f"round {number}: none of {len(participants)} clients gave a usable reply; client {client}: {reason}."
+                f"round {number}: {usable} of {len(participants)} clients gave a usable reply"
+                f"{f', min-clients: {self.run.min_clients}' if finished.replies else ''}; client {client}: {reason}."
             )
         return finished
+
+    def _needed(self, participants: Collection[int]) -> int:
+        """Return how many of a round's clients have to give a usable reply: `min-clients`, or all where fewer are."""
+        return min(self.run.min_clients, len(participants))
 
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
         participants = tuple(participants)

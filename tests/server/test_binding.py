@@ -103,6 +103,13 @@ def test_fewer_nodes_than_clients_end_the_run_and_the_sentence_says_how_to_get_m
         bind(AskingGrid(client(0), client(1)), 3, 1.0)
 
 
+def test_as_many_as_min_clients_have_to_answer():
+    grid = AskingGrid(client(0), client(1), None)
+    assert set(bind(grid, 3, 1.0, min_clients=2).nodes) == {0, 1}
+    with pytest.raises(RunFailedError, match=r"^2 of 3 nodes answered who they are, min-clients: 3\.$"):
+        bind(grid, 3, 1.0, min_clients=3)
+
+
 def test_a_client_without_labels_takes_part():
     assert bound(client(0), client(1, classes=0), client(2)).shape.num_classes == 3
 

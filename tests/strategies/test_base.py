@@ -281,6 +281,24 @@ def test_a_round_without_a_usable_reply_ends_the_run_after_the_observers_were_to
     assert set(history.rounds[1].rejected) == {0, 1, 2, 3}
 
 
+def test_with_fewer_usable_replies_than_min_clients_nothing_is_combined_and_the_run_ends():
+    history = History()
+    run = fed_avg(num_rounds=5, min_clients=3)
+    broken = {1: {0}, 2: {1, 3}}
+    grid = FakeGrid(4, lambda k, n, m: failure(m, 2, "boom") if k in broken[n] else honest(9 if n == 2 else k, n, m))
+    strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [history])
+    told = r"round 2: 2 of 4 clients gave a usable reply, min-clients: 3; client 1: error 2: boom\.$"
+    with pytest.raises(RunFailedError, match=told):
+        strategy.start(grid, to_record(START), 5)
+    assert [len(round_.replies) for round_ in history.rounds] == [3, 2]
+    assert strategy.server_arrays()["w"].tolist() == [[2, 2]], "the mean of round 1: clients 1, 2 and 3"
+
+
+def test_a_round_of_fewer_clients_than_min_clients_needs_all_of_them():
+    _, rounds, _ = play(honest, fed_avg(num_rounds=2, fraction_train=0.5, min_clients=3))
+    assert [len(round_.replies) for round_ in rounds[:2]] == [2, 2]
+
+
 def test_bytes_are_counted_for_each_participant():
     _, rounds, _ = play(but(1, failure), fed_avg())
     assert rounds[0].downlink_payload_bytes == dict.fromkeys(range(4), 3 * 4)

@@ -1,0 +1,117 @@
+"""Where a deployment's files are, and the one file that says what it consists of."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fedsieve.errors import UserError
+
+FLEET_PORT, CONTROL_PORT = 9092, 9093
+"""Where SuperNodes and where `flwr` find a SuperLink on real hosts; a trial takes free ports."""
+
+CONNECTION = "deployment"
+"""What the SuperLink is called in Flower's own configuration."""
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one deployment."""
+
+    folder: Path
+
+    @property
+    def keys(self) -> Path:
+        """Certificates and keys."""
+        return self.folder / "keys"
+
+    @property
+    def flower(self) -> Path:
+        """FLWR_HOME of the server and of `flwr`."""
+        return self.folder / "flower"
+
+    @property
+    def database(self) -> Path:
+        """The SuperLink's."""
+        return self.folder / "superlink.db"
+
+    @property
+    def registered(self) -> Path:
+        """Flower's node id of each node that the SuperLink knows, by its name."""
+        return self.folder / "registered.json"
+
+    @property
+    def processes(self) -> Path:
+        """What runs; written by the supervisor, removed when all has ended."""
+        return self.folder / "processes.json"
+
+    @property
+    def logs(self) -> Path:
+        """A log for each program."""
+        return self.folder / "logs"
+
+    @property
+    def runs(self) -> Path:
+        """The runs' folders."""
+        return self.folder / "runs"
+
+    def node(self, index: int) -> Path:
+        """Return the folder of a node: its Flower home and its clients' states."""
+        return self.folder / "nodes" / node_name(index)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One SuperNode of a trial: the port of its own ClientApps, and its data, None for its part of a data set."""
+
+    port: int
+    data: str | None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a trial on this machine consists of."""
+
+    fleet_port: int
+    control_port: int
+    nodes: tuple[Node, ...]
+
+    def write(self, layout: Layout) -> None:
+        """Write `deployment.json` and Flower's configuration."""
+        write_whole(layout.folder / "deployment.json", json.dumps(asdict(self), indent=2) + "\n")
+        write_connection(layout, self.control_port)
+
+
+def read_deployment(layout: Layout) -> Deployment:
+    """Read what `deploy up` has written; a folder without it is a `UserError`."""
+    path = layout.folder / "deployment.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        nodes = tuple(Node(int(node["port"]), node["data"]) for node in found["nodes"])
+        return Deployment(int(found["fleet_port"]), int(found["control_port"]), nodes)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: is not there or not readable, allowed: a folder of fedsieve deploy up.") from error
+
+
+def write_connection(layout: Layout, control_port: int) -> None:
+    """Tell `flwr` where the SuperLink is and who signed its certificate."""
+    import tomli_w
+
+    link = {"address": f"127.0.0.1:{control_port}", "root-certificates": str(layout.keys.absolute() / "ca.crt")}
+    config = {"superlink": {"default": CONNECTION, CONNECTION: link}}
+    layout.flower.mkdir(parents=True, exist_ok=True)
+    write_whole(layout.flower / "config.toml", tomli_w.dumps(config))
+
+
+def node_name(index: int) -> str:
+    """Return what a node's key, log and folder are called."""
+    return f"node-{index}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,128 @@
+"""One run on a deployment: a thin app folder is submitted, its log is shown, and how it ended is told truly."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fedsieve.config import RunConfig
+from fedsieve.deploy.flower import flwr, flwr_environment
+from fedsieve.deploy.layout import BIN, CONNECTION, Layout
+from fedsieve.errors import RunFailedError, UserError
+from fedsieve.server.run_folder import check_folder, folder_of
+
+SERVER_APP, CLIENT_APP = "fedsieve.deploy.server_app:app", "fedsieve.client.app:app"
+
+AWAY = 300.0
+"""Seconds that a SuperLink may be away, to be started again, before a run is given up."""
+
+PAUSE = 2.0
+"""Seconds between two attempts to find it."""
+
+IN_SIMULATION = {"engine": "inline", "num_workers": 0, "ray_address": ""}
+"""Keys that say nothing of a deployment, and what they are set to."""
+
+
+def submit(
+    layout: Layout, run: RunConfig, *, show: Callable[[str], None] = lambda _: None, client_app: str = CLIENT_APP
+) -> Path:
+    """Do `run` on the deployment's nodes and return the run's folder, which then holds the results.
+
+    Args:
+        layout: of the deployment; on the SuperLink's machine, where the ServerApp writes the run's folder.
+        run: its `num_clients` nodes must be online.
+        show: told each line of the run's progress and warnings.
+        client_app: what the nodes run, `module:attribute`: the one ClientApp, or one that wraps it.
+
+    Raises:
+        UserError: there is no SuperLink, too few nodes are online, or the folder is not empty.
+        RunFailedError: the run failed or was stopped; why.
+    """
+    folder = Path(run.out).absolute() if run.out else layout.folder / folder_of(run)
+    check_folder(folder)
+    if run.num_clients > (online := count_nodes(layout, "online")):
+        raise UserError(f"num-clients: got {run.num_clients}, allowed: at most the number of nodes online, {online}.")
+    dataset = str(Path(run.dataset).absolute()) if Path(run.dataset).exists() else run.dataset
+    run = run.model_copy(update=IN_SIMULATION | {"out": str(folder), "dataset": dataset})
+    with tempfile.TemporaryDirectory(prefix="fedsieve-app-") as app:
+        write_app(Path(app), run, client_app)
+        run_id = str(flwr(layout, "run", app)["run-id"])
+    try:
+        ended = _follow(layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None)
+    except KeyboardInterrupt:
+        flwr(layout, "stop", run_id)
+        raise
+    if ended["status"] != "finished:completed":
+        reason = str(ended["status-details"]).removeprefix("ServerApp failed with exception: ").rstrip(".")
+        raise RunFailedError(f"the run has {ended['status'].partition(':')[2]}: {reason}.")
+    return folder
+
+
+def count_nodes(layout: Layout, *states: str) -> int:
+    """Return how many nodes the SuperLink knows, those in `states` if any are given."""
+    if not (layout.flower / "config.toml").exists():
+        raise UserError(f"{layout.folder}: holds no deployment, allowed: a folder of fedsieve deploy keys or up.")
+    nodes = flwr(layout, "supernode", "list")["nodes"]
+    return sum(node["status"] in states if states else node["status"] != "unregistered" for node in nodes)
+
+
+def write_app(folder: Path, run: RunConfig, client_app: str = CLIENT_APP) -> None:
+    """Write a Flower app that names this package's two apps and holds the run's keys, all of them resolved."""
+    config = run.model_dump(by_alias=True) | {"algorithm-config": ""}
+    config |= {run.algorithm: run.settings.model_dump(by_alias=True)}
+    app = {
+        "publisher": "fedsieve",
+        "flwr-version-target": version("flwr"),
+        "components": {"serverapp": SERVER_APP, "clientapp": client_app},
+        "config": {key: value for key, value in config.items() if value != {}},
+    }
+    project = {
+        "name": "fedsieve-run",
+        "version": version("fedsieve"),
+        "description": "A run of FedSieve; the code is in the installed package",
+        "license": {"file": "LICENSE"},
+        "dependencies": [f"flwr>={version('flwr')}"],
+    }
+    (folder / "pyproject.toml").write_text(tomli_w.dumps({"project": project, "tool": {"flwr": {"app": app}}}))
+    (folder / "LICENSE").write_text("Apache-2.0\n")
+
+
+def _follow(layout: Layout, run_id: str, show: Callable[[str], None]) -> dict[str, Any]:
+    """Show the run's log until it has ended, also if the SuperLink is started again meanwhile, and return how."""
+    seen, away_since = 0, None
+    while True:
+        seen += _log(layout, run_id, seen, show)
+        try:
+            found: dict[str, Any] = flwr(layout, "list", "--run-id", run_id)["runs"][0]
+        except RunFailedError:
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > AWAY:
+                raise
+        else:
+            away_since = None
+            if str(found["status"]).startswith("finished"):
+                return found
+        time.sleep(PAUSE)
+
+
+def _log(layout: Layout, run_id: str, seen: int, show: Callable[[str], None]) -> int:
+    """Show what comes after the first `seen` lines of the run's log, until it ends, and return how many those were."""
+    command = [str(BIN / "flwr"), "log", run_id, CONNECTION, "--stream"]
+    environment = flwr_environment(layout) | {"PYTHONUNBUFFERED": "1"}
+    number = -1
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
+    ) as streaming:
+        assert streaming.stdout is not None
+        try:
+            for number, line in enumerate(streaming.stdout):
+                if number >= seen:
+                    show(line.rstrip())
+        finally:
+            streaming.terminate()
+    return max(0, number + 1 - seen)

@@ -1,0 +1,104 @@
+"""A process on a node that has imported what a ClientApp needs, and forks for each message.
+
+Flower starts a process for each message, and imports take 5 CPU seconds of it. A SuperNode that finds our
+`path/flwr-clientapp` first on its path starts that instead, which hands its arguments to this process, over a socket in
+FLWR_HOME that only the node's user may open. The first becomes this process itself: it imports, forks a child that does
+what Flower's own program does, and waits for the next. It ends with the superexec that has started it.
+"""
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+SOCKET = "warm.sock"
+LIBRARIES = ("fedsieve.client.app", "httpcore", "sklearn.datasets", "sklearn.neighbors")
+"""What clients need: torch and PyG come with the first, Flower imports the second late, embedded data the others."""
+
+LOOK = 0.5
+"""Seconds between two looks whether the superexec is still there."""
+
+
+def serve(arguments: Sequence[str]) -> Sequence[str]:
+    """Return, in a child, the arguments of each message: these first, then those that come over the socket."""
+    parent = _parent_of(arguments)
+    listener = _listening(Path(os.environ["FLWR_HOME"]))
+    for library in LIBRARIES:
+        import_module(library)
+    client_app = arguments
+    while True:
+        if client_app and os.fork() == 0:
+            listener.close()
+            return client_app
+        client_app = ()
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not _exists(parent):
+            os._exit(0)
+        with suppress(TimeoutError, ConnectionError):
+            client_app = _taken(listener)
+
+
+def _taken(listener: socket.socket) -> Sequence[str]:
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as stream:
+        arguments = stream.read().decode().split("\0")
+        connection.sendall(b"1")
+    return arguments
+
+
+def _listening(folder: Path) -> socket.socket:
+    """Return a socket in `folder`, made with a relative path: that of a socket has at most 107 characters."""
+    before = Path.cwd()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.settimeout(LOOK)
+    os.chdir(folder)
+    mask = os.umask(0o077)
+    try:
+        Path(SOCKET).unlink(missing_ok=True)
+        listener.bind(SOCKET)
+        listener.listen()
+    finally:
+        os.umask(mask)
+        os.chdir(before)
+    return listener
+
+
+def _parent_of(arguments: Sequence[str]) -> int:
+    """Return the process id of the superexec, with which Flower's program would end too."""
+    return int(arguments[list(arguments).index("--parent-pid") + 1]) if "--parent-pid" in arguments else os.getppid()
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Do, in a child for each message, what Flower's own program does."""
+    (program,) = entry_points(group="console_scripts", name="flwr-clientapp")
+    client_app = program.load()
+    sys.argv = [program.name, *serve(sys.argv[1:])]
+    code: object = 1
+    try:
+        client_app()
+    except SystemExit as left:  # Flower has cleaned up by then
+        code = left.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)  # torch would spend 2 CPU seconds on taking its libraries apart
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""A Grid over Flower's own that looks for replies often, hands them out as they come, and may stop waiting."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+
+class PollingGrid(Grid):
+    """Flower's Grid, asked for replies every `interval` seconds instead of every 3.
+
+    Messages are sent one at a time, so that a round need not be in memory whole nor fit into one request.
+
+    Args:
+        grid: Flower's own.
+        interval: seconds between two looks for replies.
+        look: called after each look that left something to wait for; what it raises ends the wait.
+    """
+
+    def __init__(self, grid: Grid, interval: float, look: Callable[[], None] = lambda: None) -> None:
+        self._grid, self._interval, self._look = grid, interval, look
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Yield replies as they come, those within `timeout` seconds."""
+        until = None if timeout is None else time.monotonic() + timeout
+        waiting = {message_id for message in messages for message_id in self._grid.push_messages([message])}
+        while waiting and (until is None or time.monotonic() < until):
+            for reply in self._grid.pull_messages(waiting):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                yield reply
+            if waiting:
+                self._look()
+                time.sleep(self._interval)
+
+    def set_run(self, run: Run) -> None:
+        """Set the run."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Return a message from the server."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the ids of all nodes."""
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages."""
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that have come."""
+        return self._grid.pull_messages(message_ids)

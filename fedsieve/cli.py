@@ -106,11 +106,30 @@ def run(
     values = _merged(values, {key: value for key, value in flags.items() if value is not None})
     parsed = parse(values)
 
-    from fedsieve.reports.compare import comparison
-    from fedsieve.server.run_folder import read_summary
     from fedsieve.simulations import simulate
 
-    folder = simulate(parsed, quiet=quiet)
+    _tell(simulate(parsed, quiet=quiet), quiet, as_json)
+
+
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.", show_default=False)],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json and nothing else.")] = False,
+) -> None:
+    """Go on with a run that was interrupted or killed, from its newest checkpoint to its end."""
+    _set_up_log(quiet)
+    from fedsieve.simulations import resume as go_on
+
+    if not go_on(folder, quiet=quiet) and not (quiet or as_json):
+        typer.echo("The run has finished: there is nothing to resume.")
+    _tell(folder, quiet, as_json)
+
+
+def _tell(folder: Path, quiet: bool, as_json: bool) -> None:
+    from fedsieve.reports.compare import comparison
+    from fedsieve.server.run_folder import read_summary
+
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))
     elif not quiet:

@@ -102,6 +102,12 @@ class RunConfig(BaseModel):
         ge=0,
         description="MB in memory of clients' states, and again of the server's personal models; the rest is on disk",
     )
+    checkpoint_every: int = Field(
+        1,
+        ge=0,
+        description="rounds between two checkpoints of a simulation, 0: only when it ends; "
+        "a deployment writes one after every round",
+    )
     round_timeout: float = Field(3600.0, gt=0.0, description="seconds to wait for a round's replies")
     settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
 

@@ -1,9 +1,12 @@
 """What one round was: the record that the round loop hands to its observers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from fedsieve.client.state import STATE_LOST
 from fedsieve.strategies.screening import ClientReply
+from fedsieve.wire import Arrays
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Round:
     means: dict[str, float]
     seconds: float
 
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Clients that have begun anew, because the state that they were to go on from was not there."""
+        return tuple(reply.client for reply in self.replies if reply.metrics.get(STATE_LOST))
+
     def without_arrays(self) -> "Round":
         """Return the same round without the arrays of its replies, to be kept."""
         return replace(self, replies=tuple(without_arrays(reply) for reply in self.replies))
@@ -39,6 +47,21 @@ class Round:
 def without_arrays(reply: ClientReply) -> ClientReply:
     """Return the reply without its arrays."""
     return replace(reply, arrays={})
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a run that goes on begins with.
+
+    Attributes:
+        rounds: all rounds so far in which replies were combined, without arrays.
+        arrays: what the strategy's `server_arrays` returned after the last of them.
+        of_clients: each client with what `server_arrays_of` returned for it, where that was not empty.
+    """
+
+    rounds: tuple[Round, ...]
+    arrays: Arrays
+    of_clients: Iterable[tuple[int, Arrays]]
 
 
 class Observer(Protocol):

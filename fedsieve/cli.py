@@ -107,6 +107,21 @@ def run(
     _tell(simulate(parsed, quiet=quiet), quiet=quiet, as_json=as_json)
 
 
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.", show_default=False)],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json and nothing else.")] = False,
+) -> None:
+    """Go on with a run that was interrupted or killed, from its newest checkpoint to its end."""
+    _set_up_log(quiet)
+    from fedsieve.simulations import resume as go_on
+
+    if not go_on(folder, quiet=quiet) and not (quiet or as_json):
+        typer.echo("The run has finished: there is nothing to resume.")
+    _tell(folder, quiet=quiet, as_json=as_json)
+
+
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions or models")]) -> None:
     """List what can be named on the command line, with one line on each."""

@@ -105,6 +105,12 @@ class RunConfig(BaseModel):
     min_clients: int = Field(
         1, ge=1, description="clients that a round needs: with fewer usable replies the run ends; see fraction-train"
     )
+    checkpoint_every: int = Field(
+        1,
+        ge=0,
+        description="rounds between two checkpoints of a simulation, 0: only when it ends; "
+        "a deployment writes one after every round",
+    )
     round_timeout: float = Field(3600.0, gt=0.0, description="seconds to wait for a round's replies")
     settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
 

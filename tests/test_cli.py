@@ -24,9 +24,10 @@ SUMMARY_KEYS = [
     "test_accuracy_global",
     "test_accuracy_per_client", "uplink_bytes_per_client_round", "downlink_bytes_per_client_round",
     "uplink_payload_bytes_per_client_round", "downlink_payload_bytes_per_client_round",
-    "mask_sparsity", "seconds_per_round", "cpu_seconds", "wall_seconds", "peak_rss_mb", "rejected_replies", "versions",
+    "mask_sparsity", "seconds_per_round", "cpu_seconds", "wall_seconds", "peak_rss_mb", "rejected_replies",
+    "lost_states", "versions",
 ]  # fmt: skip
-"""As DESIGN.md lists them; model, test_accuracy_global and the downlink's payload are ours."""
+"""As DESIGN.md lists them; model, test_accuracy_global, the downlink's payload and lost_states are ours."""
 
 
 @pytest.fixture(autouse=True)
@@ -143,10 +144,12 @@ def test_json_prints_the_summary_and_nothing_else(graph_file: Path, capfd: pytes
 def test_a_run_fills_its_folder(graph_file: Path, capfd: pytest.CaptureFixture[str]):
     assert fedsieve("run", "--dataset", graph_file, *SHORT[:-1], "--out", "run") == 0
     found = {str(path.relative_to("run")) for path in Path("run").rglob("*") if path.is_file()}
-    each = ("model/client", "checkpoint/client", "checkpoint/server-client")
-    clients = [f"{name}-{k}.safetensors" for name in each for k in range(3)]
+    clients = [f"model/client-{k}.safetensors" for k in range(3)]
+    for at in (1, 2):
+        each = [f"{name}-{k}-{at}.safetensors" for name in ("client", "server-client") for k in range(3)]
+        clients += [f"checkpoint/{name}" for name in (*each, f"server-{at}.safetensors", f"manifest-{at}.json")]
     files = ["config.toml", "rounds.jsonl", "timings.jsonl", "clients.csv", "summary.json", "report.html"]
-    assert found == {*files, *clients, "checkpoint/server.safetensors"}
+    assert found == {*files, *clients}
     out, err = capfd.readouterr()
     assert "fed-pub" in out
     assert "The run is in run." in out

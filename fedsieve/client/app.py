@@ -5,29 +5,31 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from platformdirs import user_state_path
 
 from fedsieve import seeds
-from fedsieve.algorithm import Tensors
 from fedsieve.client.resident import Resident
-from fedsieve.client.state import DiskStore, StateStore
-from fedsieve.client.training import load, prefixed
+from fedsieve.client.state import STATE_LOST, DiskStore, StateStore
+from fedsieve.client.training import load
 from fedsieve.config import parse
 from fedsieve.masks.attach import weights
 from fedsieve.wire import shape_of, shape_record, to_record, to_tensors
 
 
-def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
-    """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a context.
+def make_client_app(open_store: Callable[[str], StateStore]) -> ClientApp:
+    """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a run's token.
 
-    It answers four kinds of message:
+    A message that concerns a client's state names the run, by its token, which stays the same when the run is resumed,
+    and the round that it `continues`: the state is that after this round. A client that does not have it begins anew
+    and says so, by the metric `state-lost`. It answers four kinds of message:
         query: who the node is (partition-id) and what its data looks like; counts only.
         train: one round of the algorithm, evaluation before and after included.
         evaluate: how a model, sent with its masks folded in, does on the client's data.
-        query.export: the personal model and, if asked, the state; a simulation asks for it, a deployment does not.
+        query.export: the personal model; a simulation asks for it, a deployment does not.
     """
     app = ClientApp()
     residents: dict[int, Resident] = {}
@@ -49,17 +51,20 @@ def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         config = message.content.config_records["config"]
         round_, client = int(config["round"]), partition_id(context)  # type: ignore[arg-type]
-        resident, store = resident_of(context), open_store(context)
+        continued, store = int(config["continues"]), open_store(str(config["run"]))  # type: ignore[arg-type]
+        resident = resident_of(context)
         trainer = resident.trainer(shape_of(config))
         task = resident.task(client, context.node_config)
+        state = store.load(client, continued)
         received = to_tensors(message.content.array_records["arrays"], resident.device)
         with seeds.torch_stream(resident.run.seed, "training", client, round_):
-            result = trainer.train(task, received, store.load(client))
+            result = trainer.train(task, received, {} if state is None else state)
         sums = {name: float(tensor.sum()) for name, tensor in result.arrays.items()} | dict(result.metrics)
         if diverged := [name for name, value in sums.items() if not math.isfinite(value)]:
             raise ArithmeticError(f"training diverged: {diverged[0]} is not finite; a smaller lr may help")
-        store.save(client, round_, result.state)
-        answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(dict(result.metrics))}
+        store.save(client, round_, result.state, continued)
+        told: dict[str, Any] = dict(result.metrics) | ({} if state is not None else {STATE_LOST: 1.0})
+        answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(told)}
         return Message(RecordDict(answer), reply_to=message)  # type: ignore[arg-type]
 
     @app.evaluate()
@@ -75,11 +80,12 @@ def make_client_app(open_store: Callable[[Context], StateStore]) -> ClientApp:
     @app.query("export")
     def export(message: Message, context: Context) -> Message:
         config = message.content.config_records["config"]
-        resident, store = resident_of(context), open_store(context)
-        trainer = resident.trainer(shape_of(config))
-        state = store.load(partition_id(context))
-        arrays: Tensors = prefixed("model", trainer.personal_model(state)) | prefixed("state", state)
-        return Message(RecordDict({"arrays": to_record(arrays)}), reply_to=message)
+        store = open_store(str(config["run"]))
+        trainer = resident_of(context).trainer(shape_of(config))
+        state = store.load(partition_id(context), int(config["continues"]))  # type: ignore[arg-type]
+        if state is None:
+            raise LookupError("this node has lost its state")
+        return Message(RecordDict({"arrays": to_record(trainer.personal_model(state))}), reply_to=message)
 
     return app
 
@@ -89,11 +95,15 @@ def partition_id(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
-def on_disk(context: Context) -> StateStore:
-    """Return the store of a device: a folder of this run's under FEDSIEVE_STATE, or the user's state folder."""
+def on_disk(token: str) -> StateStore:
+    """Return the store of a device: a folder of this run's under FEDSIEVE_STATE, or the user's state folder.
+
+    Raises:
+        ValueError: the server's token is none, but a path, say.
+    """
     root = os.environ.get("FEDSIEVE_STATE")
     folder = Path(root).expanduser() if root else user_state_path("fedsieve")
-    return DiskStore(folder / f"run-{context.run_id}")
+    return DiskStore(folder / f"run-{int(token, 16):016x}")
 
 
 app = make_client_app(on_disk)

@@ -1,97 +1,41 @@
-"""Where a client's state lives between rounds: in memory, as far as it may, in simulations; on a device's disk."""
+"""Where a client's state lives between rounds: the interface of every store, and that of a device, on its disk."""
 
-import shutil
-from collections import OrderedDict
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from fedsieve.algorithm import Tensors
 from fedsieve.errors import UserError
+from fedsieve.files import sync_folder, tensor_bytes, write_whole
 
 KEEP = 2
-"""Rounds of which a device keeps the state."""
+"""Rounds before its last training of which a device keeps the state: those that the server's two checkpoints name."""
+
+STATE_LOST = "state-lost"
+"""Metric, 1, of a client that has begun anew because it does not have the state that it was to go on from."""
 
 
 class StateStore(Protocol):
     """Keeps what each client's trainer remembers: plain tensors that never leave the client."""
 
-    def load(self, client: int) -> Tensors:
-        """Return the client's newest state, empty if it has none."""
+    def load(self, client: int, round_: int) -> Tensors | None:
+        """Return the client's state after its training in `round_`, empty for 0, None where it is not there."""
 
-    def save(self, client: int, round_: int, state: Tensors) -> None:
-        """Keep the client's state after `round_`."""
+    def save(self, client: int, round_: int, state: Tensors, continued: int) -> None:
+        """Keep the client's state after `round_`, in which it went on from that after `continued`.
 
-
-class MemoryStore:
-    """States in this process's memory up to a limit, one round each; beyond it those longest not used go to disk.
-
-    A context manager, which removes what it has written when it is left.
-
-    `load` copies: trainers change what they are given in place, and a client that fails in mid-training keeps the state
-    that it had. That is 0.3 ms for the 5 MB of a FED-PUB client on Cora, 3 % of its round.
-
-    Args:
-        folder: for the states beyond the limit; of this store alone, made when the first is written.
-        limit: bytes of tensors in memory.
-    """
-
-    def __init__(self, folder: Path, limit: int) -> None:
-        self._folder, self._limit, self._used = folder, limit, 0
-        self._states: OrderedDict[int, Tensors] = OrderedDict()
-        self._written: set[int] = set()
-        self._used_folder = False
-
-    def __enter__(self) -> "MemoryStore":
-        """Return the store."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Remove the folder."""
-        if self._used_folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def load(self, client: int) -> Tensors:
-        """Return a copy of the client's state, empty if it has none."""
-        if client in self._states:
-            self._states.move_to_end(client)
-            state = self._states[client]
-        else:
-            state = load_file(self._path(client)) if client in self._written else {}
-        return {name: tensor.clone() for name, tensor in state.items()}
-
-    def save(self, client: int, round_: int, state: Tensors) -> None:
-        """Replace the client's state; a full disk is a `UserError`, and leaves all states as they were."""
-        size, others = _bytes(state), self._used - _bytes(self._states.get(client, {}))
-        if size > self._limit:
-            self._move_out(client, state)
-            return
-        while others + size > self._limit:
-            oldest = next(other for other in self._states if other != client)
-            others -= _bytes(self._states[oldest])
-            self._move_out(oldest, self._states[oldest])
-        self._states[client] = state
-        self._states.move_to_end(client)
-        self._written.discard(client)
-        self._used = others + size
-
-    def _move_out(self, client: int, state: Tensors) -> None:
-        self._used_folder = True
-        _write(state, self._path(client))
-        self._written.add(client)
-        self._used -= _bytes(self._states.pop(client, {}))
-
-    def _path(self, client: int) -> Path:
-        return self._folder / f"client-{client}.safetensors"
+        The server may ask to go on from either, whichever of the two it has a usable reply to.
+        """
 
 
 class DiskStore:
-    """States as safetensors files, the last two rounds of each client; a file appears whole or not at all.
+    """States as safetensors files; a file appears whole or not at all.
+
+    Of each client the state after its last training is kept, that which it went on from, and the one before: a server
+    that was killed goes on from one of its last two checkpoints. All others are of no use any more: they are older, or
+    the server has gone back to before them.
 
     Flower's `Context.state` is not used for this: a restarted SuperNode loses it, and above about 100 MB it is dropped
     silently.
@@ -103,38 +47,29 @@ class DiskStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def load(self, client: int) -> Tensors:
-        """Return the newest state that can be read, empty if there is none."""
-        for path in reversed(self._files(client)):
-            try:
-                return load_file(path)
-            except (SafetensorError, OSError):
-                continue
-        return {}
+    def load(self, client: int, round_: int) -> Tensors | None:
+        """Return the state after `round_`; None also where its file cannot be read."""
+        if round_ == 0:
+            return {}
+        try:
+            return dict(load_file(self._path(client, round_)))
+        except (SafetensorError, OSError):
+            return None
 
-    def save(self, client: int, round_: int, state: Tensors) -> None:
-        """Write the state and remove those of rounds before the last two; a full disk is a `UserError`."""
-        _write(state, self._client(client) / f"{round_:08d}.safetensors")
-        for path in self._files(client)[:-KEEP]:
-            path.unlink(missing_ok=True)
+    def save(self, client: int, round_: int, state: Tensors, continued: int) -> None:
+        """Write the state and remove those that cannot be asked for; a full disk is a `UserError`."""
+        target = self._path(client, round_)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, tensor_bytes(state))
+            sync_folder(target.parent)
+        except OSError as error:
+            raise UserError(f"{target}: the client's state cannot be written: {error.strerror}.") from error
+        files = {int(path.stem): path for path in target.parent.glob("*.safetensors")}
+        kept = {round_, *sorted(before for before in files if before <= continued)[-KEEP:]}
+        for number, path in files.items():
+            if number not in kept:
+                path.unlink(missing_ok=True)
 
-    def _client(self, client: int) -> Path:
-        return self._folder / f"client-{client}"
-
-    def _files(self, client: int) -> list[Path]:
-        return sorted(self._client(client).glob("*.safetensors"))
-
-
-def _write(state: Tensors, target: Path) -> None:
-    """Write a file that appears whole or not at all."""
-    partial = target.with_suffix(".partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, partial)
-        partial.replace(target)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{target}: the client's state cannot be written: {error}.") from error
-
-
-def _bytes(state: Tensors) -> int:
-    return sum(tensor.nbytes for tensor in state.values())
+    def _path(self, client: int, round_: int) -> Path:
+        return self._folder / f"client-{client}" / f"{round_:08d}.safetensors"

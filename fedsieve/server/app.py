@@ -2,24 +2,28 @@
 
 import logging
 import platform
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
-from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from fedsieve.algorithm import load_algorithm
 from fedsieve.config import RunConfig, parse
-from fedsieve.errors import RunFailedError
+from fedsieve.errors import UserError
 from fedsieve.models import initial_weights
 from fedsieve.reports.page import report_page
 from fedsieve.server.binding import Binding, bind
+from fedsieve.server.checkpoint_folder import CheckpointFolder
+from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
 from fedsieve.server.history import History
-from fedsieve.server.interrupts import Together
 from fedsieve.server.progress import Progress
-from fedsieve.server.run_folder import RunFolder
+from fedsieve.server.reopen import opened
+from fedsieve.server.run_folder import RunFolder, folder_of
 from fedsieve.server.usage import Usage
-from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategies.rounds import Observer
 from fedsieve.wire import Arrays, shape_record, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
@@ -27,51 +31,102 @@ _log = logging.getLogger("fedsieve")
 PACKAGES = ("fedsieve", "flwr", "torch", "torch-geometric", "numpy", "pymetis", "scikit-learn")
 
 
-def make_server_app(*, engine: str, export: bool, quiet: bool = False) -> ServerApp:
+def make_server_app(
+    *,
+    engine: str,
+    export: bool,
+    quiet: bool = False,
+    kept: CheckpointFolder | None = None,
+    states: ClientStates | None = None,
+) -> ServerApp:
     """Return the ServerApp.
 
     Args:
         engine: what runs it, for the summary.
-        export: ask the clients for their personal models and states at the end. A simulation does; a deployment leaves
-            both on the devices.
+        export: ask the clients for their personal models at the end. A simulation does; a deployment leaves them on
+            the devices.
         quiet: show no progress.
+        kept: the checkpoints of a simulation. A deployment has those of the run's folder, and where this holds a run
+            already, goes on with it.
+        states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
     """
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         run = parse(context.run_config)
-        usage, history = Usage(), History()
-        binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients)
-        shape = shape_record(binding.shape)
-        initial = initial_weights(run, binding.shape)
-        folder = RunFolder(run)
-        run = run.model_copy(update={"out": str(folder.path)})
-        with Progress(run, quiet=quiet) as progress:
-            recorded = Together([history, folder, _Sampling(usage), progress])
-            strategy = load_algorithm(run.algorithm).strategy(
-                run, run.settings, binding.shape, binding.nodes, [recorded], progress.watched
-            )
-            try:
-                strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, shape)
-            except (KeyboardInterrupt, RunFailedError):
-                _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
-                raise
-            finally:
-                shared = strategy.global_model() if strategy.begun else None
-                if strategy.begun:
-                    _write_server(strategy, folder, _stage(history))
-                accuracy = None
-                if export:
-                    _export(grid, binding, shape, folder, history, run.round_timeout)
-                    if shared is not None:
-                        folder.write_arrays("model/global.safetensors", shared, _stage(history))
-                        accuracy = _global_accuracy(grid, binding, shape, shared, run.round_timeout)
-                figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
-                folder.write_summary(_setting(run, engine, binding) | figures | {"versions": _versions()})
-                folder.write_text("report.html", report_page(folder.path))
+        run = run.model_copy(update={"out": str(folder_of(run))})
+        if export:
+            _run(run, grid, engine, quiet, kept if states is not None else None, states)
+            return
+        with opened(run) as own:
+            if own.newest is not None and own.newest.covers(run):
+                _log.info("the run in %s has finished: there is nothing to do", run.out)
+            else:
+                _run(run, grid, engine, quiet, own, None, export=False)
 
     return app
+
+
+def _run(
+    run: RunConfig,
+    grid: Grid,
+    engine: str,
+    quiet: bool,
+    kept: CheckpointFolder | None,
+    states: ClientStates | None,
+    *,
+    export: bool = True,
+) -> None:
+    before = None if kept is None else kept.newest
+    usage = Usage(before=None if before is None else before.usage)
+    token = before.token if before is not None else secrets.token_hex(8)
+    binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients)
+    config = ConfigRecord(dict(shape_record(binding.shape)) | {"run": token})
+    initial = initial_weights(run, binding.shape)
+    folder = RunFolder(run, kept.records if kept is not None else None)
+    past = None if kept is None else past_of(kept, folder)
+    history = History(list(past.rounds) if past is not None else [])
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(run, quiet=quiet, past=history.rounds))
+        observers: list[Observer] = [history, folder, _Sampling(usage), progress]
+        strategy = load_algorithm(run.algorithm).strategy(
+            run, run.settings, binding.shape, binding.nodes, observers, progress.watched
+        )
+        if past is not None:
+            strategy.go_on_from(past)
+        checkpoints = None
+        if kept is not None:
+            checkpoints = stack.enter_context(Checkpoints(run, token, kept, folder, strategy, usage, states))
+            observers += [checkpoints] if states is None else [states, checkpoints]
+
+        def conclude() -> None:
+            if checkpoints is not None:
+                checkpoints.make_last()
+            stage = {"format": 1, "round": history.rounds[-1].number if history.rounds else 0}
+            shared, accuracy = strategy.global_model() if strategy.begun else None, None
+            if export:
+                _export(grid, binding, config, strategy.continues, folder, stage, run.round_timeout)
+                if shared is not None:
+                    folder.write_arrays("model/global.safetensors", shared, stage)
+                    accuracy = _global_accuracy(grid, binding, config, shared, run.round_timeout)
+            figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
+            folder.write_summary(_setting(run, engine, binding) | figures | {"versions": _versions()})
+            folder.write_text("report.html", report_page(folder.path))
+
+        try:
+            strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, config)
+        except UserError:  # the disk is full, say, and then stays so
+            with suppress(UserError):
+                conclude()
+            raise
+        except BaseException:
+            _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
+            conclude()
+            raise
+        conclude()
+        if checkpoints is not None:
+            checkpoints.finish()
 
 
 class _Sampling:
@@ -85,38 +140,32 @@ class _Sampling:
         self._usage.sample()
 
 
-def _stage(history: History) -> dict[str, str]:
-    return {"format": "1", "round": str(history.rounds[-1].number if history.rounds else 0)}
-
-
-def _write_server(strategy: FederatedStrategy[Any], folder: RunFolder, stage: dict[str, str]) -> None:
-    """Write what the server remembers to `checkpoint/`, what it remembers for one client to a file of its own."""
-    folder.write_arrays("checkpoint/server.safetensors", strategy.server_arrays(), stage)
-    for client in strategy.nodes:
-        if arrays := strategy.server_arrays_of(client):
-            own = stage | {"client": str(client)}
-            folder.write_arrays(f"checkpoint/server-client-{client}.safetensors", arrays, own)
-
-
 def _export(
-    grid: Grid, binding: Binding, shape: ConfigRecord, folder: RunFolder, history: History, timeout: float
+    grid: Grid,
+    binding: Binding,
+    config: ConfigRecord,
+    continues: Mapping[int, int],
+    folder: RunFolder,
+    stage: Mapping[str, object],
+    timeout: float,
 ) -> None:
-    """Write each client's folded model to `model/` and its state to `checkpoint/`."""
+    """Write the folded model of each client that has trained to `model/`."""
     clients = {node: client for client, node in binding.nodes.items()}
-    trained = {reply.client for round_ in history.rounds for reply in round_.replies}
     asked = (
-        Message(RecordDict({"config": shape}), binding.nodes[client], f"{MessageType.QUERY}.export")
-        for client in sorted(trained)
+        Message(
+            RecordDict({"config": ConfigRecord(dict(config) | {"continues": round_})}),
+            binding.nodes[client],
+            f"{MessageType.QUERY}.export",
+        )
+        for client, round_ in sorted(continues.items())
     )
     for reply in grid.send_and_receive(asked, timeout=timeout):
         client = clients[reply.metadata.src_node_id]
         if reply.has_error():
             _log.warning("client %d did not export its model: %s", client, reply.error.reason)
             continue
-        arrays = to_arrays(reply.content.array_records["arrays"])
-        for part, name in (("model", f"model/client-{client}"), ("state", f"checkpoint/client-{client}")):
-            own = {key.removeprefix(f"{part}/"): array for key, array in arrays.items() if key.startswith(f"{part}/")}
-            folder.write_arrays(f"{name}.safetensors", own, _stage(history) | {"client": str(client)})
+        model = to_arrays(reply.content.array_records["arrays"])
+        folder.write_arrays(f"model/client-{client}.safetensors", model, dict(stage) | {"client": client})
 
 
 def _global_accuracy(grid: Grid, binding: Binding, shape: ConfigRecord, model: Arrays, timeout: float) -> float | None:
@@ -177,6 +226,7 @@ FIGURES = (
     "wall_seconds",
     "peak_rss_mb",
     "rejected_replies",
+    "lost_states",
 )
 
 app = make_server_app(engine="flower", export=False)

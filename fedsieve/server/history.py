@@ -66,6 +66,7 @@ class History:
             "downlink_payload_bytes_per_client_round": _mean(payload),
             "seconds_per_round": median(seconds) if seconds else None,
             "rejected_replies": sum(len(round_.rejected) for round_ in self.rounds),
+            "lost_states": sum(len(round_.lost) for round_ in self.rounds),
         }
 
     def _standing(self, number: int) -> LatestMetrics:

@@ -1,6 +1,6 @@
 """The live display of a run: a bar on a terminal, plain lines where the output is piped."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -23,12 +23,13 @@ class Progress:
     Args:
         run: what is being run.
         quiet: show nothing.
+        past: the rounds of a run that goes on.
     """
 
-    def __init__(self, run: RunConfig, *, quiet: bool = False) -> None:
+    def __init__(self, run: RunConfig, *, quiet: bool = False, past: Sequence[Round] = ()) -> None:
         self._run, self._quiet = run, quiet
         self._console = Console(stderr=True)
-        self._bytes = 0
+        self._bytes = sum(map(_moved, past))
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
@@ -39,6 +40,9 @@ class Progress:
             disable=quiet or not self._console.is_terminal,
         )
         self._task = self._bar.add_task(f"{run.algorithm} on {Path(run.dataset).name}", total=run.num_rounds, told="")
+        if past:
+            self._bar.update(self._task, completed=past[-1].number)
+            self._print(f"goes on after round {past[-1].number}/{run.num_rounds}")
 
     def __enter__(self) -> "Progress":
         """Start the display."""
@@ -53,7 +57,7 @@ class Progress:
 
     def round_finished(self, round_: Round) -> None:
         """Show the round."""
-        self._bytes += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
+        self._bytes += _moved(round_)
         means = round_.means
         told = ", ".join(
             f"{word} {100 * means[metric]:.1f} %"
@@ -85,6 +89,10 @@ class Progress:
         """Write a plain line where there is no bar."""
         if not self._quiet and not self._console.is_terminal:
             self._console.print(f"{self._run.algorithm} {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _moved(round_: Round) -> int:
+    return sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
 
 
 def _is_due(step: int, total: int, lines: int) -> bool:

@@ -1,77 +1,79 @@
 """One run, one folder: what `fedsieve run` leaves on disk, a line at a time."""
 
-import csv
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from fedsieve.config import RunConfig
 from fedsieve.data import DATASETS
 from fedsieve.data.kinds import IMAGE_NAMES
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, one_line
+from fedsieve.files import Extent, array_bytes, write_whole
+from fedsieve.server.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
 from fedsieve.server.usage import cpu_seconds
 from fedsieve.strategies.rounds import Round
 from fedsieve.wire import Arrays
 
 NAMES = {*DATASETS, *IMAGE_NAMES}
 
-CLIENT_COLUMNS = (
-    "round",
-    "client",
-    "status",
-    "num_examples",
-    "train_loss",
-    "val_accuracy",
-    "test_accuracy",
-    "test_macro_f1",
-    "val_accuracy_received",
-    "test_accuracy_received",
-    "mask_sparsity",
-    "uplink_bytes",
-    "uplink_payload_bytes",
-    "downlink_bytes",
-)
+RECORDS = ("rounds.jsonl", "timings.jsonl", "clients.csv")
 
 
 class RunFolder:
-    """Writes a run's folder; an observer of the round loop, whose lines are on disk when a round is over.
+    """Writes a run's folder; an observer of the round loop, whose lines are in their files when a round is over.
 
     Args:
         run: its `out` names the folder, which must be new or empty; if empty, a name is made from the date.
+        records: of a run that goes on, how much of each record is to stay; what comes after it is cut off.
+
+    Attributes:
+        records: how much of each record there is.
 
     Raises:
-        UserError: the folder holds something already, or cannot be written.
+        UserError: the folder holds something already, or cannot be written; a record is not as `records` says.
     """
 
-    def __init__(self, run: RunConfig) -> None:
+    def __init__(self, run: RunConfig, records: Mapping[str, Extent] | None = None) -> None:
         self.path = folder_of(run)
-        check_folder(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            anywhere = {
-                "out": "",
-                "dataset": run.dataset if run.dataset in NAMES else _absolute(run.dataset),
-            }
-            (self.path / "config.toml").write_text(run.model_copy(update=anywhere).toml(), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"out: {self.path} cannot be written: {error.strerror}.") from error
+        self.records = dict.fromkeys(RECORDS, Extent()) | dict(records or {})
         self._cpu = cpu_seconds()
-        self._append("clients.csv", ",".join(CLIENT_COLUMNS))
+        if records is None:
+            check_folder(self.path)
+            with self._writing(""):
+                self.path.mkdir(parents=True, exist_ok=True)
+            self.write_text("config.toml", anywhere(run).toml())
+        else:
+            for name, extent in self.records.items():
+                self._cut(name, extent)
+        if self.records["clients.csv"].size == 0:
+            self._append("clients.csv", ",".join(CLIENT_COLUMNS))
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Read back the rounds that there are.
+
+        Raises:
+            UserError: the records are not those of a run.
+        """
+        try:
+            timings = [json.loads(line) for line in (self.path / "timings.jsonl").read_text("utf-8").splitlines()]
+            with (self.path / "clients.csv").open(encoding="utf-8", newline="") as file:
+                return read_rounds(file, {line["round"]: line["seconds"] for line in timings})
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{self.path}: clients.csv and timings.jsonl cannot be read: {one_line(error)}.") from error
 
     def round_finished(self, round_: Round) -> None:
         """Append the round to `rounds.jsonl`, `timings.jsonl` and `clients.csv`."""
-        self._append("clients.csv", *_client_lines(round_))
+        self._append("clients.csv", *client_lines(round_))
         before, self._cpu = self._cpu, cpu_seconds()
         spent = round(self._cpu - before, 6)
         times = {"round": round_.number, "seconds": round(round_.seconds, 6), "cpu_seconds": spent}
         self._append("timings.jsonl", json.dumps(times))
         if not round_.for_metric_only:
-            self._append("rounds.jsonl", json.dumps(_round_line(round_), allow_nan=False))
+            self._append("rounds.jsonl", json.dumps(round_line(round_), allow_nan=False))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""
@@ -79,26 +81,44 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
-        partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        with self._writing(name):
+            write_whole(self.path / name, text.encode())
 
-    def write_arrays(self, name: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    def write_arrays(self, name: str, arrays: Arrays, about: Mapping[str, object]) -> None:
         """Write a safetensors file, whole or not at all; `name` may have folders."""
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, partial, dict(metadata))
-        partial.replace(target)
+        with self._writing(name):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, array_bytes(arrays, about))
 
     def _append(self, name: str, *lines: str) -> None:
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
+        data = "".join(f"{line}\n" for line in lines).encode()
+        with self._writing(name), (self.path / name).open("ab") as file:
+            file.write(data)
+        self.records[name] = self.records[name].followed_by(data)
+
+    def _cut(self, name: str, extent: Extent) -> None:
+        path = self.path / name
+        found = path.read_bytes()[: extent.size] if path.exists() else b""
+        if Extent().followed_by(found) != extent:
+            raise UserError(f"{path}: is not what the run has written: it is cut off or altered.")
+        if path.exists():
+            with self._writing(name):
+                os.truncate(path, extent.size)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"out: {self.path / name} cannot be written: {error.strerror}.") from error
 
 
-def _absolute(dataset: str) -> str:
-    path = Path(dataset)
-    return str(path.resolve()) if path.exists() else dataset
+def anywhere(run: RunConfig) -> RunConfig:
+    """Return the configuration as it can be run in any folder, into a new one."""
+    path = Path(run.dataset)
+    own = run.dataset not in NAMES and path.exists()
+    return run.model_copy(update={"out": ""} | ({"dataset": str(path.resolve())} if own else {}))
 
 
 def check_folder(path: Path) -> None:
@@ -128,53 +148,3 @@ def read_summary(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no readable summary.json; allowed: the folder of a run.") from error
     return summary
-
-
-def _round_line(round_: Round) -> dict[str, Any]:
-    means = round_.means
-    return {
-        "round": round_.number,
-        "participants": list(round_.participants),
-        "rejected": {str(client): reason for client, reason in round_.rejected.items()},
-        "train_loss": means.get("train-loss"),
-        "val_accuracy": means.get("val-accuracy"),
-        "test_accuracy": means.get("test-accuracy"),
-        "test_accuracy_received": means.get("received-test-accuracy"),
-        "uplink_bytes": sum(reply.uplink_bytes for reply in round_.replies),
-        "downlink_bytes": sum(round_.downlink_bytes.values()),
-    }
-
-
-def _client_lines(round_: Round) -> list[str]:
-    rows: list[dict[str, Any]] = []
-    done = "metric-only" if round_.for_metric_only else "ok"
-    for reply in round_.replies:
-        m = reply.metrics
-        rows.append(
-            {
-                "client": reply.client,
-                "status": done,
-                "num_examples": reply.num_examples,
-                "train_loss": m["train-loss"],
-                "val_accuracy": m["val-accuracy"],
-                "test_accuracy": m["test-accuracy"],
-                "test_macro_f1": m["test-macro-f1"],
-                "val_accuracy_received": m["received-val-accuracy"],
-                "test_accuracy_received": m["received-test-accuracy"],
-                "mask_sparsity": m.get("mask-sparsity", ""),
-                "uplink_bytes": reply.uplink_bytes,
-                "uplink_payload_bytes": reply.uplink_payload_bytes,
-            }
-        )
-    rows += [{"client": client, "status": f"rejected: {reason}"} for client, reason in round_.rejected.items()]
-    lines = _Lines()
-    writer = csv.DictWriter(lines, CLIENT_COLUMNS, restval="", lineterminator="")
-    for row in sorted(rows, key=lambda row: row["client"]):
-        writer.writerow(row | {"round": round_.number, "downlink_bytes": round_.downlink_bytes.get(row["client"], "")})
-    return lines
-
-
-class _Lines(list[str]):
-    """What `csv` writes to: a list of lines."""
-
-    write = list.append

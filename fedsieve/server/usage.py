@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from collections.abc import Mapping
 
 import psutil
 
@@ -53,9 +54,14 @@ class Usage:
     """Wall and CPU seconds since it was made, and the peak of PSS seen by `sample`.
 
     PSS counts memory that processes share once; it is summed over this process and `PROCESSES`.
+
+    Args:
+        every: seconds between two looks at the memory.
+        before: what `so_far` returned when the run, which goes on, was last kept.
     """
 
-    def __init__(self, every: float = 1.0) -> None:
+    def __init__(self, every: float = 1.0, before: Mapping[str, float] | None = None) -> None:
+        self._before = before or {}
         PROCESSES.found(now=True)
         self._wall, self._cpu = time.perf_counter(), cpu_seconds()
         self._every, self._next = every, 0.0
@@ -78,10 +84,15 @@ class Usage:
     def totals(self) -> dict[str, float]:
         """Return the three figures of `summary.json`."""
         self.sample(now=True)
+        return self.so_far()
+
+    def so_far(self) -> dict[str, float]:
+        """Return the three figures, the memory as it was looked at last."""
+        before = self._before
         return {
-            "cpu_seconds": round(cpu_seconds() - self._cpu, 3),
-            "wall_seconds": round(time.perf_counter() - self._wall, 3),
-            "peak_rss_mb": round(self._peak / 2**20, 1),
+            "cpu_seconds": round(before.get("cpu_seconds", 0.0) + cpu_seconds() - self._cpu, 3),
+            "wall_seconds": round(before.get("wall_seconds", 0.0) + time.perf_counter() - self._wall, 3),
+            "peak_rss_mb": max(before.get("peak_rss_mb", 0.0), round(self._peak / 2**20, 1)),
         }
 
 

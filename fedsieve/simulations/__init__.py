@@ -8,25 +8,32 @@ from flwr.serverapp import ServerApp
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
 from fedsieve.server.app import make_server_app
+from fedsieve.server.checkpoint_folder import CheckpointFolder
+from fedsieve.server.checkpoints import ClientStates
+from fedsieve.server.reopen import reopened
 from fedsieve.server.run_folder import check_folder, folder_of
+from fedsieve.simulations.grid import MakeServer
 from fedsieve.simulations.inline import run_inline
 
-__all__ = ["ENGINES", "simulate"]
+__all__ = ["ENGINES", "resume", "simulate"]
 
 
-def _run_ray(run: RunConfig, server_app: ServerApp) -> None:
+Engine = Callable[[RunConfig, CheckpointFolder, MakeServer], None]
+
+
+def _run_ray(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None:
     from fedsieve.simulations.ray import run_ray  # Ray takes a second to import
 
-    run_ray(run, server_app)
+    run_ray(run, kept, server)
 
 
-def _run_flower(run: RunConfig, server_app: ServerApp) -> None:
+def _run_flower(run: RunConfig, _: CheckpointFolder, server: MakeServer) -> None:
     from fedsieve.simulations.flower import run_flower
 
-    run_flower(run, server_app)
+    run_flower(run, server)
 
 
-ENGINES: dict[str, Callable[[RunConfig, ServerApp], None]] = {
+ENGINES: dict[str, Engine] = {
     "inline": run_inline,
     "ray": _run_ray,
     "flower": _run_flower,
@@ -35,10 +42,30 @@ ENGINES: dict[str, Callable[[RunConfig, ServerApp], None]] = {
 
 def simulate(run: RunConfig, *, quiet: bool = False) -> Path:
     """Run a simulation from start to end and return its folder, which then holds the results."""
-    if run.engine not in ENGINES:
-        raise UserError(f"engine: got {run.engine!r}, allowed: {', '.join(ENGINES)}.")
     folder = folder_of(run)
     check_folder(folder)
-    run = run.model_copy(update={"out": str(folder)})
-    ENGINES[run.engine](run, make_server_app(engine=run.engine, export=True, quiet=quiet))
+    _run(run.model_copy(update={"out": str(folder)}), CheckpointFolder(folder / "checkpoint"), quiet)
     return folder
+
+
+def resume(folder: Path, *, quiet: bool = False) -> bool:
+    """Go on with the simulation in `folder` to its end; return False if it had ended already."""
+    with reopened(folder) as (run, kept):
+        if run.engine == "flower":
+            raise UserError(f"{folder}: got a run of the engine flower, allowed: one of inline or ray.")
+        if kept.newest is not None and kept.newest.states is None:
+            raise UserError(f"{folder}: is a run whose clients' states are on their devices; start it there again.")
+        if kept.newest is not None and kept.newest.covers(run):
+            return False
+        _run(run, kept, quiet)
+    return True
+
+
+def _run(run: RunConfig, kept: CheckpointFolder, quiet: bool) -> None:
+    if run.engine not in ENGINES:
+        raise UserError(f"engine: got {run.engine!r}, allowed: {', '.join(ENGINES)}.")
+
+    def server(states: ClientStates | None) -> ServerApp:
+        return make_server_app(engine=run.engine, export=True, quiet=quiet, kept=kept, states=states)
+
+    ENGINES[run.engine](run, kept, server)

@@ -26,7 +26,7 @@ from fedsieve.config import RunConfig, Scalar
 from fedsieve.errors import RunFailedError, one_line
 from fedsieve.server.polling import PollingGrid
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
-from fedsieve.simulations.grid import answered
+from fedsieve.simulations.grid import MakeServer, answered
 from fedsieve.simulations.ray_cluster import available_cpus, cluster, ended, gpu_share
 
 PULL_INTERVAL = 0.1
@@ -74,11 +74,12 @@ def _fail_if_ended(runtime: "Future[None]") -> None:
         raise RunFailedError(f"Flower's simulation runtime has ended: {one_line(error, None)}") from error
 
 
-def run_flower(run: RunConfig, server_app: ServerApp) -> None:
+def run_flower(run: RunConfig, server: MakeServer) -> None:
     """Run the apps in Flower's runtime: the ServerApp in this thread, the clients in `num-workers` Ray actors.
 
     Flower would run the ServerApp in a thread of its own, which Ctrl-C does not reach and whose errors it reports
-    late. The ServerApp that it is given therefore hands its Grid to this thread and waits.
+    late. The ServerApp that it is given therefore hands its Grid to this thread and waits. Nothing is kept: a run that
+    has ended cannot be resumed.
     """
     simulated(run)  # a user's mistake is told before Ray starts
     simulated.cache_clear()  # only workers need the data
@@ -106,7 +107,7 @@ def run_flower(run: RunConfig, server_app: ServerApp) -> None:
         )
         try:
             grid = PollingGrid(grids.get(timeout=run.round_timeout), PULL_INTERVAL, lambda: _fail_if_ended(runtime))
-            server_app(grid, Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
+            server(None)(grid, Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
         finally:
             look()  # Flower ends Ray
             finished.set()

@@ -2,16 +2,20 @@
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
-from flwr.serverapp import Grid
+from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
 
 from fedsieve.config import Scalar
+from fedsieve.server.checkpoints import ClientStates
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID, take_identity
+
+MakeServer = Callable[[ClientStates | None], ServerApp]
+"""Makes the ServerApp, given what the engine keeps for its clients; an engine that keeps nothing has no checkpoints."""
 
 RUN_ID = 1
 FIRST_NODE_ID = SUPERLINK_NODE_ID + 1

@@ -6,17 +6,16 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
-from flwr.serverapp import ServerApp
 from threadpoolctl import threadpool_limits
 
 from fedsieve.client.app import make_client_app
 from fedsieve.client.holdings import simulated
 from fedsieve.client.resident import choose_device
-from fedsieve.client.state import MemoryStore
 from fedsieve.config import RunConfig, Scalar
-from fedsieve.server.run_folder import folder_of
+from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
-from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, SimulatedGrid, answered, context_of, failed
+from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, MakeServer, SimulatedGrid, answered, context_of, failed
+from fedsieve.simulations.states import KeptStates
 
 
 class InlineGrid(SimulatedGrid):
@@ -48,11 +47,12 @@ class InlineGrid(SimulatedGrid):
                 yield answered(self._client_app, message, context)
 
 
-def run_inline(run: RunConfig, server_app: ServerApp) -> None:
+def run_inline(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None:
     """Run the apps in this process, on one thread, as every worker of every engine is."""
     torch.set_num_threads(1)
     choose_device(run.device)
     simulated(run)
-    with MemoryStore(folder_of(run) / "states", run.state_memory_mb * 2**20) as states, threadpool_limits(1):
+    states = KeptStates(kept, run.state_memory_mb * 2**20)
+    with threadpool_limits(1):
         grid = InlineGrid(make_client_app(lambda _: states), run.num_clients, run.flat())
-        server_app(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
+        server(states)(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))

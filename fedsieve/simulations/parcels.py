@@ -28,7 +28,8 @@ class Question:
     Attributes:
         rest: the content without its array records, as Flower's protobuf.
         arrays: each array record, packed or as the reference of a packed one.
-        state: the client's state, None if it has none; as a reference of a packed one.
+        state: the client's state after the round that it `continued`, None if there is none; as a reference of a packed
+            one.
     """
 
     message_id: str
@@ -39,6 +40,7 @@ class Question:
     rest: bytes
     arrays: dict[str, Any]
     state: Any
+    continued: int
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class Answer:
     """A reply: content as in `Question`, or the code and reason of an error.
 
     Attributes:
-        saved: whether a new state of the client's goes with it.
+        saved: the round of the new state of the client's that goes with it; 0 where none does.
+        lost: whether the client's state could not be had from Ray's object store.
     """
 
     error: tuple[int, str] | None
     rest: bytes
     arrays: dict[str, PackedArrays]
-    saved: bool
+    saved: int
+    lost: bool
 
 
 def pack_rest(content: RecordDict) -> bytes:
@@ -93,12 +97,12 @@ def message_of(question: Question, content: RecordDict) -> Message:
     return message
 
 
-def pack_answer(reply: Message, *, saved: bool) -> Answer:
+def pack_answer(reply: Message, *, saved: int = 0, lost: bool = False) -> Answer:
     """Pack a reply."""
     if reply.has_error():
-        return Answer((reply.error.code, reply.error.reason or ""), b"", {}, saved)
+        return Answer((reply.error.code, reply.error.reason or ""), b"", {}, saved, lost)
     arrays = {key: pack_arrays(record) for key, record in reply.content.array_records.items()}
-    return Answer(None, pack_rest(reply.content), arrays, saved)
+    return Answer(None, pack_rest(reply.content), arrays, saved, lost)
 
 
 def unpack_answer(answer: Answer, question: Question) -> Message:

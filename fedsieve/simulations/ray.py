@@ -11,18 +11,19 @@ from typing import Any
 
 import psutil
 import ray
-from flwr.app import ArrayRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.common.constant import ErrorCode
-from flwr.serverapp import ServerApp
 
 from fedsieve.client.holdings import simulated
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError, one_line
+from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.usage import PROCESSES
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
-from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, SimulatedGrid, failed
+from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, MakeServer, SimulatedGrid, failed
 from fedsieve.simulations.parcels import Answer, Question, message_of, pack_arrays, pack_rest, unpack_answer
 from fedsieve.simulations.ray_cluster import cluster, gpu_share
+from fedsieve.simulations.ray_states import ReferredStates
 from fedsieve.simulations.ray_worker import Worker
 
 _log = logging.getLogger("fedsieve")
@@ -42,12 +43,12 @@ class RayGrid(SimulatedGrid):
     Args:
         workers: handles of `Worker` actors.
         num_nodes: number of clients.
+        states: the clients'.
     """
 
-    def __init__(self, workers: Sequence[Any], num_nodes: int) -> None:
+    def __init__(self, workers: Sequence[Any], num_nodes: int, states: ReferredStates) -> None:
         super().__init__(num_nodes)
-        self._workers = workers
-        self._states: dict[int, Any] = {}
+        self._workers, self._states = workers, states
         self._calls: list[_Call] = []
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
@@ -70,6 +71,8 @@ class RayGrid(SimulatedGrid):
 
     def _question(self, message: Message, client: int, store: "_Store") -> Question:
         content, metadata = message.content, message.metadata
+        config = content.config_records.get("config", ConfigRecord())
+        continued = int(config.get("continues", 0))  # type: ignore[arg-type]
         return Question(
             metadata.message_id,
             client,
@@ -78,7 +81,8 @@ class RayGrid(SimulatedGrid):
             metadata.ttl,
             pack_rest(content),
             {key: store.put(record) for key, record in content.array_records.items()},
-            self._states.get(client),
+            self._states.reference(client, continued),
+            continued,
         )
 
     def _exchanged(self, batches: dict[int, dict[int, Question]], until: float) -> Iterator[Message]:
@@ -99,8 +103,11 @@ class RayGrid(SimulatedGrid):
             else:
                 if made is not None:
                     state, answer = made
+                    question = call.asked[call.client]
                     if answer.saved:
-                        self._states[call.client] = state
+                        self._states.save(call.client, answer.saved, state, question.continued)
+                    if answer.lost:
+                        self._states.forget(call.client, question.continued)
                     yield unpack_answer(answer, call.answered())
             if not call.asked:
                 self._calls.remove(call)
@@ -185,15 +192,16 @@ class _Store:
         return reference
 
 
-def run_ray(run: RunConfig, server_app: ServerApp) -> None:
+def run_ray(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None:
     """Run the ServerApp in this process and the clients in `num-workers` Ray actors, one thread each."""
     simulated(run)  # a user's mistake is told before Ray starts
     simulated.cache_clear()  # only workers need the data
     with cluster(run.ray_address, run.num_workers) as num_workers:
         workers = _started(run, min(num_workers, run.num_clients))
         try:
-            grid = RayGrid(workers, run.num_clients)
-            server_app(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
+            states = ReferredStates(kept)
+            grid = RayGrid(workers, run.num_clients, states)
+            server(states)(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
         finally:
             for worker in workers:
                 ray.kill(worker)

@@ -33,16 +33,22 @@ class CarriedStore:
     """A `StateStore` of one client at a time, whose state came with the message and leaves with the reply."""
 
     def __init__(self) -> None:
-        self.carried: PackedState | None = None
-        self.saved: Tensors | None = None
+        self.carry(None)
 
-    def load(self, client: int) -> Tensors:
-        """Return the state that came, empty if there was none."""
-        return {} if self.carried is None else unpack_state(self.carried)
+    def carry(self, state: PackedState | None) -> None:
+        """Take what came with the next message."""
+        self.carried = state
+        self.saved: tuple[int, Tensors] = 0, {}
 
-    def save(self, client: int, round_: int, state: Tensors) -> None:
+    def load(self, client: int, round_: int) -> Tensors | None:
+        """Return the state that came, which is that after `round_`; empty for 0, None if there was none."""
+        if round_ == 0:
+            return {}
+        return None if self.carried is None else unpack_state(self.carried)
+
+    def save(self, client: int, round_: int, state: Tensors, continued: int) -> None:
         """Let the state leave with the reply."""
-        self.saved = state
+        self.saved = round_, state
 
 
 class Worker:
@@ -84,20 +90,19 @@ class Worker:
             yield answer
 
     def _answer(self, question: Question, records: "_Records") -> tuple[PackedState, Answer]:
-        self._store.carried = self._store.saved = None
         message = message_of(question, unpack_content(question.rest, {}))
         try:
             for key, arrays in question.arrays.items():
                 message.content[key] = records.get(arrays)
-            self._store.carried = None if question.state is None else ray.get(question.state)
+            self._store.carry(None if question.state is None else ray.get(question.state))
         except ray.exceptions.RayError as error:  # its machine has left the cluster
-            lost = f"what was kept for it in Ray's object store is lost: {type(error).__name__}"
-            return {}, pack_answer(failed(message, lost), saved=False)
+            told = f"what was kept for it in Ray's object store is lost: {type(error).__name__}"
+            return {}, pack_answer(failed(message, told), lost=True)
         if question.client not in self._contexts:
             self._contexts[question.client] = context_of(question.client, self._num_clients, self._run_config)
         reply = answered(self._app, message, self._contexts[question.client])
-        saved = self._store.saved
-        return {} if saved is None else pack_state(saved), pack_answer(reply, saved=saved is not None)
+        round_, state = self._store.saved
+        return pack_state(state), pack_answer(reply, saved=round_)
 
 
 class _Records:

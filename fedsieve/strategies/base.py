@@ -5,7 +5,7 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, Metadata, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -14,11 +14,12 @@ from flwr.serverapp.strategy import Result, Strategy
 from fedsieve import seeds
 from fedsieve.algorithm import AlgorithmConfig
 from fedsieve.config import RunConfig
-from fedsieve.errors import RunFailedError
+from fedsieve.errors import RunFailedError, UserError
 from fedsieve.models import Shape
+from fedsieve.strategies.interrupts import interrupts_wait
 from fedsieve.strategies.latest import LatestMetrics
 from fedsieve.strategies.patience import Patience
-from fedsieve.strategies.rounds import Observer, Round, without_arrays
+from fedsieve.strategies.rounds import Observer, Past, Round, without_arrays
 from fedsieve.strategies.screening import ClientReply, Expected, screen
 from fedsieve.wire import Arrays, payload_bytes, serialized_bytes, to_arrays, to_record
 
@@ -46,6 +47,8 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     Attributes:
         begun: whether `initialise` is done, and so there is something to keep.
         place: where each of the round's participants stands among them.
+        heard: clients whose last message got a usable reply; another may have lost what it was sent before.
+        continues: last round after which a client, by id, gave a usable reply: its state is that after this round.
     """
 
     def __init__(
@@ -67,7 +70,12 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self._replies: list[ClientReply] = []
         self._rejected: dict[int, str] = {}
         self._latest = LatestMetrics()
+        self._sampled: set[int] = set()
+        self._patience = Patience(run.patience)
+        self._past: Past | None = None
         self.place: dict[int, int] = {}
+        self.heard: set[int] = set()
+        self.continues: dict[int, int] = {}
 
     @abstractmethod
     def initialise(self, initial: Arrays) -> None:
@@ -105,12 +113,35 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         return None
 
     def server_arrays(self) -> Arrays:
-        """Return what the server remembers, for the checkpoint."""
+        """Return what the server remembers, for the checkpoint; none of it is changed in place later."""
         return {}
 
     def server_arrays_of(self, client: int) -> Arrays:
-        """Return what the server remembers for `client` alone, for the checkpoint; empty where that is nothing."""
+        """Return what the server remembers for `client` alone, for the checkpoint; empty where that is nothing.
+
+        It changes only in rounds in which the client takes part; none of it is changed in place later.
+        """
         return {}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take back, after `initialise`, what `server_arrays` returned.
+
+        Raises:
+            UserError: the strategy does not say how.
+        """
+        self._cannot_resume()
+
+    def restore_of(self, client: int, arrays: Arrays) -> None:
+        """Take back, after `restore`, what `server_arrays_of` returned, where that was not empty.
+
+        Raises:
+            UserError: the strategy does not say how.
+        """
+        self._cannot_resume()
+
+    def go_on_from(self, past: Past) -> None:
+        """Let `start` go on after the rounds of `past` instead of beginning with the first."""
+        self._past = past
 
     def start(
         self,
@@ -127,7 +158,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         Args:
             grid: anything that moves messages.
             initial_arrays: the initial weights by plain parameter name.
-            num_rounds: at least 0.
+            num_rounds: at least 0, those before `go_on_from` included.
             timeout: seconds to wait for a round's replies.
             train_config: goes into each train message.
             evaluate_config, evaluate_fn: of Flower's signature; not used.
@@ -136,17 +167,24 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             RunFailedError: fewer than `min-clients` of a round's clients gave a usable reply; who failed and why.
         """
         self.initialise(to_arrays(initial_arrays))
+        config, result, number, ended = train_config or ConfigRecord(), Result(), 0, False
+        if self._past is not None:
+            for round_ in self._past.rounds:
+                self._latest.update(round_.replies)
+                self._take(round_)
+                number, ended = round_.number, self._runs_out(round_)
+            self.restore(self._past.arrays)
+            for client, arrays in self._past.of_clients:
+                self.restore_of(client, arrays)
         self.begun = True
-        config, result = train_config or ConfigRecord(), Result()
-        patience, sampled = Patience(self.run.patience), set[int]()
-        for number in range(1, num_rounds + 1):
+        while number < num_rounds and not ended:
+            number += 1
             finished = self._play(number, self.sample(number), grid, initial_arrays, config, timeout, combine=True)
-            sampled |= set(finished.participants)
             result.train_metrics_clientapp[number] = MetricRecord(dict(finished.means))
-            if patience.runs_out(finished.means.get("val-accuracy", -math.inf), len(self._latest.by_client)):
-                _log.info("stopped after round %d: no better validation accuracy in %d rounds", number, patience.limit)
-                break
-        if sampled and (never := tuple(client for client in self.nodes if client not in sampled)):
+            ended = self._runs_out(finished)
+        if ended:
+            _log.info("stopped after round %d: no better validation accuracy in %d rounds", number, self.run.patience)
+        if self._sampled and (never := tuple(client for client in self.nodes if client not in self._sampled)):
             self._play(number + 1, never, grid, initial_arrays, config, timeout, combine=False)
         return result
 
@@ -177,9 +215,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Screen the replies, sort them by client and combine the usable ones."""
         self._screen(server_round, replies, self.hold)
-        enough = len(self._replies) >= self._needed(self._asked)
-        if enough and (trained := [reply for reply in self._replies if reply.num_examples > 0]):
-            self.combine(trained)
+        self._combine()
         return None, None
 
     def configure_evaluate(
@@ -215,30 +251,37 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self._asked, self._sent = {}, {}
         if combine:
             messages = self.configure_train(number, arrays, config, grid)
-            self.aggregate_train(number, grid.send_and_receive(messages, timeout=timeout))
+            self._screen(number, grid.send_and_receive(messages, timeout=timeout), self.hold)
         else:
             replies = grid.send_and_receive(self._messages(number, participants, config), timeout=timeout)
             self._screen(number, self.watched(replies, len(participants)), without_arrays)
         answered = {*self._rejected, *(reply.client for reply in self._replies)}
         self._rejected |= {client: "no reply in time" for client in participants if client not in answered}
-        for client, reason in self._rejected.items():
-            _log.warning("round %d: client %d is left out: %s", number, client, reason)
-            self.left_out(client)
-        self._latest.update(self._replies)
-        finished = Round(
-            number=number,
-            participants=participants,
-            replies=tuple(self._replies),
-            rejected=dict(sorted(self._rejected.items())),
-            downlink_bytes={client: sizes[0] for client, sizes in sorted(self._sent.items())},
-            downlink_payload_bytes={client: sizes[1] for client, sizes in sorted(self._sent.items())},
-            for_metric_only=not combine,
-            means=self._latest.means(),
-            seconds=time.perf_counter() - began,
-        )
-        for observer in self.observers:
-            observer.round_finished(finished)
-        if combine and len(finished.replies) < self._needed(participants):
+        with interrupts_wait():
+            if combine:
+                self._combine()
+            for client, reason in self._rejected.items():
+                _log.warning("round %d: client %d is left out: %s", number, client, reason)
+                self.left_out(client)
+            self._latest.update(self._replies)
+            finished = Round(
+                number=number,
+                participants=participants,
+                replies=tuple(self._replies),
+                rejected=dict(sorted(self._rejected.items())),
+                downlink_bytes={client: sizes[0] for client, sizes in sorted(self._sent.items())},
+                downlink_payload_bytes={client: sizes[1] for client, sizes in sorted(self._sent.items())},
+                for_metric_only=not combine,
+                failed=combine and len(self._replies) < self._needed(participants),
+                means=self._latest.means(),
+                seconds=time.perf_counter() - began,
+            )
+            self._take(finished)
+            for client in finished.lost:
+                _log.warning("round %d: client %d has begun anew: its state was not there", number, client)
+            for observer in self.observers:
+                observer.round_finished(finished)
+        if finished.failed:
             client, reason = next(iter(finished.rejected.items()))
             usable = len(finished.replies) or "none"
             raise RunFailedError(
@@ -251,21 +294,39 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         """Return how many of a round's clients have to give a usable reply: `min-clients`, or all where fewer are."""
         return min(self.run.min_clients, len(participants))
 
+    def _combine(self) -> None:
+        enough = len(self._replies) >= self._needed(self._asked)
+        if enough and (trained := [reply for reply in self._replies if reply.num_examples > 0]):
+            self.combine(trained)
+
+    def _take(self, round_: Round) -> None:
+        """Remember who took part in a round, and what of each client's is the newest."""
+        usable = {reply.client for reply in round_.replies}
+        self.heard = (self.heard - round_.rejected.keys()) | usable
+        self.continues |= dict.fromkeys(usable, round_.number)
+        if not round_.for_metric_only:
+            self._sampled.update(round_.participants)
+
+    def _runs_out(self, round_: Round) -> bool:
+        return self._patience.runs_out(round_.means.get("val-accuracy", -math.inf), len(self._latest.by_client))
+
+    def _cannot_resume(self) -> NoReturn:
+        name = type(self).__name__
+        raise UserError(f"algorithm: {self.run.algorithm!r} cannot be resumed: its strategy {name} has no restore.")
+
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
         participants = tuple(participants)
         self.place = {client: place for place, client in enumerate(participants)}
-        last: list[tuple[Arrays, ArrayRecord, tuple[int, int]]] = []
-        shared = ConfigRecord(dict(config) | {"round": number})
+        last: list[tuple[Arrays, ArrayRecord]] = []
         for client in participants:
             arrays = self.arrays_for(client)
-            known = next((known for known in last if known[0] is arrays), None)
-            if known is None:
+            record = next((record for known, record in last if known is arrays), None)
+            if record is None:
                 record = to_record(arrays)
-                sent = RecordDict({"arrays": record, "config": shared})
-                known = arrays, record, (serialized_bytes(sent), payload_bytes(sent))
-                last = [*last[-1:], known]
-            _, record, self._sent[client] = known
-            content = RecordDict({"arrays": record, "config": shared})
+                last = [*last[-1:], (arrays, record)]
+            own = ConfigRecord(dict(config) | {"round": number, "continues": self.continues.get(client, 0)})
+            content = RecordDict({"arrays": record, "config": own})
+            self._sent[client] = (serialized_bytes(content), payload_bytes(content))
             message = Message(content, self.nodes[client], MessageType.TRAIN, group_id=str(number))
             self._asked[client] = message.metadata
             yield message

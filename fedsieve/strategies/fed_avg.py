@@ -51,6 +51,10 @@ class FedAvg(FederatedStrategy[AlgorithmConfig]):
         """Return the global model."""
         return self.weights
 
+    def restore(self, arrays: Arrays) -> None:
+        """Go on with the global model."""
+        self.weights = arrays
+
 
 ALGORITHM = Algorithm(
     summary="one global model, the mean of the clients' (McMahan et al., AISTATS 2017)",

@@ -70,6 +70,11 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
         """Return the mean mask and the overlap; the weights follow from the seed."""
         return self.sent
 
+    def restore(self, arrays: Arrays) -> None:
+        """Send this mean mask and this overlap."""
+        overlap = np.unpackbits(arrays["overlap"], count=arrays["mean"].size).view(np.bool_)
+        self._broadcast(arrays["mean"], overlap)
+
     def _broadcast(self, mean: NDArray, overlap: NDArray) -> None:
         self.mean, self.levels = mean, levels(mean)
         self.sent: Arrays = {"mean": mean, "overlap": np.packbits(overlap)}

@@ -71,8 +71,13 @@ class FedPM(FederatedStrategy[FedPMConfig]):
         return {name: tensor.numpy() for name, tensor in likeliest.items()}
 
     def server_arrays(self) -> Arrays:
-        """Return θ, α and β; the weights follow from the seed."""
-        return {"theta": self.theta, "alpha": self.alpha, "beta": self.beta}
+        """Return θ, α, β and how many rounds were combined; the weights follow from the seed."""
+        return {"theta": self.theta, "alpha": self.alpha, "beta": self.beta, "combined": np.array(self.combined)}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Go on with θ, α and β."""
+        self.alpha, self.beta, self.combined = arrays["alpha"], arrays["beta"], int(arrays["combined"])
+        self._broadcast(arrays["theta"])
 
     def _broadcast(self, theta: NDArray) -> None:
         self.theta = np.clip(theta, EPSILON, 1 - EPSILON).astype(np.float32)

@@ -71,6 +71,16 @@ class FedPub(FederatedStrategy[FedPubConfig]):
         """Return θ̄ of the client, if it has one."""
         return self.personalised.get(self.row[client]) if client in self.mixed else {}
 
+    def restore(self, arrays: Arrays) -> None:
+        """Take back the mean and the similarities."""
+        self.similarity, self.compared = arrays["similarity"], arrays["compared"].tolist()
+        self.shared = {name: arrays[f"shared/{name}"] for name in self.shared}
+
+    def restore_of(self, client: int, arrays: Arrays) -> None:
+        """Take back θ̄ of the client."""
+        self.personalised.put(self.row[client], arrays)
+        self.mixed.add(client)
+
 
 ALGORITHM = Algorithm(
     summary="a model for each client, mixed by similarity, with a personal mask (Baek et al., ICML 2023)",

@@ -47,26 +47,22 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
             kept = prune(self.settings.pruner, network, ready, self.settings.density, random)
         except FloatingPointError as error:
             raise UserError(f"hide-n-seek.pruner: got {self.settings.pruner!r}, but {error}.") from error
-        self.survivors = Survivors(kept)
-        self.keep = self.survivors.packed()
-        self.groups = self.survivors.take(groups_of(network))
-        self.knowing: set[int] = set()
+        self._all_groups = groups_of(network)
+        self._keep_only(Survivors(kept))
         self.average = np.ones(len(self.groups))
         self._broadcast()
 
     def arrays_for(self, client: int) -> Arrays:
         """Return the mean sign, and the keep-mask to a node that may not have it."""
-        return self.signs_only if client in self.knowing else self.with_keep_mask
+        return self.signs_only if client in self.heard else self.with_keep_mask
 
     def expected(self) -> Mapping[str, Expected]:
         """A reply holds one code."""
         return {"signs": Expected.up_to(max_code_bytes(self.mean.size), np.uint8)}
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
-        """Decode the signs: bits, 1 for +1. Whoever could code them has the keep-mask."""
-        signs = decode(arrays["signs"], self.mean, self.groups)
-        self.knowing.add(client)
-        return {"signs": np.packbits(signs)}
+        """Decode the signs: bits, 1 for +1."""
+        return {"signs": np.packbits(decode(arrays["signs"], self.mean, self.groups))}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Average the signs, weighted by the number of training examples; one reply at a time, in float64."""
@@ -79,10 +75,6 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         self.average = memory * self.average + (1 - memory) * mean
         self._broadcast()
 
-    def left_out(self, client: int) -> None:
-        """Send the keep-mask again."""
-        self.knowing.discard(client)
-
     def global_model(self) -> Arrays:
         """Return the frozen weights with the signs of the mean."""
         folded = self.frozen | signed(self.frozen, self.survivors, torch.from_numpy(self.mean >= 0))
@@ -91,6 +83,17 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
     def server_arrays(self) -> Arrays:
         """Return the packed keep-mask and the average sign; the weights follow from the seed."""
         return {"keep": self.keep, "average": self.average}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Go on with the keep-mask that nodes have, which another machine might not have drawn, and the average."""
+        shapes = {name: mask.shape for name, mask in self.survivors.keep.items()}
+        self._keep_only(Survivors.unpack(arrays["keep"], shapes))
+        self.average = arrays["average"]
+        self._broadcast()
+
+    def _keep_only(self, survivors: Survivors) -> None:
+        self.survivors, self.keep = survivors, survivors.packed()
+        self.groups = survivors.take(self._all_groups)
 
     def _broadcast(self) -> None:
         voted = self.settings.aggregate == "vote"

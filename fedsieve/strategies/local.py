@@ -28,6 +28,9 @@ class Local(FederatedStrategy[LocalConfig]):
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Combine nothing."""
 
+    def restore(self, arrays: Arrays) -> None:
+        """Remember nothing."""
+
 
 ALGORITHM = Algorithm(
     summary="every client trains alone; nothing is sent",

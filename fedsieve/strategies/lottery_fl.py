@@ -90,9 +90,21 @@ class LotteryFL(FederatedStrategy[LotteryFLConfig]):
         return {name: part.reshape(array.shape) for (name, array), part in parts} | dense
 
     def server_arrays(self) -> Arrays:
-        """Return the weights, and the ticket, as bits, of each client whose ticket is known."""
-        tickets = {f"ticket/{client}": ticket for client, ticket in sorted(self.tickets.items())}
-        return {f"weights/{name}": array for name, array in self.global_model().items()} | tickets
+        """Return the weights: the matrices as one vector, and the biases."""
+        return self.everything
+
+    def server_arrays_of(self, client: int) -> Arrays:
+        """Return the client's ticket, as bits, if it is known."""
+        return {"ticket": self.tickets[client]} if client in self.tickets else {}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Go on with the weights."""
+        self.values, self.dense = arrays["values"], {name: arrays[name] for name in self.dense}
+        self.everything = {"values": self.values} | self.dense
+
+    def restore_of(self, client: int, arrays: Arrays) -> None:
+        """Take back the client's ticket."""
+        self.tickets[client] = arrays["ticket"]
 
     def _bits(self, ticket: NDArray) -> NDArray:
         return np.unpackbits(ticket, count=self.values.size).view(np.bool_)

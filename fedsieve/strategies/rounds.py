@@ -1,9 +1,12 @@
 """What one round was: the record that the round loop hands to its observers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from fedsieve.client.state import STATE_LOST
 from fedsieve.strategies.screening import ClientReply
+from fedsieve.wire import Arrays
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Round:
         for_metric_only: nothing was combined; see `number`.
         means: of each metric over all clients heard of, each with that of its last training; see `LatestMetrics`.
         seconds: wall time, from the first message to the last observer-visible result.
+        failed: nothing was combined, because fewer replies were usable than the run needs; it ends.
     """
 
     number: int
@@ -30,6 +34,12 @@ class Round:
     for_metric_only: bool
     means: dict[str, float]
     seconds: float
+    failed: bool = False
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Clients that have begun anew, because the state that they were to go on from was not there."""
+        return tuple(reply.client for reply in self.replies if reply.metrics.get(STATE_LOST))
 
     def without_arrays(self) -> "Round":
         """Return the same round without the arrays of its replies, to be kept."""
@@ -39,6 +49,21 @@ class Round:
 def without_arrays(reply: ClientReply) -> ClientReply:
     """Return the reply without its arrays."""
     return replace(reply, arrays={})
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a run that goes on begins with.
+
+    Attributes:
+        rounds: all rounds so far in which replies were combined, without arrays.
+        arrays: what the strategy's `server_arrays` returned after the last of them.
+        of_clients: each client with what `server_arrays_of` returned for it, where that was not empty.
+    """
+
+    rounds: tuple[Round, ...]
+    arrays: Arrays
+    of_clients: Iterable[tuple[int, Arrays]]
 
 
 class Observer(Protocol):

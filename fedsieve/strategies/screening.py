@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord
 
+from fedsieve.client.state import STATE_LOST
 from fedsieve.wire import Arrays, NDArray, decode, payload_bytes, serialized_bytes
 
 COUNTS = ("num-examples", "val-count", "test-count")
@@ -18,8 +19,9 @@ FRACTIONS = (
     "test-accuracy",
     "test-macro-f1",
     "mask-sparsity",
+    STATE_LOST,
 )
-REQUIRED = {*COUNTS, *FRACTIONS, "train-loss"} - {"mask-sparsity"}
+REQUIRED = {*COUNTS, *FRACTIONS, "train-loss"} - {"mask-sparsity", STATE_LOST}
 MAX_METRIC = 1e12
 MAX_VALUE = 1e6
 """No weight or embedding of a model that learns comes near; beyond it a mean or a forward pass can overflow."""

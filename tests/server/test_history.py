@@ -103,6 +103,7 @@ def test_traffic_counts_who_sent_and_who_was_sent_to():
         "downlink_bytes_per_client_round": 60,
         "uplink_payload_bytes_per_client_round": 50,
         "downlink_payload_bytes_per_client_round": 40,
+        "lost_states": 0,
         "seconds_per_round": 2,
         "rejected_replies": 2,
     }

@@ -9,7 +9,8 @@ from safetensors import safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError
-from fedsieve.server.run_folder import CLIENT_COLUMNS, RunFolder, folder_of, read_summary
+from fedsieve.server.records import CLIENT_COLUMNS
+from fedsieve.server.run_folder import RunFolder, folder_of, read_summary
 from tests.helpers import config, rounds_of
 from tests.server.test_history import a_round, answered
 
@@ -113,9 +114,9 @@ def test_lines_are_on_disk_when_the_round_is_over(folder: RunFolder):
 
 def test_arrays_are_safetensors_with_their_metadata(folder: RunFolder):
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3).T, "n": np.array([3])}
-    folder.write_arrays("model/client-0.safetensors", arrays, {"round": "4"})
+    folder.write_arrays("model/client-0.safetensors", arrays, {"round": 4})
     with safe_open(folder.path / "model" / "client-0.safetensors", "numpy") as file:
-        assert file.metadata() == {"round": "4"}
+        assert json.loads(file.metadata()["fedsieve"]) == {"round": 4}
         assert file.get_tensor("w").tolist() == [[0, 3], [1, 4], [2, 5]]
         assert file.get_tensor("n").tolist() == [3]
     assert [path.name for path in (folder.path / "model").iterdir()] == ["client-0.safetensors"]

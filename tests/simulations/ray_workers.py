@@ -71,8 +71,9 @@ class Echoing(Worker):
             count = context.state.setdefault("count", ConfigRecord({"calls": 0}))
             count["calls"] += 1
             client = context.node_config["partition-id"]
-            seen = int(self._store.load(client).get("seen", torch.zeros(())))
-            self._store.save(client, 1, {"seen": torch.tensor(seen + 1)})
+            continues = message.content["config"]["continues"]
+            seen = int(self._store.load(client, continues).get("seen", torch.zeros(())))
+            self._store.save(client, continues + 1, {"seen": torch.tensor(seen + 1)}, continues)
             facts = {"client": client, "calls": count["calls"], "seen": seen, "pid": os.getpid()}
             content = RecordDict({"facts": ConfigRecord(facts), "arrays": message.content["arrays"]})
             return Message(content, reply_to=message)

@@ -27,7 +27,7 @@ CONTENT = RecordDict(
         "config": ConfigRecord({"round": 2, "names": ["x", "y"]}),
     }
 )
-QUESTION = Question("7", 3, "train", "2", 60.0, pack_rest(CONTENT), {"arrays": None}, None)
+QUESTION = Question("7", 3, "train", "2", 60.0, pack_rest(CONTENT), {"arrays": None}, None, 1)
 
 
 def test_a_content_comes_back_whole_and_travels_without_flowers_classes():
@@ -51,13 +51,13 @@ def test_a_message_is_made_anew_as_it_was():
     assert (found.group_id, found.ttl, found.src_node_id, found.run_id) == ("2", 60.0, 1, 7)
 
 
-@pytest.mark.parametrize("saved", [True, False])
-def test_a_reply_and_an_error_come_back_to_their_message(saved: bool):
+@pytest.mark.parametrize(("saved", "lost"), [(3, False), (0, True)])
+def test_a_reply_and_an_error_come_back_to_their_message(saved: int, lost: bool):
     take_identity(7)
     message = message_of(QUESTION, CONTENT)
     for reply in (Message(CONTENT, reply_to=message), failure(message, 4, "it broke")):
-        answer = pack_answer(reply, saved=saved)
-        assert answer.saved == saved
+        answer = pack_answer(reply, saved=saved, lost=lost)
+        assert (answer.saved, answer.lost) == (saved, lost)
         back = unpack_answer(pickle.loads(pickle.dumps(answer)), QUESTION)
         assert back.metadata.reply_to_message_id == "7"
         assert back.metadata.src_node_id == 5

@@ -10,11 +10,14 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedsieve.errors import RunFailedError
+from fedsieve.server.checkpoint_folder import CheckpointFolder, state_file
 from fedsieve.simulations import ray as engine
 from fedsieve.simulations.grid import FIRST_NODE_ID
 from fedsieve.simulations.ray import RayGrid
 from fedsieve.simulations.ray_cluster import cluster, gpu_share
+from fedsieve.simulations.ray_states import ReferredStates
 from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of
+from tests.server.test_history import a_round, answered
 from tests.simulations import ray_workers
 from tests.simulations.cases import CASES
 from tests.simulations.test_inline import Recorder, results
@@ -157,13 +160,18 @@ def echoing() -> Iterator[list[Any]]:
 
 
 @pytest.fixture
-def grid(echoing: list[Any]) -> RayGrid:
+def states(tmp_path: Path) -> ReferredStates:
+    return ReferredStates(CheckpointFolder(tmp_path / "checkpoint"))
+
+
+@pytest.fixture
+def grid(echoing: list[Any], states: ReferredStates) -> RayGrid:
     """Four clients without a state on two workers."""
-    return RayGrid(echoing, 4)
+    return RayGrid(echoing, 4, states)
 
 
-def to(client: int, arrays: ArrayRecord, word: str = "hello") -> Message:
-    content = RecordDict({"arrays": arrays, "config": ConfigRecord({"word": word})})
+def to(client: int, arrays: ArrayRecord, word: str = "hello", continues: int = 0) -> Message:
+    content = RecordDict({"arrays": arrays, "config": ConfigRecord({"word": word, "continues": continues})})
     return Message(content, FIRST_NODE_ID + client, "train")
 
 
@@ -174,8 +182,9 @@ def facts(reply: Message) -> dict[str, Any]:
 def test_clients_are_pinned_and_arrays_states_and_contexts_come_back(grid: RayGrid):
     records = [ArrayRecord([np.arange(3 + k, dtype=np.float32), np.array(k)]) for k in range(4)]
     by_client: dict[int, list[dict[str, Any]]] = {client: [] for client in range(4)}
-    for _ in range(2):
-        for reply in grid.send_and_receive([to(client, records[client]) for client in (2, 0, 3, 1)]):
+    for count in range(2):
+        asked = [to(client, records[client], continues=count) for client in (2, 0, 3, 1)]
+        for reply in grid.send_and_receive(asked):
             client = facts(reply)["client"]
             by_client[client].append(facts(reply))
             assert reply.metadata.src_node_id == FIRST_NODE_ID + client
@@ -212,7 +221,7 @@ def test_an_exchange_is_one_call_a_worker_and_one_put_for_a_shared_record(
 
 def test_two_messages_to_one_client_are_answered_one_after_the_other(grid: RayGrid):
     arrays = ArrayRecord()
-    replies = list(grid.send_and_receive([to(1, arrays), to(0, arrays), to(1, arrays)]))
+    replies = list(grid.send_and_receive([to(1, arrays), to(0, arrays), to(1, arrays, continues=1)]))
     assert sorted((fact["client"], fact["seen"]) for fact in map(facts, replies)) == [(0, 0), (1, 0), (1, 1)]
 
 
@@ -226,17 +235,45 @@ def test_a_node_that_is_not_there_is_an_error(grid: RayGrid):
 def test_a_reply_that_does_not_come_in_time_is_absent_and_its_worker_starts_anew(grid: RayGrid):
     arrays = ArrayRecord()
     (before,) = map(facts, grid.send_and_receive([to(3, arrays)]))
-    assert list(grid.send_and_receive([to(3, arrays, "hang")], timeout=0.5)) == []
-    (after,) = map(facts, grid.send_and_receive([to(3, arrays)]))
+    assert list(grid.send_and_receive([to(3, arrays, "hang", 1)], timeout=0.5)) == []
+    (after,) = map(facts, grid.send_and_receive([to(3, arrays, continues=1)]))
     assert after["seen"] == before["seen"] + 1, "the state of the last answer"
     assert after["pid"] != before["pid"]
 
 
-def test_an_interrupted_exchange_does_not_go_on_in_the_next(grid: RayGrid):
+def test_an_interrupted_exchange_does_not_go_on_in_the_next(grid: RayGrid, states: ReferredStates):
     arrays = ArrayRecord()
     interrupted = grid.send_and_receive([to(client, arrays) for client in range(4)])
-    first = facts(next(interrupted))
-    again = {
-        fact["client"]: fact["seen"] for fact in map(facts, grid.send_and_receive(to(k, arrays) for k in range(4)))
-    }
-    assert again == {client: int(client == first["client"]) for client in range(4)}
+    first = facts(next(interrupted))["client"]
+    asked = (to(client, arrays, continues=int(client == first)) for client in range(4))
+    again = {fact["client"]: fact["seen"] for fact in map(facts, grid.send_and_receive(asked))}
+    assert again == {client: int(client == first) for client in range(4)}
+    assert [client for client in range(4) if states.reference(client, 2) is not None] == [first]
+
+
+def test_of_two_states_that_stays_which_the_server_goes_on_from(grid: RayGrid, states: ReferredStates):
+    arrays = ArrayRecord()
+    assert len(list(grid.send_and_receive(to(client, arrays) for client in range(2)))) == 2
+    states.round_finished(a_round(1, answered(0, 0, 0), answered(1, 0, 0)))
+    again = grid.send_and_receive(to(client, arrays, continues=1) for client in range(2))
+    assert [facts(reply)["seen"] for reply in again] == [1, 1]
+    states.round_finished(a_round(2, answered(0, 0, 0), rejected={1: "array w holds NaN"}))
+    there = [(client, at) for client in range(2) for at in (1, 2) if states.reference(client, at) is not None]
+    assert there == [(0, 2), (1, 1)]
+
+
+def test_a_state_that_ray_has_lost_is_taken_from_its_file_the_next_time(
+    echoing: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    kept = CheckpointFolder(tmp_path / "checkpoint")
+    states = ReferredStates(kept)
+    grid = RayGrid(echoing, 4, states)
+    assert len(list(grid.send_and_receive([to(0, ArrayRecord())]))) == 1
+    kept.put(state_file(0, 1), states.packed(0, 1))
+    ray.internal.free([states.reference(0, 1)])
+    with pytest.raises(LookupError, match="Ray's object store has lost it"):
+        states.packed(0, 1)()
+    (failed,) = grid.send_and_receive([to(0, ArrayRecord(), continues=1)])
+    assert "is lost" in failed.error.reason
+    (found,) = grid.send_and_receive([to(0, ArrayRecord(), continues=1)])
+    assert facts(found)["seen"] == 1

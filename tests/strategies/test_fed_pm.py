@@ -56,7 +56,7 @@ def test_evidence_is_kept_until_the_reset():
     assert strategy.theta.tolist() == pytest.approx([0.01, 0.5, 0.01, 0.01])
     assert strategy.alpha.tolist() == [1, 2, 1, 1]
     assert strategy.beta.tolist() == [3, 2, 3, 3]
-    assert set(strategy.server_arrays()) == {"theta", "alpha", "beta"}
+    assert set(strategy.server_arrays()) == {"theta", "alpha", "beta", "combined"}
 
 
 def test_the_prior_by_hand():

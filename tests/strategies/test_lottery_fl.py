@@ -117,9 +117,6 @@ def test_a_client_without_examples_neither_gives_weights_nor_a_ticket():
 def test_the_server_remembers_weights_and_tickets():
     _, strategy = play(1)
     kept = {name: array.tolist() for name, array in strategy.server_arrays().items()}
-    assert kept == {
-        "weights/w": [[20, 20], [50, 4]],
-        "weights/b": [2],
-        "ticket/0": [0b11000000],
-        "ticket/1": [0b10100000],
-    }
+    assert kept == {"values": [20, 20, 50, 4], "dense/b": [2]}
+    own = [strategy.server_arrays_of(client)["ticket"].tolist() for client in (0, 1)]
+    assert own == [[0b11000000], [0b10100000]]

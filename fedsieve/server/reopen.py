@@ -1,0 +1,60 @@
+"""A run's folder that is gone on with: by one process at a time, and only as the same run."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedsieve.config import RunConfig, parse, read
+from fedsieve.errors import UserError
+from fedsieve.server.checkpoint_folder import CheckpointFolder
+from fedsieve.server.run_folder import anywhere, check_folder
+
+CONFIG = "config.toml"
+
+FREE = {"num-rounds", "patience", "engine", "num-workers", "ray-address", "out", "state-memory-mb", "round-timeout",
+        "checkpoint-every"}  # fmt: skip
+"""Keys that may have changed when a run goes on: they change no number of a round that is over."""
+
+
+@contextmanager
+def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
+    """Yield the configuration and the checkpoints of the run in `folder`, of which it is then this process's to go on.
+
+    Raises:
+        UserError: it holds no run, or one whose checkpoints are of no use or that another process is running, or its
+            configuration has changed.
+    """
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
+    run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
+    kept.open()
+    if kept.newest is not None:
+        check_same(kept.newest.config, run)
+    elif (folder / "summary.json").exists() and (folder / "rounds.jsonl").exists():
+        raise UserError(f"{folder}: holds no checkpoint to go on from.")
+    yield run.model_copy(update={"out": str(folder)}), kept
+
+
+@contextmanager
+def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
+    """Yield the checkpoints of the folder `run.out`, be it a new one or that of the same run.
+
+    Raises:
+        UserError: it holds something else, or see `reopened`.
+    """
+    folder = Path(run.out)
+    if not (folder / CONFIG).is_file():
+        check_folder(folder)
+        yield CheckpointFolder(folder / "checkpoint")
+        return
+    with reopened(folder) as (before, kept):
+        check_same(before.flat(), run)
+        yield kept
+
+
+def check_same(before: Mapping[str, Any], run: RunConfig) -> None:
+    """Raise a `UserError` for a configuration that would have given other rounds than the one `before`."""
+    for key, value in anywhere(run).flat().items():
+        if key not in FREE and before.get(key) != value:
+            raise UserError(f"{key}: got {value!r}, allowed: {before.get(key)!r}, with which the run began.")

@@ -1,0 +1,65 @@
+"""Where the ray engine keeps its clients' states: in Ray's object store, and in the checkpoints' files."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from safetensors.torch import load_file
+
+from fedsieve.files import tensor_bytes
+from fedsieve.server.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.simulations.parcels import pack_state, unpack_state
+from fedsieve.strategies.rounds import Round
+
+
+class ReferredStates:
+    """References to packed states that this process owns, so that they outlive the workers that made them.
+
+    Of a client there are, in a round, its state before and after; when the round is over, the one that the server goes
+    on from stays.
+
+    Args:
+        kept: where the files are of which a run that goes on takes states that are not in the object store.
+    """
+
+    def __init__(self, kept: CheckpointFolder) -> None:
+        self._kept = kept
+        self._states: dict[tuple[int, int], Any] = {}
+        self._trained: list[tuple[int, int, int]] = []
+
+    def reference(self, client: int, round_: int) -> Any:
+        """Return the reference of the client's state after `round_`, None for 0 and where there is none."""
+        name = state_file(client, round_)
+        if round_ > 0 and (client, round_) not in self._states and name in self._kept:
+            self._states[client, round_] = ray.put(pack_state(load_file(self._kept.file(name))))
+        return self._states.get((client, round_))
+
+    def save(self, client: int, round_: int, state: Any, continued: int) -> None:
+        """Keep the reference of the client's state after `round_`."""
+        self._states[client, round_] = state
+        self._trained.append((client, continued, round_))
+
+    def forget(self, client: int, round_: int) -> None:
+        """Let go a state; one that the object store has lost is taken from its file the next time, if it has one."""
+        self._states.pop((client, round_), None)
+
+    def round_finished(self, round_: Round) -> None:
+        """Let go what clients with a usable reply had before the round, and what the others have since."""
+        usable = {reply.client for reply in round_.replies}
+        for client, continued, at in self._trained:
+            self.forget(client, continued if client in usable else at)
+        self._trained = []
+
+    def packed(self, client: int, round_: int) -> Callable[[], bytes]:
+        """Return what gives the bytes of the client's state after `round_`; a LookupError if Ray has lost it."""
+        reference = self._states.get((client, round_))
+
+        def made() -> bytes:
+            try:
+                if reference is None:
+                    raise LookupError("it is not there")
+                return tensor_bytes(unpack_state(ray.get(reference)))
+            except ray.exceptions.RayError as error:
+                raise LookupError(f"Ray's object store has lost it: {type(error).__name__}") from error
+
+        return made

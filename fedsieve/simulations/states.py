@@ -1,0 +1,75 @@
+"""Where the inline engine keeps its clients' states: in memory, as far as they may be, and in checkpoints' files."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+from safetensors.torch import load_file
+
+from fedsieve.algorithm import Tensors
+from fedsieve.files import tensor_bytes
+from fedsieve.server.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.strategies.rounds import Round
+
+
+class KeptStates:
+    """States in this process's memory up to a limit; beyond it those longest not used are in files of the checkpoints.
+
+    So a state is written once, be it for a checkpoint or for want of memory. Of a client there are, in a round, its
+    state before and after; when the round is over, the one that the server goes on from stays.
+
+    `load` copies: trainers change what they are given in place, and a client that fails in mid-training keeps the state
+    that it had. That is 0.3 ms for the 5 MB of a FED-PUB client on Cora, 3 % of its round.
+
+    Args:
+        kept: where files are.
+        limit: bytes of tensors in memory.
+    """
+
+    def __init__(self, kept: CheckpointFolder, limit: int) -> None:
+        self._kept, self._limit, self._used = kept, limit, 0
+        self._states: OrderedDict[tuple[int, int], Tensors] = OrderedDict()
+        self._trained: list[tuple[int, int, int]] = []
+
+    def load(self, client: int, round_: int) -> Tensors | None:
+        """Return a copy of the client's state after `round_`, empty for 0, None where it is not there."""
+        if round_ == 0:
+            return {}
+        at = client, round_
+        if at in self._states:
+            self._states.move_to_end(at)
+            return {name: tensor.clone() for name, tensor in self._states[at].items()}
+        name = state_file(client, round_)
+        return dict(load_file(self._kept.file(name))) if name in self._kept else None
+
+    def save(self, client: int, round_: int, state: Tensors, continued: int) -> None:
+        """Keep the client's state after `round_`; a full disk is a `UserError`."""
+        if (client, continued) in self._states:
+            self._states.move_to_end((client, continued), last=False)  # the first to go: hardly ever asked for again
+        self._trained.append((client, continued, round_))
+        self._states[client, round_] = state
+        self._used += _bytes(state)
+        while self._used > self._limit:
+            oldest, moved = next(iter(self._states.items()))
+            self._kept.put(state_file(*oldest), partial(tensor_bytes, moved))
+            self._forget(*oldest)
+
+    def round_finished(self, round_: Round) -> None:
+        """Let go what clients with a usable reply had before the round, and what the others have since."""
+        usable = {reply.client for reply in round_.replies}
+        for client, continued, at in self._trained:
+            gone = client, continued if client in usable else at
+            self._forget(*gone)
+            self._kept.discard(state_file(*gone))
+        self._trained = []
+
+    def packed(self, client: int, round_: int) -> Callable[[], bytes]:
+        """Return what gives the bytes of the client's state after `round_`."""
+        return partial(tensor_bytes, self._states[client, round_])
+
+    def _forget(self, client: int, round_: int) -> None:
+        self._used -= _bytes(self._states.pop((client, round_), {}))
+
+
+def _bytes(state: Tensors) -> int:
+    return sum(tensor.nbytes for tensor in state.values())

@@ -1,0 +1,261 @@
+"""A run that goes on, whatever ended it, in this process: every algorithm, and what a user may do wrong."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsieve.algorithm import algorithm_names
+from fedsieve.errors import RunFailedError, UserError
+from fedsieve.server import checkpoints
+from fedsieve.simulations import resume
+from fedsieve.strategies.base import FederatedStrategy
+from tests.helpers import assert_same_run, fedsieve, rounds_of, simulated, summary_of
+from tests.simulations.test_inline import Recorder
+
+KEYS: dict[str, Any] = {"num-clients": 5, "num-rounds": 6, "fraction-train": 0.4, "hidden-dim": 4, "local-epochs": 2}
+
+
+@pytest.fixture
+def keys(graph_file: Path) -> dict[str, Any]:
+    return KEYS | {"dataset": str(graph_file), "partition": "random"}
+
+
+def interrupted(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: dict[str, Any],
+    /,
+    before: int = 4,
+    error: type[BaseException] = KeyboardInterrupt,
+    **others: Any,
+) -> Path:
+    """Run until `error` is raised in mid-round, when the first client has answered and nothing is combined yet."""
+    screen = FederatedStrategy._screen
+
+    def interrupt(self: Any, number: int, replies: Any, hold: Any) -> None:
+        if number == before:
+            next(iter(replies))
+            raise error
+        screen(self, number, replies, hold)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FederatedStrategy, "_screen", interrupt)
+        with pytest.raises(error):
+            simulated(folder, keys, **others)
+    return folder
+
+
+@pytest.mark.parametrize("every", [0, 1, 2])
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_every_algorithm_goes_on_as_if_it_had_not_been_interrupted(
+    algorithm: str, every: int, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keys |= {"algorithm": algorithm, "checkpoint-every": every}
+    if algorithm == "fed-pm":
+        keys |= {"fed-pm.reset": 4}  # in the round after the interrupt
+    run = interrupted(tmp_path / "run", monkeypatch, keys)
+    assert summary_of(run)["num_rounds"] == 3
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", keys), checkpoints=every == 1)
+
+
+def test_models_and_states_on_disk_go_on_too(keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = interrupted(tmp_path / "run", monkeypatch, keys, state_memory_mb=0)
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", keys))
+
+
+def test_a_client_left_out_goes_on_from_its_last_usable_reply(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    Recorder(monkeypatch, fails=1, first_round=2)
+    keys |= {"algorithm": "hide-n-seek", "fraction-train": 1.0}
+    run = interrupted(tmp_path / "run", monkeypatch, keys)
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", keys))
+
+
+def test_patience_goes_on_and_a_run_stopped_by_it_stays_stopped(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keys |= {"num-rounds": 40, "patience": 3, "fraction-train": 1.0}
+    once = simulated(tmp_path / "once", keys)
+    last = summary_of(once)["num_rounds"]
+    assert 3 < last < 40
+    run = interrupted(tmp_path / "run", monkeypatch, keys, before=last)
+    assert resume(run, quiet=True)
+    assert_same_run(run, once)
+    assert not resume(run, quiet=True)
+
+
+def test_a_run_killed_between_its_last_round_and_its_end_only_ends(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keys |= {"patience": 2, "num-rounds": 40, "fraction-train": 1.0}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "finish", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            simulated(tmp_path / "run", keys)
+    rounds = (tmp_path / "run" / "rounds.jsonl").read_bytes()
+    assert resume(tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "rounds.jsonl").read_bytes() == rounds
+    assert not resume(tmp_path / "run", quiet=True)
+
+
+def test_a_failed_run_tries_its_last_round_again(keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    keys |= {"num-clients": 1}
+    with monkeypatch.context() as patch:
+        Recorder(patch, fails=0, first_round=3)
+        with pytest.raises(RunFailedError, match="round 3: none of 1 clients"):
+            simulated(tmp_path / "run", keys)
+    assert [line["rejected"] != {} for line in rounds_of(tmp_path / "run")] == [False, False, True]
+    assert resume(tmp_path / "run", quiet=True)
+    assert_same_run(tmp_path / "run", simulated(tmp_path / "once", keys))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(keys: dict[str, Any], tmp_path: Path):
+    once = simulated(tmp_path / "once", keys)
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(once / "config.toml", run)
+    (run / "clients.csv").write_text("round,cli")
+    assert resume(run, quiet=True)
+    assert_same_run(run, once)
+
+
+def test_more_rounds_can_be_added_to_a_run_that_has_ended(keys: dict[str, Any], tmp_path: Path):
+    run = simulated(tmp_path / "run", keys | {"num-rounds": 3})
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace("num-rounds = 3", "num-rounds = 6"))
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", keys))
+
+
+def damaged(run: Path, name: str, damage: str) -> None:
+    path = run / "checkpoint" / name
+    data = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut off":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "empty", "altered"])
+@pytest.mark.parametrize("name", ["manifest-3.json", "server-3.safetensors", "client-*-3.safetensors"])
+def test_a_broken_checkpoint_is_passed_over_for_the_one_before(
+    name: str, damage: str, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):  # fmt: skip
+    run = interrupted(tmp_path / "run", monkeypatch, keys)
+    damaged(run, min(path.name for path in (run / "checkpoint").glob(name)), damage)
+    caplog.clear()
+    assert resume(run, quiet=True)
+    told = [record.message for record in caplog.records if "is passed over" in record.message]
+    assert len(told) == (0 if (name, damage) == ("manifest-3.json", "missing") else 1)
+    assert_same_run(run, simulated(tmp_path / "once", keys))
+
+
+def test_where_none_is_whole_it_is_one_sentence_and_nothing_is_changed(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    run = interrupted(tmp_path / "run", monkeypatch, keys)
+    for at in (2, 3):
+        damaged(run, f"server-{at}.safetensors", "altered")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert fedsieve("resume", run, "--quiet") == 2
+    fault = "manifest-3.json: server-3.safetensors is cut off or altered"
+    told = f"{run}/checkpoint: holds no checkpoint that is whole ({fault})."
+    assert capfd.readouterr() == ("", f"fedsieve: {told}\n")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_records_that_are_not_the_runs_are_one_sentence(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = interrupted(tmp_path / "run", monkeypatch, keys)
+    (run / "clients.csv").write_text((run / "clients.csv").read_text().replace("ok", "no"))
+    with pytest.raises(UserError, match=r"clients.csv: is not what the run has written"):
+        resume(run, quiet=True)
+
+
+@pytest.mark.parametrize(("key", "value"), [("lr", "0.5"), ("seed", "1"), ("fraction-train", "1.0")])
+def test_another_configuration_is_one_sentence(
+    key: str, value: str, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = interrupted(tmp_path / "run", monkeypatch, keys)
+    lines = (run / "config.toml").read_text().splitlines()
+    changed = [f"{key} = {value}" if line.startswith(f"{key} = ") else line for line in lines]
+    (run / "config.toml").write_text("\n".join(changed))
+    with pytest.raises(UserError, match=f"^{key}: got {value}, allowed: .*, with which the run began"):
+        resume(run, quiet=True)
+
+
+def test_what_holds_no_run_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    for folder in (tmp_path / "nowhere", tmp_path):
+        assert fedsieve("resume", folder) == 2
+        told = f"fedsieve: {folder}: holds no config.toml; allowed: the folder of a run.\n"
+        assert capfd.readouterr() == ("", told)
+
+
+def test_a_run_that_has_ended_says_so_and_stays_as_it_is(
+    keys: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    run = simulated(tmp_path / "run", keys | {"num-rounds": 1})
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert fedsieve("resume", run) == 0
+    out, _ = capfd.readouterr()
+    assert out.startswith("The run has finished: there is nothing to resume.\n")
+    assert fedsieve("resume", run, "--json") == 0
+    assert json.loads(capfd.readouterr().out) == summary_of(run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_of_flowers_engine_is_one_sentence(
+    keys: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    run = simulated(tmp_path / "run", keys | {"num-rounds": 1})
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(config.replace('engine = "inline"', 'engine = "flower"'))
+    assert fedsieve("resume", run) == 2
+    assert (
+        capfd.readouterr().err == f"fedsieve: {run}: got a run of the engine flower, allowed: one of inline or ray.\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["client-*-3.safetensors", "manifest-3.json", "rounds.jsonl"])
+def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_survives(
+    name: str, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    once, run, fsync, opened = simulated(tmp_path / "once", keys), tmp_path / "run", os.fsync, Path.open
+
+    def full(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().match(f".{name}.partial"):
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    def full_too(path: Path, *arguments: Any, **others: Any) -> Any:
+        if path.name == name and (run / "checkpoint" / "manifest-2.json").exists():
+            raise OSError(28, "No space left on device")
+        return opened(path, *arguments, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedsieve.files.os.fsync", full)
+        patch.setattr(Path, "open", full_too)
+        settings = [f"-s{key}={value}" for key, value in keys.items()]
+        assert fedsieve("run", "--quiet", "--out", run, *settings) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1), err
+    assert err.startswith("fedsieve: ")
+    assert err.endswith(" cannot be written: No space left on device.\n")
+    assert not list(run.rglob("*.partial"))
+    assert resume(run, quiet=True)
+    assert_same_run(run, once)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -77,13 +77,13 @@ def using(temporary: Path) -> list[psutil.Process]:
 COSTS = {"engine", "seconds_per_round", "cpu_seconds", "wall_seconds", "peak_rss_mb"}
 
 
-def assert_same_run(found: Path, expected: Path, *, checkpoints: bool = True) -> None:
+def assert_same_run(found: Path, expected: Path, folders: Sequence[str] = ("model", "checkpoint")) -> None:
     """Assert that two runs' folders hold the same byte by byte, what they cost excepted."""
     for name in ("rounds.jsonl", "clients.csv"):
         assert (found / name).read_bytes() == (expected / name).read_bytes()
     one, other = ({k: v for k, v in summary_of(run).items() if k not in COSTS} for run in (found, expected))
     assert one == other
-    for folder in ("model", "checkpoint") if checkpoints else ("model",):
+    for folder in folders:
         names = sorted(path.name for path in (expected / folder).iterdir())
         assert sorted(path.name for path in (found / folder).iterdir()) == names
         assert len(names) > 0

@@ -155,11 +155,12 @@ def test_a_run_gives_the_inline_engines_numbers_on_data_that_stays_on_the_nodes(
     assert "fed-pub round 3/3: val" in told.err
     assert f"The run is in {tmp_path / 'found'}." in " ".join(told.out.split())
     run = config(algorithm="fed-pub", num_clients=3, num_rounds=3, hidden_dim=16, seed=3)
-    assert_same_run(tmp_path / "found", inline(run, graphs, tmp_path / "expected", lambda app: app))
+    expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
+    assert_same_run(tmp_path / "found", expected, folders=("checkpoint",))
     assert summary_of(tmp_path / "found")["engine"] == "deployment"
     assert not (tmp_path / "found" / "model").exists(), "personal models stay on their devices"
     for index in range(3):
-        assert len(list(layout.node(index).glob(f"state/run-*/client-{index}/*.safetensors"))) == 2
+        assert len(list(layout.node(index).glob(f"state/run-*/client-{index}/*.safetensors"))) == 3
 
 
 def test_a_users_mistake_is_one_sentence_and_starts_nothing(layout: Layout, tmp_path: Path):
@@ -204,7 +205,7 @@ def test_bad_replies_are_named_and_never_averaged(
         assert all(reason[client] in line[client] for client in line), line
     failures = {(client, round_) for client in (1, 2) for round_ in (1, 2)}
     alone = inline(run, graphs, tmp_path / "alone", lambda app: Failing(app, failures))
-    server = "checkpoint/server.safetensors"
+    server = "checkpoint/server-2.safetensors"
     mine, expected = load_file(found / server), load_file(alone / server)
     assert mine.keys() == expected.keys()
     assert all(mine[name].tobytes() == expected[name].tobytes() for name in mine)
@@ -273,5 +274,6 @@ def test_a_superlink_killed_in_mid_run_loses_nothing(layout: Layout, graphs: lis
         os.kill(running(layout, "superlink").pid, signal.SIGKILL)
         assert running_run.wait(LONG) == 0
     assert running(layout, "superlink").starts == 2
-    assert_same_run(tmp_path / "found", inline(run, graphs, tmp_path / "expected", lambda app: app))
+    expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
+    assert_same_run(tmp_path / "found", expected, folders=("checkpoint",))
     wait_for(lambda: all_online(layout), "all nodes")

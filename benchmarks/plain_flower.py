@@ -78,7 +78,7 @@ def main() -> None:
     arguments.add_argument("--clients", type=int, required=True)
     arguments.add_argument("--rounds", type=int, default=6)
     chosen = arguments.parse_args()
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_worker_niceness="0")
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     usage, seconds, training = Usage(), list[float](), list[float]()
     resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2}}

@@ -5,9 +5,10 @@ import os
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,22 @@ def run_flower(run: RunConfig, server: MakeServer) -> None:
             run_simulation, stand_in, client_app, run.num_clients, backend_config={"client_resources": resources}
         )
         try:
-            grid = PollingGrid(grids.get(timeout=run.round_timeout), PULL_INTERVAL, lambda: _fail_if_ended(runtime))
+            flowers = _handed_over(grids, runtime, run.round_timeout)
+            grid = PollingGrid(flowers, PULL_INTERVAL, lambda: _fail_if_ended(runtime))
             server(None)(grid, Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
         finally:
             look()  # Flower ends Ray
             finished.set()
+
+
+def _handed_over(grids: "queue.SimpleQueue[Grid]", runtime: "Future[None]", timeout: float) -> Grid:
+    """Return the Grid that Flower's runtime hands over when it is up."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        with suppress(queue.Empty):
+            return grids.get(timeout=PULL_INTERVAL)
+        _fail_if_ended(runtime)
+    raise RunFailedError(f"Flower's simulation runtime has not started in {timeout:g} seconds.")
 
 
 @contextmanager

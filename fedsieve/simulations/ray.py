@@ -6,6 +6,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from fedsieve.simulations.ray_states import ReferredStates
 from fedsieve.simulations.ray_worker import Worker
 
 _log = logging.getLogger("fedsieve")
+
+PATIENCE = 20.0
+"""Seconds after which a user is told what is waited for."""
 
 ATTEMPTS = 3
 """Times that a worker may die over one client's message before that client is left out of the round."""
@@ -213,8 +217,12 @@ def _started(run: RunConfig, num_workers: int) -> list[Any]:
     actor = actor.options(num_cpus=1, num_gpus=gpu_share(run.device, num_workers), max_restarts=-1, max_task_retries=0)
     workers = [actor.remote(run.num_clients, run.flat(), str(Path.cwd())) for _ in range(num_workers)]
     starting = [worker.where.remote() for worker in workers]
+    soon = min(PATIENCE, run.round_timeout)
     try:
-        up, late = ray.wait(starting, num_returns=num_workers, timeout=run.round_timeout)
+        up, late = ray.wait(starting, num_returns=num_workers, timeout=soon)
+        if late:
+            _log.info("waiting for %d of %d Ray workers to start: the CPUs may be busy", len(late), num_workers)
+            up, late = ray.wait(starting, num_returns=num_workers, timeout=run.round_timeout - soon)
         for where in ray.get(up):
             _count(where)
     except ray.exceptions.RayError as error:
@@ -229,5 +237,6 @@ def _started(run: RunConfig, num_workers: int) -> list[Any]:
 def _count(where: tuple[str, int]) -> None:
     """Let a worker on this machine count among the run's processes, also if a Ray that was joined has started it."""
     host, pid = where
-    if host == socket.gethostname() and psutil.pid_exists(pid):
-        PROCESSES.add(pid)
+    if host == socket.gethostname():
+        with suppress(psutil.NoSuchProcess):  # it may have died since
+            PROCESSES.add(pid)

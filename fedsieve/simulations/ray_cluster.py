@@ -27,8 +27,10 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_worker_niceness": "0",
 }
-"""No telemetry, no advice on standard error."""
+"""No telemetry, no advice on standard error, and workers as urgent as the process that waits for them: Ray would give
+them the nice value 15, with which they hardly run beside other jobs."""
 
 
 @contextmanager

@@ -1,3 +1,5 @@
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,17 @@ def test_clients_are_pinned_and_arrays_states_and_contexts_come_back(grid: RayGr
     homes = {client: {fact["pid"] for fact in told} for client, told in by_client.items()}
     assert homes[0] == homes[2] != homes[1] == homes[3]
     assert all(len(pids) == 1 for pids in homes.values())
+
+
+def test_workers_are_as_urgent_as_the_process_that_waits_for_them(grid: RayGrid):
+    (told,) = map(facts, grid.send_and_receive([to(0, ArrayRecord())]))
+    assert psutil.Process(told["pid"]).nice() == psutil.Process().nice()
+
+
+def test_a_worker_that_is_gone_when_it_is_to_be_counted_ends_no_run():
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    engine._count((socket.gethostname(), gone.pid))
 
 
 def test_an_exchange_is_one_call_a_worker_and_one_put_for_a_shared_record(

@@ -47,6 +47,7 @@ bench: venv
 	$(BIN)/python benchmarks/rounds_by_engine.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/deployment.py
+	$(BIN)/python benchmarks/lean_grid.py
 	$(BIN)/python benchmarks/mixing.py
 	$(BIN)/python benchmarks/sparsity.py
 	$(BIN)/python benchmarks/accuracy.py

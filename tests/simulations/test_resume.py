@@ -125,6 +125,20 @@ def test_a_failed_run_tries_its_last_round_again(keys: dict[str, Any], tmp_path:
     assert_same_run(tmp_path / "run", simulated(tmp_path / "once", keys))
 
 
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_round_with_too_few_usable_replies_is_tried_again_from_before_it(
+    every: int, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keys |= {"min-clients": 5, "fraction-train": 1.0, "checkpoint-every": every}
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        Recorder(patch, fails=2, first_round=4)
+        with pytest.raises(RunFailedError, match="round 4: 4 of 5 clients"):
+            simulated(run, keys)
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", keys), checkpoints=every == 1)
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(keys: dict[str, Any], tmp_path: Path):
     once = simulated(tmp_path / "once", keys)
     run = tmp_path / "run"

@@ -20,7 +20,7 @@ from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
 from fedsieve.server.history import History
 from fedsieve.server.progress import Progress
-from fedsieve.server.reopen import opened
+from fedsieve.server.reopen import alone, opened
 from fedsieve.server.run_folder import RunFolder, folder_of
 from fedsieve.server.usage import Usage
 from fedsieve.strategies.rounds import Observer
@@ -88,6 +88,8 @@ def _run(
     past = None if kept is None else past_of(kept, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:
+        if kept is None or kept.records is None:
+            stack.enter_context(alone(folder.path))
         progress = stack.enter_context(Progress(run, quiet=quiet, past=history.rounds))
         observers: list[Observer] = [history, folder, _Sampling(usage), progress]
         strategy = load_algorithm(run.algorithm).strategy(

@@ -1,5 +1,7 @@
 """A run's folder that is gone on with: by one process at a time, and only as the same run."""
 
+import fcntl
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +14,26 @@ from fedsieve.server.run_folder import anywhere, check_folder
 
 CONFIG = "config.toml"
 
-FREE = {"num-rounds", "patience", "engine", "num-workers", "ray-address", "out", "state-memory-mb", "round-timeout",
-        "checkpoint-every"}  # fmt: skip
+FREE = {"num-rounds", "patience", "min-clients", "engine", "num-workers", "ray-address", "out", "state-memory-mb",
+        "round-timeout", "checkpoint-every"}  # fmt: skip
 """Keys that may have changed when a run goes on: they change no number of a round that is over."""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Have the run in `folder` to this process as long as the block runs; the system ends it with the process.
+
+    Raises:
+        UserError: another process has it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{folder}: is being run by another process; it can be resumed when that has ended.") from None
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -27,13 +46,14 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
     """
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
-    run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
-    kept.open()
-    if kept.newest is not None:
-        check_same(kept.newest.config, run)
-    elif (folder / "summary.json").exists() and (folder / "rounds.jsonl").exists():
-        raise UserError(f"{folder}: holds no checkpoint to go on from.")
-    yield run.model_copy(update={"out": str(folder)}), kept
+    with alone(folder):
+        run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
+        kept.open()
+        if kept.newest is not None:
+            check_same(kept.newest.config, run)
+        elif (folder / "summary.json").exists() and (folder / "rounds.jsonl").exists():
+            raise UserError(f"{folder}: holds no checkpoint to go on from.")
+        yield run.model_copy(update={"out": str(folder)}), kept
 
 
 @contextmanager

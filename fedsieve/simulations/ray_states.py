@@ -44,8 +44,11 @@ class ReferredStates:
         self._states.pop((client, round_), None)
 
     def round_finished(self, round_: Round) -> None:
-        """Let go what clients with a usable reply had before the round, and what the others have since."""
-        usable = {reply.client for reply in round_.replies}
+        """Let go what clients with a usable reply had before the round, and what the others have since.
+
+        A round that failed is tried again by whoever resumes the run, from what all had before.
+        """
+        usable = set() if round_.failed else {reply.client for reply in round_.replies}
         for client, continued, at in self._trained:
             self.forget(client, continued if client in usable else at)
         self._trained = []

@@ -55,8 +55,11 @@ class KeptStates:
             self._forget(*oldest)
 
     def round_finished(self, round_: Round) -> None:
-        """Let go what clients with a usable reply had before the round, and what the others have since."""
-        usable = {reply.client for reply in round_.replies}
+        """Let go what clients with a usable reply had before the round, and what the others have since.
+
+        A round that failed is tried again by whoever resumes the run, from what all had before.
+        """
+        usable = set() if round_.failed else {reply.client for reply in round_.replies}
         for client, continued, at in self._trained:
             gone = client, continued if client in usable else at
             self._forget(*gone)

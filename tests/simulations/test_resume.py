@@ -1,19 +1,27 @@
 """A run that goes on, whatever ended it, in this process: every algorithm, and what a user may do wrong."""
 
+import itertools
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Context, Message, RecordDict
 
 from fedsieve.algorithm import algorithm_names
+from fedsieve.client.app import make_client_app
+from fedsieve.client.state import DiskStore
 from fedsieve.errors import RunFailedError, UserError
-from fedsieve.server import checkpoints
+from fedsieve.server.app import make_server_app
+from fedsieve.server.checkpoints import Checkpoints
 from fedsieve.simulations import resume
+from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
+from fedsieve.simulations.inline import InlineGrid
 from fedsieve.strategies.base import FederatedStrategy
-from tests.helpers import assert_same_run, fedsieve, rounds_of, simulated, summary_of
+from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of
 from tests.simulations.test_inline import Recorder
 
 KEYS: dict[str, Any] = {"num-clients": 5, "num-rounds": 6, "fraction-train": 0.4, "hidden-dim": 4, "local-epochs": 2}
@@ -99,7 +107,7 @@ def test_a_run_killed_between_its_last_round_and_its_end_only_ends(
 ):
     keys |= {"patience": 2, "num-rounds": 40, "fraction-train": 1.0}
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Checkpoints, "finish", lambda _: 1 / 0)
+        patch.setattr(Checkpoints, "finish", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             simulated(tmp_path / "run", keys)
     rounds = (tmp_path / "run" / "rounds.jsonl").read_bytes()
@@ -117,6 +125,20 @@ def test_a_failed_run_tries_its_last_round_again(keys: dict[str, Any], tmp_path:
     assert [line["rejected"] != {} for line in rounds_of(tmp_path / "run")] == [False, False, True]
     assert resume(tmp_path / "run", quiet=True)
     assert_same_run(tmp_path / "run", simulated(tmp_path / "once", keys))
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_round_with_too_few_usable_replies_is_tried_again_from_before_it(
+    every: int, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keys |= {"min-clients": 5, "fraction-train": 1.0, "checkpoint-every": every}
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        Recorder(patch, fails=2, first_round=4)
+        with pytest.raises(RunFailedError, match="round 4: 4 of 5 clients"):
+            simulated(run, keys)
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", keys), checkpoints=every == 1)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(keys: dict[str, Any], tmp_path: Path):
@@ -261,3 +283,145 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_survives(
     assert not list(run.rglob("*.partial"))
     assert resume(run, quiet=True)
     assert_same_run(run, once)
+
+
+def test_a_run_that_is_being_run_is_not_resumed(keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told: list[str] = []
+    sample = FederatedStrategy.sample
+
+    def resumed_meanwhile(self: Any, number: int) -> tuple[int, ...]:
+        with pytest.raises(UserError) as caught:
+            resume(tmp_path / "run", quiet=True)
+        told.append(str(caught.value))
+        return sample(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FederatedStrategy, "sample", resumed_meanwhile)
+        run = interrupted(tmp_path / "run", patch, keys, before=2)
+    assert set(told) == {f"{run}: is being run by another process; it can be resumed when that has ended."}
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", keys))
+
+
+class Deployment:
+    """The apps as on devices: each message finds a process just started, with its disk alone; the server's may die."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.disks, self.folder = tmp_path / "disks", tmp_path / "run"
+        self.starts, self.disk_of = 0, lambda token: DiskStore(self.disks / token)
+        self._monkeypatch = monkeypatch
+
+    def start(self, keys: dict[str, Any], dies_in: int = 0) -> None:
+        """Start the ServerApp, which dies, if it does, when a client has answered in a round."""
+        run = config(keys, out=str(self.folder))
+        self.starts += 1
+
+        def answering(message: Message, context: Context) -> Message:
+            if message.metadata.message_type == "train" and message.content["config"]["round"] == dies_in + 1 > 1:
+                raise SystemExit
+            return make_client_app(self.disk_of)(message, context)
+
+        grid = InlineGrid(answering, run.num_clients, run.flat())  # type: ignore[arg-type]
+        with self._monkeypatch.context() as patch:
+            if dies_in:
+                patch.setattr(Checkpoints, "make_last", lambda _: sys.exit())
+            app = make_server_app(engine="deployed", export=False, quiet=True)
+            app(grid, Context(self.starts, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    return Deployment(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("algorithm", ["fed-pub", "hide-n-seek", "lottery-fl", "local"])
+def test_a_deployments_server_that_is_started_again_goes_on_with_its_devices_states(
+    algorithm: str, keys: dict[str, Any], deployment: Deployment, tmp_path: Path
+):
+    keys |= {"algorithm": algorithm, "checkpoint-every": 0}
+    for dies_in in (2, 3, 5):
+        with pytest.raises(SystemExit):
+            deployment.start(keys, dies_in)
+    deployment.start(keys)
+    once = simulated(tmp_path / "once", keys)
+    for name in ("rounds.jsonl", "clients.csv"):
+        assert (deployment.folder / name).read_bytes() == (once / name).read_bytes()
+    assert summary_of(deployment.folder)["lost_states"] == 0
+    assert len(list(deployment.disks.iterdir())) == 1, "the token is the same each time"
+    assert not list((deployment.folder / "checkpoint").glob("client-*"))
+    before = (deployment.folder / "summary.json").read_bytes()
+    deployment.start(keys)
+    assert (deployment.folder / "summary.json").read_bytes() == before, "there was nothing to do"
+
+
+def test_a_deployments_devices_have_the_state_of_the_checkpoint_before_a_broken_one(
+    keys: dict[str, Any], deployment: Deployment, tmp_path: Path
+):
+    keys |= {"fraction-train": 1.0}
+    with pytest.raises(SystemExit):
+        deployment.start(keys, 4)
+    damaged(deployment.folder, "server-4.safetensors", "cut off")
+    deployment.start(keys)
+    assert summary_of(deployment.folder)["lost_states"] == 0
+    assert (deployment.folder / "clients.csv").read_bytes() == (
+        simulated(tmp_path / "once", keys) / "clients.csv"
+    ).read_bytes()
+
+
+def test_a_device_whose_disk_was_replaced_begins_anew_and_it_is_told(
+    keys: dict[str, Any], deployment: Deployment, caplog: pytest.LogCaptureFixture
+):
+    keys |= {"fraction-train": 1.0}
+    with pytest.raises(SystemExit):
+        deployment.start(keys, 4)
+    (disk,) = deployment.disks.glob("*/client-1")
+    shutil.rmtree(disk)
+    deployment.start(keys)
+    assert summary_of(deployment.folder)["lost_states"] == 1
+    assert "round 5: client 1 has begun anew: its state was not there" in caplog.text
+    rows = (deployment.folder / "clients.csv").read_text().splitlines()
+    told = [row for row in rows if "began anew" in row]
+    assert [row.split(",")[:2] for row in told] == [["5", "1"]]
+
+
+def test_a_deployments_folder_of_another_run_is_one_sentence(keys: dict[str, Any], deployment: Deployment):
+    with pytest.raises(SystemExit):
+        deployment.start(keys, 4)
+    with pytest.raises(UserError, match=r"^seed: got 1, allowed: 42, with which the run began\.$"):
+        deployment.start(keys | {"seed": 1})
+
+
+def test_a_deployed_run_is_not_simulated_on(keys: dict[str, Any], deployment: Deployment):
+    with pytest.raises(SystemExit):
+        deployment.start(keys, 4)
+    with pytest.raises(UserError, match="whose clients' states are on their devices"):
+        resume(deployment.folder, quiet=True)
+
+
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_what_the_server_keeps_for_a_client_changes_only_when_it_takes_part(
+    algorithm: str, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[tuple[set[int], dict[int, dict[str, bytes]]]] = []
+    finished = Checkpoints.round_finished
+
+    def look(self: Any, round_: Any) -> None:
+        clients = {client: self._strategy.server_arrays_of(client) for client in range(5)}
+        arrays = {client: {k: a.tobytes() for k, a in kept.items()} for client, kept in clients.items()}
+        seen.append((set(round_.participants), arrays))
+        finished(self, round_)
+
+    monkeypatch.setattr(Checkpoints, "round_finished", look)
+    simulated(tmp_path / "run", keys, algorithm=algorithm)
+    for (_, before), (participants, after) in itertools.pairwise(seen):
+        changed = {client for client in range(5) if before[client] != after[client]}
+        assert changed <= participants
+
+
+def test_a_strategy_that_does_not_say_how_it_goes_on_is_one_sentence(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = interrupted(tmp_path / "run", monkeypatch, keys, algorithm="fed-avg")
+    monkeypatch.delattr("fedsieve.strategies.fed_avg.FedAvg.restore")
+    with pytest.raises(UserError, match=r"^algorithm: 'fed-avg' cannot be resumed: .* FedAvg has no restore\.$"):
+        resume(run, quiet=True)

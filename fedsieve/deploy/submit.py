@@ -1,5 +1,6 @@
 """One run on a deployment: a thin app folder is submitted, its log is shown, and how it ended is told truly."""
 
+import logging
 import subprocess
 import tempfile
 import time
@@ -15,6 +16,8 @@ from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.server.run_folder import check_folder, folder_of
+
+_log = logging.getLogger("fedsieve")
 
 SERVER_APP, CLIENT_APP = "fedsieve.deploy.server_app:app", "fedsieve.client.app:app"
 
@@ -56,6 +59,7 @@ def submit(
         ended = _follow(layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None)
     except KeyboardInterrupt:
         flwr(layout, "stop", run_id)
+        _log.warning("the run was stopped; what it has reached is in %s", folder)
         raise
     if ended["status"] != "finished:completed":
         reason = str(ended["status-details"]).removeprefix("ServerApp failed with exception: ").rstrip(".")
@@ -96,7 +100,7 @@ def _follow(layout: Layout, run_id: str, show: Callable[[str], None]) -> dict[st
     """Show the run's log until it has ended, also if the SuperLink is started again meanwhile, and return how."""
     seen, away_since = 0, None
     while True:
-        seen += _log(layout, run_id, seen, show)
+        seen += _stream(layout, run_id, seen, show)
         try:
             found: dict[str, Any] = flwr(layout, "list", "--run-id", run_id)["runs"][0]
         except RunFailedError:
@@ -110,7 +114,7 @@ def _follow(layout: Layout, run_id: str, show: Callable[[str], None]) -> dict[st
         time.sleep(PAUSE)
 
 
-def _log(layout: Layout, run_id: str, seen: int, show: Callable[[str], None]) -> int:
+def _stream(layout: Layout, run_id: str, seen: int, show: Callable[[str], None]) -> int:
     """Show what comes after the first `seen` lines of the run's log, until it ends, and return how many those were."""
     command = [str(BIN / "flwr"), "log", run_id, CONNECTION, "--stream"]
     environment = flwr_environment(layout) | {"PYTHONUNBUFFERED": "1"}

@@ -70,8 +70,15 @@ def up(
         raise UserError(f"--data: got {len(data)} paths for {num_nodes} nodes, allowed: one a node, or none.")
     if missing := [path for path in data if not Path(path).exists()]:
         raise UserError(f"--data: {missing[0]} does not exist.")
+    if unfit := [path for path in data if '"' in path]:
+        raise UserError(f"--data: got {unfit[0]!r}, allowed: a path without quotation marks.")
     if keys < num_nodes:
         make_keys(layout.keys, num_nodes)
+    private = [layout.keys / name for name in ("server.key", *map(node_name, range(num_nodes)))]
+    if gone := [path for path in private if not path.exists()]:
+        raise UserError(
+            f"{gone[0]}: is not there, allowed: a folder of fedsieve deploy keys with all its private keys."
+        )
     try:
         for folder in (layout.logs, layout.runs, *(layout.node(index) for index in range(num_nodes))):
             folder.mkdir(parents=True, exist_ok=True)

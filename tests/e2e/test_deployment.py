@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from fedsieve.client.app import make_client_app, partition_id
 from fedsieve.client.state import DiskStore
 from fedsieve.config import RunConfig
+from fedsieve.deploy.flower import flwr
 from fedsieve.deploy.keys import make_keys
 from fedsieve.deploy.layout import Layout, read_deployment
 from fedsieve.deploy.processes import Running, end, read_running
@@ -277,3 +278,15 @@ def test_a_superlink_killed_in_mid_run_loses_nothing(layout: Layout, graphs: lis
     expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
     assert_same_run(tmp_path / "found", expected, folders=("checkpoint",))
     wait_for(lambda: all_online(layout), "all nodes")
+
+
+def test_ctrl_c_stops_the_run_on_the_deployment_too(layout: Layout, tmp_path: Path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "fedsieve", "deploy", "run", layout.folder, "--algorithm", "local", "--out", out]
+    with (tmp_path / "log").open("wb") as log, started(command, os.environ | {"PYTHONPATH": str(ROOT)}, log) as asked:
+        wait_for((out / "rounds.jsonl").exists, "the first round")
+        os.killpg(asked.pid, signal.SIGINT)  # as a terminal does, to all of them
+        assert asked.wait(LONG) == 130
+    assert f"the run was stopped; what it has reached is in {out}" in " ".join((tmp_path / "log").read_text().split())
+    assert flwr(layout, "list")["runs"][0]["status"] == "finished:stopped"
+    wait_for((out / "summary.json").exists, "the summary of what was reached")

@@ -3,8 +3,8 @@
 The algorithm is benchmarks/trivial.py, installed as a plug-in would be; 200,000 floats each way a client, 800,000 of
 state, all clients in every round, two workers where there are any. `Flower alone` is benchmarks/plain_flower.py: the
 same numbers without FedSieve, state in Flower's Context; a round of it is training and evaluation, which FedSieve puts
-in one message. Engines take turns, so that their ratios hold while the machine's speed drifts. CPU seconds are those of
-all processes of the run, start and end included.
+in one message. It writes no checkpoints, so none are written here before the end. Engines take turns, so that their
+ratios hold while the machine's speed drifts. CPU seconds are those of all processes of the run, start and end included.
 """
 
 import argparse
@@ -44,7 +44,8 @@ def ours(engine: str, clients: int) -> Figures:
     """Run one of FedSieve's engines."""
     dataset = "digits" if clients < 1000 else "mnist"  # enough images for all
     asked = {"algorithm": "trivial", "dataset": dataset, "partition": "iid", "num-clients": clients,
-             "num-rounds": ROUNDS[clients], "engine": engine, "state-memory-mb": STATE_MEMORY_MB}  # fmt: skip
+             "num-rounds": ROUNDS[clients], "engine": engine, "state-memory-mb": STATE_MEMORY_MB,
+             "checkpoint-every": 0}  # fmt: skip
     summary = run(f"engines/{uuid4().hex}", asked | ENGINES[engine])
     wall = median(line["seconds"] for line in summary["timings"][1:])
     return wall, summary["cpu_seconds"], summary["peak_rss_mb"]

@@ -4,8 +4,10 @@ import logging
 import math
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -121,7 +123,11 @@ def _join(address: str) -> None:
 
 
 def _init(**arguments: Any) -> None:
+    """Start or join Ray; it sets a handler for SIGTERM, which gives way to that of the command line."""
+    before = signal.getsignal(signal.SIGTERM)
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **arguments)
+    if before is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -1,9 +1,11 @@
-"""Ctrl-C waits until a round is combined and recorded everywhere."""
+"""Ctrl-C, and SIGTERM, wait until a round is combined and recorded everywhere."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -13,10 +15,11 @@ def interrupts_wait() -> Iterator[None]:
         yield
         return
     waiting: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    usual = {number: signal.signal(number, lambda got, _: waiting.append(got)) for number in INTERRUPTS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
     if waiting:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(waiting[0])

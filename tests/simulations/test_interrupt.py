@@ -24,9 +24,12 @@ def temporary() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.parametrize("engine", ["inline", "ray", "flower"])
-def test_ctrl_c_leaves_what_was_reached_and_exit_code_130(
-    engine: str, graph_file: Path, tmp_path: Path, temporary: Path
+@pytest.mark.parametrize(
+    ("engine", "number"),
+    [("inline", signal.SIGINT), ("ray", signal.SIGINT), ("flower", signal.SIGINT), ("ray", signal.SIGTERM)],
+)
+def test_ctrl_c_or_sigterm_leaves_what_was_reached_and_exit_code_130(
+    engine: str, number: signal.Signals, graph_file: Path, tmp_path: Path, temporary: Path
 ):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "fedsieve", "run", "--dataset", str(graph_file), "--num-clients", "3"]
@@ -52,7 +55,7 @@ def test_ctrl_c_leaves_what_was_reached_and_exit_code_130(
             if rounds.exists() and rounds.read_bytes().count(b"\n") >= 3:
                 break
             time.sleep(0.02)
-        os.killpg(run.pid, signal.SIGINT)
+        (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
         told, err = run.communicate(timeout=120)
         left = using(temporary)
     finally:

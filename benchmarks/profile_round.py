@@ -36,7 +36,8 @@ def main() -> None:
     heading("python benchmarks/profile_round.py")
     with tempfile.TemporaryDirectory() as folder:
         stacks = Path(folder) / "stacks"
-        command = [sys.executable, "-m", "fedsieve", "run", "--quiet", "--dataset", "cora", "--num-rounds", "150"]
+        command = [sys.executable, "-m", "fedsieve", "run", "--quiet", "--dataset", "cora", "--num-rounds", "150",
+                   "-s", "checkpoint-every=0"]  # fmt: skip
         command += ["-s", "fed-pub.sparsity=none", "--out", f"{folder}/run"]
         record = ["py-spy", "record", "--rate", "200", "--format", "raw", "--output", str(stacks), "--"]
         subprocess.run([*record, *command], check=True, capture_output=True)

@@ -24,14 +24,17 @@ def folder_of(name: str) -> Path:
 
 
 def run(name: str, keys: Mapping[str, object]) -> dict[str, Any]:
-    """Run once and return the summary; a run that is already in its folder, with these keys, is not run again."""
+    """Run once and return the summary; a run that is already in its folder, with these keys, is not run again.
+
+    Unless the keys ask for checkpoints there is one at the end alone.
+    """
     folder = folder_of(name)
     if (folder / "config.toml").exists():
         ran = parse(read(folder / "config.toml")).flat()
         if odd := [key for key, value in keys.items() if ran[key] != value]:
             raise SystemExit(f"{folder} holds a run with another {odd[0]} ({ran[odd[0]]}): remove it")
     if not (folder / "summary.json").exists():
-        assignments = [f"-s{key}={value}" for key, value in keys.items()]
+        assignments = [f"-s{key}={value}" for key, value in ({"checkpoint-every": 0} | dict(keys)).items()]
         command = [sys.executable, "-m", "fedsieve", "run", "--quiet", "--out", str(folder), *assignments]
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     summary = json.loads((folder / "summary.json").read_text())

@@ -14,7 +14,7 @@ from fedsieve import options
 from fedsieve.errors import RunFailedError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -111,14 +111,22 @@ def run(
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.", show_default=False)],
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json and nothing else.")] = False,
+    deployment: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the deployment that runs it, unless the run lies in it.", show_default=False),
+    ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Go on with a run that was interrupted or killed, from its newest checkpoint to its end."""
     _set_up_log(quiet)
+    from fedsieve.deploy.submit import resume as go_on_deployed
     from fedsieve.simulations import resume as go_on
 
-    if not go_on(folder, quiet=quiet) and not (quiet or as_json):
+    done = go_on_deployed(folder, deployment=deployment, show=_shown(quiet or as_json))
+    if done is None:
+        done = go_on(folder, quiet=quiet)
+    if not (done or quiet or as_json):
         typer.echo("The run has finished: there is nothing to resume.")
     _tell(folder, quiet=quiet, as_json=as_json)
 
@@ -264,11 +272,7 @@ def deploy_run(
     layout = Layout(folder.absolute())
     values = _given(config, assignments, flags)
     parsed = parse(values if "num-clients" in values else values | {"num-clients": max(1, count_nodes(layout))})
-    _tell(
-        submit(layout, parsed, show=lambda line: None if quiet or as_json else typer.echo(line, err=True)),
-        quiet=quiet,
-        as_json=as_json,
-    )
+    _tell(submit(layout, parsed, show=_shown(quiet or as_json)), quiet=quiet, as_json=as_json)
 
 
 def main() -> None:
@@ -331,6 +335,11 @@ def _given(config: Path | None, assignments: list[str] | None, flags: dict[str, 
     values = read(config) if config is not None else {}
     values = _merged(values, dict(parse_assignment(text) for text in assignments or []))
     return _merged(values, {key: value for key, value in flags.items() if value is not None})
+
+
+def _shown(quiet: bool) -> "Callable[[str], None]":
+    """Return what shows a line of a deployed run."""
+    return lambda line: None if quiet else typer.echo(line, err=True)
 
 
 def _tell(folder: Path, *, quiet: bool, as_json: bool) -> None:

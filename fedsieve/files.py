@@ -1,17 +1,9 @@
-"""Files that appear whole or not at all, also where the machine loses its power; and what is in those of arrays."""
+"""Files that appear whole or not at all, also where the machine loses its power."""
 
-import json
 import os
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import safetensors.numpy
-import safetensors.torch
-from torch import Tensor
 
 PARTIAL = ".partial"
 
@@ -50,17 +42,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def array_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, object] | None = None) -> bytes:
-    """Return arrays as the bytes of a safetensors file, the same each time.
-
-    What it is `about` is one entry of the metadata, as JSON, because safetensors puts several in any order.
-    """
-    whole = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
-    return bytes(safetensors.numpy.save(whole, None if about is None else {"fedsieve": json.dumps(about)}))
-
-
-def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return tensors as the bytes of a safetensors file, the same each time."""
-    return bytes(safetensors.torch.save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))

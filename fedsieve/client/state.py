@@ -7,8 +7,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fedsieve.algorithm import Tensors
+from fedsieve.array_files import tensor_bytes
 from fedsieve.errors import UserError
-from fedsieve.files import sync_folder, tensor_bytes, write_whole
+from fedsieve.files import sync_folder, write_whole
 
 KEEP = 2
 """Rounds before its last training of which a device keeps the state: those that the server's two checkpoints name."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fedsieve.errors import UserError
+from fedsieve.files import write_whole
 
 FLEET_PORT, CONTROL_PORT = 9092, 9093
 """Where SuperNodes and where `flwr` find a SuperLink on real hosts; a trial takes free ports."""
@@ -57,6 +58,10 @@ class Layout:
         """The runs' folders."""
         return self.folder / "runs"
 
+    def is_deployment(self) -> bool:
+        """Return whether a deployment's keys or programs have been set up here."""
+        return (self.flower / "config.toml").exists()
+
     def node(self, index: int) -> Path:
         """Return the folder of a node: its Flower home and its clients' states."""
         return self.folder / "nodes" / node_name(index)
@@ -80,7 +85,7 @@ class Deployment:
 
     def write(self, layout: Layout) -> None:
         """Write `deployment.json` and Flower's configuration."""
-        write_whole(layout.folder / "deployment.json", json.dumps(asdict(self), indent=2) + "\n")
+        write_whole(layout.folder / "deployment.json", (json.dumps(asdict(self), indent=2) + "\n").encode())
         write_connection(layout, self.control_port)
 
 
@@ -102,16 +107,9 @@ def write_connection(layout: Layout, control_port: int) -> None:
     link = {"address": f"127.0.0.1:{control_port}", "root-certificates": str(layout.keys.absolute() / "ca.crt")}
     config = {"superlink": {"default": CONNECTION, CONNECTION: link}}
     layout.flower.mkdir(parents=True, exist_ok=True)
-    write_whole(layout.flower / "config.toml", tomli_w.dumps(config))
+    write_whole(layout.flower / "config.toml", tomli_w.dumps(config).encode())
 
 
 def node_name(index: int) -> str:
     """Return what a node's key, log and folder are called."""
     return f"node-{index}"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

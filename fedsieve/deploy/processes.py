@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from fedsieve.deploy.layout import write_whole
+from fedsieve.files import write_whole
 
 SUPERVISOR = "supervisor"
 GRACE = 10.0
@@ -45,7 +45,8 @@ class Running:
 
 def write_running(path: Path, running: Mapping[str, Running]) -> None:
     """Write what runs, by name."""
-    write_whole(path, json.dumps({name: asdict(each) for name, each in running.items()}, indent=2) + "\n")
+    text = json.dumps({name: asdict(each) for name, each in running.items()}, indent=2)
+    write_whole(path, f"{text}\n".encode())
 
 
 def read_running(path: Path) -> dict[str, Running]:

@@ -15,6 +15,7 @@ from fedsieve.config import RunConfig
 from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout
 from fedsieve.errors import RunFailedError, UserError
+from fedsieve.server.reopen import reopened
 from fedsieve.server.run_folder import check_folder, folder_of
 
 _log = logging.getLogger("fedsieve")
@@ -32,7 +33,12 @@ IN_SIMULATION = {"engine": "inline", "num_workers": 0, "ray_address": ""}
 
 
 def submit(
-    layout: Layout, run: RunConfig, *, show: Callable[[str], None] = lambda _: None, client_app: str = CLIENT_APP
+    layout: Layout,
+    run: RunConfig,
+    *,
+    show: Callable[[str], None] = lambda _: None,
+    client_app: str = CLIENT_APP,
+    resuming: bool = False,
 ) -> Path:
     """Do `run` on the deployment's nodes and return the run's folder, which then holds the results.
 
@@ -41,13 +47,15 @@ def submit(
         run: its `num_clients` nodes must be online.
         show: told each line of the run's progress and warnings.
         client_app: what the nodes run, `module:attribute`: the one ClientApp, or one that wraps it.
+        resuming: whether the folder holds the run already, with which the ServerApp then goes on.
 
     Raises:
         UserError: there is no SuperLink, too few nodes are online, or the folder is not empty.
         RunFailedError: the run failed or was stopped; why.
     """
     folder = Path(run.out).absolute() if run.out else layout.folder / folder_of(run)
-    check_folder(folder)
+    if not resuming:
+        check_folder(folder)
     if run.num_clients > (online := count_nodes(layout, "online")):
         raise UserError(f"num-clients: got {run.num_clients}, allowed: at most the number of nodes online, {online}.")
     dataset = str(Path(run.dataset).absolute()) if Path(run.dataset).exists() else run.dataset
@@ -67,9 +75,32 @@ def submit(
     return folder
 
 
+def resume(
+    folder: Path, *, show: Callable[[str], None] = lambda _: None, deployment: Path | None = None
+) -> bool | None:
+    """Go on with the deployed run in `folder`; return False if it had ended already, None if it is no deployed one.
+
+    Args:
+        folder: of the run; also one that was killed before its first checkpoint, where it lies in the deployment's.
+        show: see `submit`.
+        deployment: its folder; by default the one that the run's lies in.
+    """
+    with reopened(folder) as (run, kept):
+        newest = kept.newest
+        within = next((above for above in folder.absolute().parents if Layout(above).is_deployment()), None)
+        if deployment is None and (newest.states is not None if newest else within is None):
+            return None
+        if newest is not None and newest.covers(run):
+            return False
+    if (found := deployment or within) is None:
+        raise UserError(f"{folder}: is a run of a deployment elsewhere, allowed: with --deployment DIR.")
+    submit(Layout(found.absolute()), run, show=show, resuming=True)
+    return True
+
+
 def count_nodes(layout: Layout, *states: str) -> int:
     """Return how many nodes the SuperLink knows, those in `states` if any are given."""
-    if not (layout.flower / "config.toml").exists():
+    if not layout.is_deployment():
         raise UserError(f"{layout.folder}: holds no deployment, allowed: a folder of fedsieve deploy keys or up.")
     nodes = flwr(layout, "supernode", "list")["nodes"]
     return sum(node["status"] in states if states else node["status"] != "unregistered" for node in nodes)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from fedsieve.deploy.flower import flwr
 from fedsieve.deploy.keys import count_keys, make_keys
-from fedsieve.deploy.layout import Deployment, Layout, Node, node_name, read_deployment, write_whole
+from fedsieve.deploy.layout import Deployment, Layout, Node, node_name, read_deployment
 from fedsieve.deploy.processes import SUPERVISOR, Running, end, read_running, write_running
 from fedsieve.errors import RunFailedError, UserError
+from fedsieve.files import write_whole
 
 NODES = 3
 LOOK = 0.2
@@ -181,7 +182,7 @@ def _register(layout: Layout, num_nodes: int) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         known |= dict(zip(new, threads.map(register, new), strict=True))
-    write_whole(layout.registered, json.dumps(known, indent=2) + "\n")
+    write_whole(layout.registered, (json.dumps(known, indent=2) + "\n").encode())
 
 
 def _start_supervisor(layout: Layout) -> None:

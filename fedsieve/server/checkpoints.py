@@ -9,9 +9,10 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
+from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
-from fedsieve.files import Extent, array_bytes
+from fedsieve.files import Extent
 from fedsieve.server.checkpoint_folder import (
     Checkpoint,
     CheckpointFolder,

@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
 from fedsieve.data import DATASETS
 from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.errors import UserError, one_line
-from fedsieve.files import Extent, array_bytes, write_whole
+from fedsieve.files import Extent, write_whole
 from fedsieve.server.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
 from fedsieve.server.usage import cpu_seconds
 from fedsieve.strategies.rounds import Round

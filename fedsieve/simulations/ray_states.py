@@ -6,7 +6,7 @@ from typing import Any
 import ray
 from safetensors.torch import load_file
 
-from fedsieve.files import tensor_bytes
+from fedsieve.array_files import tensor_bytes
 from fedsieve.server.checkpoint_folder import CheckpointFolder, state_file
 from fedsieve.simulations.parcels import pack_state, unpack_state
 from fedsieve.strategies.rounds import Round

@@ -7,7 +7,7 @@ from functools import partial
 from safetensors.torch import load_file
 
 from fedsieve.algorithm import Tensors
-from fedsieve.files import tensor_bytes
+from fedsieve.array_files import tensor_bytes
 from fedsieve.server.checkpoint_folder import CheckpointFolder, state_file
 from fedsieve.strategies.rounds import Round
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -130,7 +131,7 @@ def submitted(layout: Layout, run: RunConfig, tmp_path: Path, client_app: str) -
         "submit(Layout(Path(sys.argv[1])), parse(read(Path(sys.argv[2]))), client_app=sys.argv[3])"
     )
     words = [sys.executable, "-c", code, str(layout.folder), str(tmp_path / "keys.toml"), client_app]
-    return subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
 
 
 @contextmanager
@@ -278,6 +279,32 @@ def test_a_superlink_killed_in_mid_run_loses_nothing(layout: Layout, graphs: lis
     expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
     assert_same_run(tmp_path / "found", expected, folders=("checkpoint",))
     wait_for(lambda: all_online(layout), "all nodes")
+
+
+def test_a_run_killed_twice_is_resumed_and_ends_with_the_same_bytes(layout: Layout, graphs: list[Path], tmp_path: Path):
+    found = tmp_path / "found"
+    run = config(algorithm="fed-pub", num_clients=3, num_rounds=5, hidden_dim=16, out=str(found))
+    resume = ["resume", found, "--deployment", layout.folder]
+    begin = partial(submitted, layout, run, tmp_path, "fedsieve.client.app:app")
+    again = partial(subprocess.Popen, [sys.executable, "-m", "fedsieve", *resume], start_new_session=True)
+    for number, start in ((1, begin), (3, again)):
+        with start() as asked:
+            wait_for((found / f"checkpoint/manifest-{number}.json").exists, f"the checkpoint of round {number}")
+            killed = server_apps(layout)
+            for process in killed:
+                process.kill()
+            psutil.wait_procs(killed, timeout=LONG)
+            os.killpg(asked.pid, signal.SIGKILL)
+    assert fedsieve(*resume, "--quiet") == 0
+    expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
+    assert_same_run(found, expected, folders=("checkpoint",))
+    assert fedsieve(*resume) == 0
+
+
+def server_apps(layout: Layout) -> list[psutil.Process]:
+    """Return the processes in which the deployment's ServerApps run."""
+    found = psutil.Process(running(layout, "superexec").pid).children(recursive=True)
+    return [process for process in found if "flwr-serverapp" in " ".join(process.cmdline())]
 
 
 def test_ctrl_c_stops_the_run_on_the_deployment_too(layout: Layout, tmp_path: Path):

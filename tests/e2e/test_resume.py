@@ -16,10 +16,13 @@ import pytest
 from tests.e2e.killing import SECONDS, lines, moments, run
 from tests.helpers import assert_same_run, simulated, using
 
-KILLS = 20
+KILLS, TRIES = 20, 24
+LEFT = 20
+"""Rounds at the end before which the last kill is aimed."""
+
 KEYS: dict[str, Any] = {
     "num-clients": 5,
-    "num-rounds": 60,
+    "num-rounds": 70,
     "fraction-train": 0.4,
     "hidden-dim": 8,
     "partition": "random",
@@ -37,12 +40,12 @@ def test_a_run_killed_at_twenty_moments_ends_as_one_that_was_not(case: str, grap
     expected, found, told = simulated(tmp_path / "once", keys), tmp_path / "killed", tmp_path / "told"
     begin = ["run", "--quiet", "--out", found, *(f"-s{key}={value}" for key, value in keys.items())]
     killed = 0
-    for rounds, after in moments(1, KILLS, keys["num-rounds"], 0.05):
+    for rounds, after in moments(1, TRIES, keys["num-rounds"] - LEFT, 0.05):
         arguments = ["resume", "--quiet", found] if killed else begin
         code = run(arguments, told, lambda rounds=rounds: lines(found) >= rounds, after)
         assert code in {-signal.SIGKILL, 0}, told.read_text()
         killed += code == -signal.SIGKILL
-    assert killed == KILLS
+    assert killed >= KILLS, "the others came when the run had ended"
     assert run(["resume", "--quiet", found], told) == 0, told.read_text()
     assert_same_run(found, expected)
     assert sorted(path.name for path in found.iterdir()) == sorted(path.name for path in expected.iterdir())

@@ -290,10 +290,9 @@ def test_a_run_killed_twice_is_resumed_and_ends_with_the_same_bytes(layout: Layo
     for number, start in ((1, begin), (3, again)):
         with start() as asked:
             wait_for((found / f"checkpoint/manifest-{number}.json").exists, f"the checkpoint of round {number}")
-            killed = server_apps(layout)
-            for process in killed:
+            for process in server_apps(layout):
                 process.kill()
-            psutil.wait_procs(killed, timeout=LONG)
+            wait_for(lambda: server_apps(layout) == [], "the end of the ServerApp")
             os.killpg(asked.pid, signal.SIGKILL)
     assert fedsieve(*resume, "--quiet") == 0
     expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
@@ -304,7 +303,8 @@ def test_a_run_killed_twice_is_resumed_and_ends_with_the_same_bytes(layout: Layo
 def server_apps(layout: Layout) -> list[psutil.Process]:
     """Return the processes in which the deployment's ServerApps run."""
     found = psutil.Process(running(layout, "superexec").pid).children(recursive=True)
-    return [process for process in found if "flwr-serverapp" in " ".join(process.cmdline())]
+    alive = [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in alive if "flwr-serverapp" in " ".join(process.cmdline())]
 
 
 def test_ctrl_c_stops_the_run_on_the_deployment_too(layout: Layout, tmp_path: Path):

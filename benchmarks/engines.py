@@ -66,24 +66,25 @@ def main() -> None:
     """Print the table."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--clients", type=int, nargs="+", choices=ROUNDS, default=list(ROUNDS))
+    arguments.add_argument("--without-alone", action="store_true", help="leave out Flower alone, which takes longest")
     chosen = arguments.parse_args()
     heading("python benchmarks/engines.py")
-    row(
-        "clients", "engine", "wall s a round", "flower's / this", "Flower alone's / this", "CPU s of the run", "peak MB"
-    )
-    row(*["---"] * 7)
+    alone_too = () if chosen.without_alone else (ALONE, ALONE_TRAINING)
+    ratios = [f"{name}'s / this" for name in ("flower", *alone_too[:1])]
+    row("clients", "engine", "wall s a round", *ratios, "CPU s of the run", "peak MB")
+    row(*["---"] * (5 + len(ratios)))
     with tempfile.TemporaryDirectory() as folder:
         installed(Path(folder))
         for clients in chosen.clients:
-            found: dict[str, list[Figures]] = {name: [] for name in (*ENGINES, ALONE, ALONE_TRAINING)}
+            found: dict[str, list[Figures]] = {name: [] for name in (*ENGINES, *alone_too)}
             for _ in range(REPEATS[clients]):
-                turn = {engine: ours(engine, clients) for engine in ENGINES} | alone(clients)
+                turn = {engine: ours(engine, clients) for engine in ENGINES} | (alone(clients) if alone_too else {})
                 for name, figures in turn.items():
                     found[name].append(figures)
             for name, each in found.items():
                 row(clients, name, f"{median(wall for wall, _, _ in each):.3f}", *(
                     f"{median(theirs[0] / this[0] for theirs, this in zip(found[other], each, strict=True)):.1f}"
-                    for other in ("flower", ALONE)
+                    for other in ("flower", *alone_too[:1])
                 ), f"{median(cpu for _, cpu, _ in each):.1f}", f"{max(peak for _, _, peak in each):,.0f}")  # fmt: skip
 
 

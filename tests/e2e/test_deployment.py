@@ -29,6 +29,7 @@ from fedsieve.deploy.submit import submit
 from fedsieve.deploy.trial import State, down, states, up
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.server.app import make_server_app
+from fedsieve.server.reopen import alone
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID
 from fedsieve.simulations.inline import InlineGrid
@@ -290,9 +291,7 @@ def test_a_run_killed_twice_is_resumed_and_ends_with_the_same_bytes(layout: Layo
     for number, start in ((1, begin), (3, again)):
         with start() as asked:
             wait_for((found / f"checkpoint/manifest-{number}.json").exists, f"the checkpoint of round {number}")
-            for process in server_apps(layout):
-                process.kill()
-            wait_for(lambda: server_apps(layout) == [], "the end of the ServerApp")
+            wait_for(lambda: has_been_killed(layout, found), "the end of the ServerApp")
             os.killpg(asked.pid, signal.SIGKILL)
     assert fedsieve(*resume, "--quiet") == 0
     expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
@@ -305,6 +304,15 @@ def server_apps(layout: Layout) -> list[psutil.Process]:
     found = psutil.Process(running(layout, "superexec").pid).children(recursive=True)
     alive = [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
     return [process for process in alive if "flwr-serverapp" in " ".join(process.cmdline())]
+
+
+def has_been_killed(layout: Layout, folder: Path) -> bool:
+    """Kill the ServerApps that are there, and return whether no process has the run any more."""
+    for process in server_apps(layout):
+        process.kill()
+    with suppress(UserError), alone(folder):
+        return True
+    return False
 
 
 def test_ctrl_c_stops_the_run_on_the_deployment_too(layout: Layout, tmp_path: Path):

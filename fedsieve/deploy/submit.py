@@ -15,6 +15,7 @@ from fedsieve.config import RunConfig
 from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout
 from fedsieve.errors import RunFailedError, UserError
+from fedsieve.server.checkpoint_folder import newest_manifest
 from fedsieve.server.reopen import reopened
 from fedsieve.server.run_folder import check_folder, folder_of
 
@@ -85,12 +86,12 @@ def resume(
         show: see `submit`.
         deployment: its folder; by default the one that the run's lies in.
     """
+    within = next((above for above in folder.absolute().parents if Layout(above).is_deployment()), None)
+    newest = newest_manifest(folder / "checkpoint")
+    if deployment is None and (newest.states is not None if newest else within is None):
+        return None
     with reopened(folder) as (run, kept):
-        newest = kept.newest
-        within = next((above for above in folder.absolute().parents if Layout(above).is_deployment()), None)
-        if deployment is None and (newest.states is not None if newest else within is None):
-            return None
-        if newest is not None and newest.covers(run):
+        if kept.newest is not None and kept.newest.covers(run):
             return False
     if (found := deployment or within) is None:
         raise UserError(f"{folder}: is a run of a deployment elsewhere, allowed: with --deployment DIR.")

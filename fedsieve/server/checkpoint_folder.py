@@ -11,7 +11,7 @@ import logging
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Lock
@@ -104,6 +104,18 @@ class Checkpoint:
         return self.finished and run.num_rounds <= self.config["num-rounds"] and run.patience == self.config["patience"]
 
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What a manifest raises that is cut off, altered, of another format or not there."""
+
+
+def newest_manifest(folder: Path) -> Checkpoint | None:
+    """Return what the newest manifest says that can be read, its files unread; None where there is none."""
+    for path in _manifests(folder):
+        with suppress(*UNREADABLE):
+            return Checkpoint.of(path.read_text(encoding="utf-8"))
+    return None
+
+
 class CheckpointFolder:
     """The files of a run's checkpoints; used by the run and by what writes in the background.
 
@@ -130,7 +142,7 @@ class CheckpointFolder:
         Raises:
             UserError: there are checkpoints, and none is whole; or the folder cannot be written.
         """
-        fault, found = "", sorted(self.path.glob("manifest-*.json"), key=lambda path: -_round_of(path.name))
+        fault, found = "", _manifests(self.path)
         for path in found:
             try:
                 checkpoint = Checkpoint.of(path.read_text(encoding="utf-8"))
@@ -138,7 +150,7 @@ class CheckpointFolder:
                     self._check(checkpoint)
                     self.newest = checkpoint
                 self._kept.insert(0, checkpoint)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            except UNREADABLE as error:
                 fault = fault or f"{path.name}: {one_line(error)}"
                 if self.newest is None:
                     _log.warning("a checkpoint is passed over: %s: %s", path, one_line(error))
@@ -237,6 +249,11 @@ _OURS = re.compile(r"-(\d+)\.(?:safetensors|json)(?:\.partial)?$")
 def _round_of(name: str) -> int:
     found = _OURS.search(name)
     return int(found[1]) if found else 0
+
+
+def _manifests(folder: Path) -> list[Path]:
+    """Return the manifests, the newest first."""
+    return sorted(folder.glob("manifest-*.json"), key=lambda path: -_round_of(path.name))
 
 
 def _manifest(round_: int) -> str:

@@ -48,7 +48,7 @@ class ReferredStates:
 
         A round that failed is tried again by whoever resumes the run, from what all had before.
         """
-        usable = set() if round_.failed else {reply.client for reply in round_.replies}
+        usable = round_.usable
         for client, continued, at in self._trained:
             self.forget(client, continued if client in usable else at)
         self._trained = []

@@ -59,7 +59,7 @@ class KeptStates:
 
         A round that failed is tried again by whoever resumes the run, from what all had before.
         """
-        usable = set() if round_.failed else {reply.client for reply in round_.replies}
+        usable = round_.usable
         for client, continued, at in self._trained:
             gone = client, continued if client in usable else at
             self._forget(*gone)

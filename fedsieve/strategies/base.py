@@ -301,7 +301,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
 
     def _take(self, round_: Round) -> None:
         """Remember who took part in a round, and what of each client's is the newest."""
-        usable = set() if round_.failed else {reply.client for reply in round_.replies}
+        usable = round_.usable
         self.heard = (self.heard - round_.rejected.keys()) | usable
         self.continues |= dict.fromkeys(usable, round_.number)
         if not round_.for_metric_only:

@@ -37,6 +37,11 @@ class Round:
     failed: bool = False
 
     @property
+    def usable(self) -> set[int]:
+        """Clients whose replies were taken; none in a round that failed, which whoever resumes the run tries again."""
+        return set() if self.failed else {reply.client for reply in self.replies}
+
+    @property
     def lost(self) -> tuple[int, ...]:
         """Clients that have begun anew, because the state that they were to go on from was not there."""
         return tuple(reply.client for reply in self.replies if reply.metrics.get(STATE_LOST))

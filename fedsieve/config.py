@@ -105,6 +105,11 @@ class RunConfig(BaseModel):
     min_clients: int = Field(
         1, ge=1, description="clients that a round needs: with fewer usable replies the run ends; see fraction-train"
     )
+    norm_limit: float = Field(
+        10.0,
+        ge=0.0,
+        description="a reply so many times as large as the others' median, and as what was sent, is left out; 0: none",
+    )
     checkpoint_every: int = Field(
         1,
         ge=0,

@@ -18,6 +18,7 @@ from fedsieve.errors import RunFailedError, UserError
 from fedsieve.models import Shape
 from fedsieve.strategies.interrupts import interrupts_wait
 from fedsieve.strategies.latest import LatestMetrics
+from fedsieve.strategies.magnitude import magnitude, out_of_proportion
 from fedsieve.strategies.patience import Patience
 from fedsieve.strategies.rounds import Observer, Past, Round, without_arrays
 from fedsieve.strategies.screening import ClientReply, Expected, screen
@@ -67,6 +68,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self.begun = False
         self._asked: dict[int, Metadata] = {}
         self._sent: dict[int, tuple[int, int]] = {}
+        self._sent_norms: dict[int, float] = {}
         self._replies: list[ClientReply] = []
         self._rejected: dict[int, str] = {}
         self._latest = LatestMetrics()
@@ -102,7 +104,10 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         return arrays
 
     def hold(self, reply: ClientReply) -> ClientReply:
-        """Return what waits of a usable reply until `combine`: its arrays may have been put elsewhere."""
+        """Return what waits of a usable reply until `combine`: its arrays may have been put elsewhere.
+
+        Beside the other replies it may still turn out to be unusable, and is then not combined.
+        """
         return reply
 
     def left_out(self, client: int) -> None:
@@ -248,7 +253,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         combine: bool,
     ) -> Round:
         began = time.perf_counter()
-        self._asked, self._sent = {}, {}
+        self._asked, self._sent, self._sent_norms = {}, {}, {}
         if combine:
             messages = self.configure_train(number, arrays, config, grid)
             self._screen(number, grid.send_and_receive(messages, timeout=timeout), self.hold)
@@ -317,13 +322,14 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
         participants = tuple(participants)
         self.place = {client: place for place, client in enumerate(participants)}
-        last: list[tuple[Arrays, ArrayRecord]] = []
+        last: list[tuple[Arrays, ArrayRecord, float]] = []
         for client in participants:
             arrays = self.arrays_for(client)
-            record = next((record for known, record in last if known is arrays), None)
-            if record is None:
-                record = to_record(arrays)
-                last = [*last[-1:], (arrays, record)]
+            known = next((one for one in last if one[0] is arrays), None)
+            if known is None:
+                known = arrays, to_record(arrays), magnitude(arrays)
+                last = [*last[-1:], known]
+            _, record, self._sent_norms[client] = known
             own = ConfigRecord(dict(config) | {"round": number, "continues": self.continues.get(client, 0)})
             content = RecordDict({"arrays": record, "config": own})
             self._sent[client] = (serialized_bytes(content), payload_bytes(content))
@@ -334,6 +340,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     def _screen(self, number: int, replies: Iterable[Message], hold: Callable[[ClientReply], ClientReply]) -> None:
         expected = self.expected()
         usable: dict[int, ClientReply] = {}
+        norms: dict[int, float] = {}
         asked_by: dict[str, int] = {}
         self._rejected = {}
         for message in replies:
@@ -347,7 +354,10 @@ class FederatedStrategy(Strategy, Generic[Settings]):
                 continue
             outcome = screen(client, message, expected, self.unpack)
             if isinstance(outcome, ClientReply):
+                norms[client] = magnitude(outcome.arrays)
                 usable[client] = hold(outcome)
             else:
                 self._rejected[client] = outcome
-        self._replies = [usable[client] for client in sorted(usable)]
+        too_large = out_of_proportion(norms, self._sent_norms, self.run.norm_limit)
+        self._rejected |= too_large
+        self._replies = [usable[client] for client in sorted(usable.keys() - too_large.keys())]

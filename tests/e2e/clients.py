@@ -37,6 +37,11 @@ def _hundredfold(reply: Message, arrays: ArrayRecord) -> None:
     arrays[_first(arrays)] = Array(np.concatenate([arrays[_first(arrays)].numpy()] * 100))
 
 
+def _too_large(reply: Message, arrays: ArrayRecord) -> None:
+    for name in arrays:
+        arrays[name] = Array(100 * arrays[name].numpy())
+
+
 def _half_signs(reply: Message, arrays: ArrayRecord) -> None:
     arrays[_first(arrays)] = Array(np.full(9, 0.5, np.float32))
 
@@ -56,7 +61,14 @@ def _raising(reply: Message, arrays: ArrayRecord) -> None:
 
 
 BEND: dict[str, dict[tuple[int, int], Bend]] = {
-    "fed-avg": {(1, 1): _nan, (1, 2): _unknown, (2, 1): _transposed, (2, 2): _raising},
+    "fed-avg": {
+        (1, 1): _nan,
+        (1, 2): _unknown,
+        (2, 1): _transposed,
+        (2, 2): _raising,
+        (1, 3): _too_large,
+        (2, 3): _raising,
+    },
     "hide-n-seek": {(1, 1): _half_signs, (1, 2): _altered, (2, 1): _hundredfold, (2, 2): _negative},
 }
 """What becomes of a client's reply, by (client, round)."""
@@ -101,6 +113,21 @@ class Held(ClientApp):
         return app(message, context)
 
 
+class Late(ClientApp):
+    """Client 2 answers in round 1 only when client 0 is in round 2."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if message.metadata.message_type == "train":
+            now = partition_id(context), int(message.content["config"]["round"])
+            next_round = Path(os.environ["FEDSIEVE_TEST"]) / "next-round"
+            if now == (0, 2):
+                next_round.touch()
+            while now == (2, 1) and not next_round.exists():
+                time.sleep(0.1)
+        return app(message, context)
+
+
 hostile = Hostile()
 forging = Forging()
 held = Held()
+late = Late()

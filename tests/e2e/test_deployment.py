@@ -184,6 +184,7 @@ def test_a_users_mistake_is_one_sentence_and_starts_nothing(layout: Layout, tmp_
             [
                 {"1": "holds NaN or infinite values", "2": "float32 (16, 3) where float32 (3, 16) is expected"},
                 {"1": "array keys differ from those expected: surprise", "2": "no data today"},
+                {"1": "more than 10 times", "2": "no data today"},
             ],
         ),
         (
@@ -198,21 +199,33 @@ def test_a_users_mistake_is_one_sentence_and_starts_nothing(layout: Layout, tmp_
 def test_bad_replies_are_named_and_never_averaged(
     algorithm: str, reasons: list[dict[str, str]], layout: Layout, graphs: list[Path], tmp_path: Path
 ):
-    run = config(algorithm=algorithm, num_clients=3, num_rounds=2, hidden_dim=16, local_epochs=2)
+    last = len(reasons)
+    run = config(algorithm=algorithm, num_clients=3, num_rounds=last, hidden_dim=16, local_epochs=2)
     found = submit(
         layout, run.model_copy(update={"out": str(tmp_path / "found")}), client_app="tests.e2e.clients:hostile"
     )
     told = rejected(found)
-    assert [sorted(line) for line in told] == [["1", "2"], ["1", "2"]]
+    assert [sorted(line) for line in told] == last * [["1", "2"]]
     for line, reason in zip(told, reasons, strict=True):
         assert all(reason[client] in line[client] for client in line), line
-    failures = {(client, round_) for client in (1, 2) for round_ in (1, 2)}
+    failures = {(client, round_) for client in (1, 2) for round_ in range(1, last + 1)}
     alone = inline(run, graphs, tmp_path / "alone", lambda app: Failing(app, failures))
-    server = "checkpoint/server-2.safetensors"
+    server = f"checkpoint/server-{last}.safetensors"
     mine, expected = load_file(found / server), load_file(alone / server)
     assert mine.keys() == expected.keys()
     assert all(mine[name].tobytes() == expected[name].tobytes() for name in mine)
-    assert summary_of(found)["rejected_replies"] == 4
+    assert summary_of(found)["rejected_replies"] == 2 * last
+
+
+def test_a_round_waits_no_longer_than_its_timeout(layout: Layout, graphs: list[Path], tmp_path: Path):
+    run = config(algorithm="fed-pub", num_clients=3, num_rounds=2, hidden_dim=16, round_timeout=25.0)
+    out = str(tmp_path / "found")
+    found = submit(layout, run.model_copy(update={"out": out}), client_app="tests.e2e.clients:late")
+    assert rejected(found) == [{"2": "no reply in time"}, {}]
+    expected = inline(run, graphs, tmp_path / "expected", lambda app: Failing(app, {(2, 1)}))
+    untold = [[{key: line[key] for key in line if key != "rejected"} for line in rounds_of(folder)]
+              for folder in (found, expected)]  # fmt: skip
+    assert untold[0] == untold[1]
 
 
 def test_a_node_that_claims_anothers_id_ends_the_run_by_name(layout: Layout, tmp_path: Path):

@@ -137,6 +137,17 @@ def test_an_error_in_the_superlinks_name_is_attributed_by_the_message_it_answers
     assert rounds[0].rejected == {3: "error 5: the node is gone"}
 
 
+def test_a_reply_out_of_all_proportion_is_left_out_wherever_it_arrives():
+    answer = but(2, lambda message: reply(message, weights(200, 200, 200)))
+    for arrange in (list, lambda replies: list(replies)[::-1]):
+        _, rounds, strategy = play(answer, fed_avg(), arrange)
+        assert list(rounds[0].rejected) == [2]
+        assert "norm of 346, more than 10 times the 2.45 of" in rounds[0].rejected[2]
+        assert strategy.server_arrays()["w"].ravel().tolist() == pytest.approx([4 / 3, 4 / 3])
+    _, rounds, _ = play(answer, fed_avg(norm_limit=0.0))
+    assert rounds[0].rejected == {}
+
+
 def test_a_second_reply_and_a_strangers_are_ignored():
     def stranger(message: Message) -> Message:
         other = reply(message, weights(1e6, 0, 0))

@@ -112,6 +112,8 @@ class Algorithm:
 
     Attributes:
         defaults: values this algorithm needs, by kind of data, for keys of the run that a user leaves open.
+        returns_weights: a client answers with the very arrays that it was sent, trained on, and nothing else: such
+            uploads can be clipped and noised, `dp-clip`.
     """
 
     summary: str
@@ -119,6 +121,7 @@ class Algorithm:
     strategy: "type[FederatedStrategy[Any]]"
     trainer: type[Trainer]
     defaults: Mapping[Kind, Mapping[str, int | float]] = field(default_factory=dict)
+    returns_weights: bool = False
 
 
 @cache

@@ -110,6 +110,12 @@ class RunConfig(BaseModel):
         ge=0.0,
         description="a reply so many times as large as the others' median, and as what was sent, is left out; 0: none",
     )
+    dp_clip: float = Field(
+        0.0, ge=0.0, description="largest norm of what a client changes in a round; 0: any. fed-avg and fed-prox only"
+    )
+    dp_noise: float = Field(
+        0.0, ge=0.0, description="deviation of the Gaussian noise on each value sent, as a multiple of dp-clip"
+    )
     checkpoint_every: int = Field(
         1,
         ge=0,
@@ -144,6 +150,18 @@ class RunConfig(BaseModel):
         if self.min_clients > self.num_clients:
             given = f"min-clients: got {self.min_clients} with num-clients = {self.num_clients}"
             raise ValueError(f"{given}, allowed: at most the number of clients")
+        return self
+
+    @model_validator(mode="after")
+    def _uploads_can_be_clipped(self) -> "RunConfig":
+        if self.dp_noise > 0 and self.dp_clip == 0:
+            raise ValueError(f"dp-noise: got {self.dp_noise:g} with dp-clip = 0, allowed: 0, or with dp-clip above 0")
+        if self.dp_clip > 0 and not load_algorithm(self.algorithm).returns_weights:
+            able = ", ".join(name for name in algorithm_names() if _returns_weights(name))
+            given = f"dp-clip: got {self.dp_clip:g} with algorithm = {self.algorithm!r}"
+            raise ValueError(
+                f"{given}, allowed: 0, or with an algorithm whose clients answer with weights alone: {able}"
+            )
         return self
 
     @property
@@ -210,6 +228,14 @@ def keys() -> dict[str, tuple[Any, str]]:
         for name, field in RunConfig.model_fields.items()
         if name != "settings"
     }
+
+
+def _returns_weights(name: str) -> bool:
+    """Return whether the algorithm's uploads can be clipped; not whether a broken plug-in's could."""
+    try:
+        return load_algorithm(name).returns_weights
+    except UserError:
+        return False
 
 
 def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, dict[str, Any]]]:

@@ -69,6 +69,15 @@ ROOT = Path(__file__).parents[1]
             {"min-clients": 4, "num-clients": 3},
             "min-clients: got 4 with num-clients = 3, allowed: at most the number of clients.",
         ),
+        (
+            {"dp-noise": 1.0, "algorithm": "fed-avg"},
+            "dp-noise: got 1 with dp-clip = 0, allowed: 0, or with dp-clip above 0.",
+        ),
+        (
+            {"dp-clip": 1.0},
+            "dp-clip: got 1 with algorithm = 'fed-pub', allowed: 0, or with an algorithm whose clients answer with "
+            "weights alone: fed-avg, fed-prox.",
+        ),
         ({"num-workers": -1}, "num-workers: got -1, allowed: a whole number, at least 0 and at most 100,000."),
         (
             {"ray-address": "a:1"},

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from platformdirs import user_state_path
 
 from fedsieve import seeds
+from fedsieve.client.privacy import Draw, bounded, secret, seeded
 from fedsieve.client.resident import Resident
 from fedsieve.client.state import STATE_LOST, DiskStore, StateStore
 from fedsieve.client.training import load
@@ -20,8 +21,10 @@ from fedsieve.masks.attach import weights
 from fedsieve.wire import shape_of, shape_record, to_record, to_tensors
 
 
-def make_client_app(open_store: Callable[[str], StateStore]) -> ClientApp:
+def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seeded) -> ClientApp:
     """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a run's token.
+
+    The noise of `dp-noise` comes from the generators that `noise` returns.
 
     A message that concerns a client's state names the run, by its token, which stays the same when the run is resumed,
     and the round that it `continues`: the state is that after this round. A client that does not have it begins anew
@@ -31,7 +34,7 @@ def make_client_app(open_store: Callable[[str], StateStore]) -> ClientApp:
         evaluate: how a model, sent with its masks folded in, does on the client's data.
         query.export: the personal model; a simulation asks for it, a deployment does not.
     """
-    app = ClientApp()
+    app = ClientApp(mods=[bounded(noise)])
     residents: dict[int, Resident] = {}
 
     def resident_of(context: Context) -> Resident:
@@ -106,4 +109,4 @@ def on_disk(token: str) -> StateStore:
     return DiskStore(folder / f"run-{int(token, 16):016x}")
 
 
-app = make_client_app(on_disk)
+app = make_client_app(on_disk, secret)

@@ -61,4 +61,5 @@ ALGORITHM = Algorithm(
     config=FedAvgConfig,
     strategy=FedAvg,
     trainer=FedAvgTrainer,
+    returns_weights=True,
 )

@@ -9,4 +9,5 @@ ALGORITHM = Algorithm(
     config=FedProxConfig,
     strategy=FedAvg,
     trainer=FedProxTrainer,
+    returns_weights=True,
 )

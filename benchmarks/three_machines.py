@@ -56,6 +56,14 @@ class Machine:
             raise SystemExit(f"{self.name}: exit code {found.returncode}")
         return found.stdout
 
+    def wait_for(self, commands: str, word: str, times: int) -> None:
+        """Run a block again until it has printed a word `times` times."""
+        until = time.monotonic() + PATIENCE
+        while self.do(commands).count(word) < times:
+            if time.monotonic() > until:
+                raise SystemExit(f"{self.name}: {word} has not come")
+            time.sleep(5)
+
 
 def blocks() -> list[str]:
     """Return the code blocks of the page's section, in order."""
@@ -66,6 +74,7 @@ def blocks() -> list[str]:
 @contextmanager
 def overlay(lower: Sequence[Path], folder: Path) -> Iterator[Path]:
     """Mount a file system of its own over others, and yield where."""
+    shutil.rmtree(folder, ignore_errors=True)
     for name in ("upper", "work", "root"):
         (folder / name).mkdir(parents=True)
     options = f"lowerdir={':'.join(map(str, lower))},upperdir={folder}/upper,workdir={folder}/work"
@@ -97,7 +106,7 @@ def booted(name: str, root: Path, log: Path) -> Iterator[Machine]:
         boot = subprocess.Popen([*command, f"--network-bridge={BRIDGE}"], stdin=subprocess.DEVNULL, stdout=stream,
                                 stderr=stream, env=os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0"})  # fmt: skip
         try:
-            while not (found := psutil.Process(boot.pid).children()):
+            while not (found := [child for child in psutil.Process(boot.pid).children() if child.name() == "systemd"]):
                 time.sleep(0.1)
             machine = Machine(name, found[0].pid)
             time.sleep(5)
@@ -108,8 +117,8 @@ def booted(name: str, root: Path, log: Path) -> Iterator[Machine]:
             boot.wait()
 
 
-def install(base: Path, folder: Path, block: str, binds: Sequence[str]) -> Path:
-    """Run the block for all three in one file system, over which each then has its own; return what it adds."""
+def install(base: Path, folder: Path, block: str, binds: Sequence[str]) -> None:
+    """Run the block for all three in one file system, over which each then has its own."""
     with overlay([base], folder) as root:
         words = [
             "systemd-nspawn",
@@ -127,7 +136,6 @@ def install(base: Path, folder: Path, block: str, binds: Sequence[str]) -> Path:
         prelude = "git config --global safe.directory '*'\n"
         subprocess.run([*words, "bash", "-euc", prelude + commands], check=True, stdin=subprocess.DEVNULL,
                        env=os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "0"})  # fmt: skip
-    return folder / "upper"
 
 
 def graph(seed: int) -> Data:
@@ -157,13 +165,16 @@ def play(arguments: argparse.Namespace) -> None:
     if not base.exists():
         subprocess.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", base], check=True)
     with ExitStack() as stack:
-        installed = install(base, folder / "all", everywhere, arguments.bind)
+        installed = folder / "all/upper"
+        if not installed.exists():
+            install(base, folder / "all", everywhere, arguments.bind)
         stack.enter_context(network())
         roots = {name: stack.enter_context(overlay([installed, base], folder / name)) for name in HOSTS}
         machines = {name: stack.enter_context(booted(name, roots[name], folder / f"{name}.log")) for name in HOSTS}
         here = "cd /var/lib/fedsieve\n"
         server, *nodes = machines.values()
         server.do(here + server_up)
+        server.wait_for("ss --listening --tcp --numeric --no-header", ":9093", 1)
         for line in keys.splitlines():
             if line.startswith("scp "):
                 print(f"--- {line}", flush=True)
@@ -175,11 +186,7 @@ def play(arguments: argparse.Namespace) -> None:
             mine = on_a_node.replace("/tmp/node-0", f"/tmp/node-{index}")
             node.do(here + mine.replace("partition-id=0", f"partition-id={index}"))
         listing, *submit = run.splitlines()
-        until = time.monotonic() + PATIENCE
-        while server.do(here + listing).count("online") < len(nodes):
-            if time.monotonic() > until:
-                raise SystemExit("the nodes have not come online")
-            time.sleep(5)
+        server.wait_for(here + listing, "online", len(nodes))
         rounds = f"--num-rounds {arguments.rounds}"
         server.do(here + re.sub(r"--num-rounds \d+", rounds, "\n".join(submit)))
         print(server.do(here + "cat runs/*/rounds.jsonl"))
@@ -190,7 +197,9 @@ def play(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Path, default=Path("/var/tmp/fedsieve-bookworm"), help="Debian; made if missing")
-    parser.add_argument("--folder", type=Path, required=True, help="a new folder for the three file systems")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="for the file systems; what all/ holds is taken as installed"
+    )
     parser.add_argument("--bind", action="append", default=[], help="what pip needs of this machine; repeatable")
     parser.add_argument("--rounds", type=int, default=5)
     if os.geteuid():

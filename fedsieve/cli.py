@@ -158,6 +158,30 @@ def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs."
             raise UserError(f"{folder}: report.html cannot be made from what the folder holds: {error}.") from error
 
 
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A graph or images, as --dataset.", show_default=False)],
+    client: Annotated[
+        int | None, typer.Option(min=0, help="Whose model.", show_default="the one that all clients share")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The table to write.", dir_okay=False)] = Path("predictions.csv"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the table if it exists.")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for each class.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")] = False,
+) -> None:
+    """Predict classes with a trained model, into a CSV file, and tell the accuracy where DATA has labels."""
+    _set_up_log(quiet)
+    from fedsieve.predictions import predict as predicted
+
+    told = predicted(folder, client, data, out, force=force, all_classes=probabilities)
+    if quiet:
+        return
+    typer.echo(f"{out} has a line for each of {told.count:,} {told.noun}s.")
+    if told.accuracy is not None:
+        typer.echo(f"{100 * told.accuracy:.1f} % are right of the {told.labelled:,} that have a label.")
+
+
 @deploy.command("keys")
 def deploy_keys(
     folder: DeploymentFolder,

@@ -1,5 +1,6 @@
 """The one ClientApp: the Flower shell around every algorithm's trainer."""
 
+import json
 import math
 import os
 from collections.abc import Callable
@@ -12,16 +13,25 @@ from flwr.clientapp import ClientApp
 from platformdirs import user_state_path
 
 from fedsieve import seeds
+from fedsieve.client.holdings import Holding
 from fedsieve.client.privacy import Draw, bounded, secret, seeded
 from fedsieve.client.resident import Resident
-from fedsieve.client.state import STATE_LOST, DiskStore, StateStore
+from fedsieve.client.state import ABOUT, STATE_LOST, DiskStore, StateStore
 from fedsieve.client.training import load
-from fedsieve.config import parse
+from fedsieve.config import RunConfig, parse
+from fedsieve.errors import UserError
+from fedsieve.files import write_whole
 from fedsieve.masks.attach import weights
+from fedsieve.models import Shape
 from fedsieve.wire import shape_of, shape_record, to_record, to_tensors
 
+Describe = Callable[[str, RunConfig, Shape, Callable[[], Holding]], None]
+"""Notes beside the states, for a run's token, what it takes to use them: see `on_disk` and `describe_on_disk`."""
 
-def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seeded) -> ClientApp:
+
+def make_client_app(
+    open_store: Callable[[str], StateStore], noise: Draw = seeded, describe: Describe | None = None
+) -> ClientApp:
     """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a run's token.
 
     The noise of `dp-noise` comes from the generators that `noise` returns.
@@ -32,7 +42,7 @@ def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seede
         query: who the node is (partition-id) and what its data looks like; counts only.
         train: one round of the algorithm, evaluation before and after included.
         evaluate: how a model, sent with its masks folded in, does on the client's data.
-        query.export: the personal model; a simulation asks for it, a deployment does not.
+        query.export: the personal model and its classes' names; a simulation asks for it, a deployment does not.
     """
     app = ClientApp(mods=[bounded(noise)])
     residents: dict[int, Resident] = {}
@@ -55,8 +65,10 @@ def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seede
         config = message.content.config_records["config"]
         round_, client = int(config["round"]), partition_id(context)  # type: ignore[arg-type]
         continued, store = int(config["continues"]), open_store(str(config["run"]))  # type: ignore[arg-type]
-        resident = resident_of(context)
-        trainer = resident.trainer(shape_of(config))
+        resident, shape = resident_of(context), shape_of(config)
+        if describe is not None:
+            describe(str(config["run"]), resident.run, shape, lambda: resident.holding(client, context.node_config))
+        trainer = resident.trainer(shape)
         task = resident.task(client, context.node_config)
         state = store.load(client, continued)
         received = to_tensors(message.content.array_records["arrays"], resident.device)
@@ -84,11 +96,14 @@ def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seede
     def export(message: Message, context: Context) -> Message:
         config = message.content.config_records["config"]
         store = open_store(str(config["run"]))
-        trainer = resident_of(context).trainer(shape_of(config))
-        state = store.load(partition_id(context), int(config["continues"]))  # type: ignore[arg-type]
+        resident, client = resident_of(context), partition_id(context)
+        trainer = resident.trainer(shape_of(config))
+        state = store.load(client, int(config["continues"]))  # type: ignore[arg-type]
         if state is None:
             raise LookupError("this node has lost its state")
-        return Message(RecordDict({"arrays": to_record(trainer.personal_model(state))}), reply_to=message)
+        names = ConfigRecord({"names": list(resident.holding(client, context.node_config).names)})
+        content = RecordDict({"arrays": to_record(trainer.personal_model(state)), "classes": names})
+        return Message(content, reply_to=message)
 
     return app
 
@@ -104,9 +119,31 @@ def on_disk(token: str) -> StateStore:
     Raises:
         ValueError: the server's token is none, but a path, say.
     """
+    return DiskStore(_folder(token))
+
+
+def describe_on_disk(token: str, run: RunConfig, shape: Shape, holding: Callable[[], Holding]) -> None:
+    """Write, once, what a device needs to use its models itself (`fedsieve.load_model`) into its folder of the run.
+
+    Raises:
+        UserError: the disk is full, say.
+    """
+    folder = _folder(token)
+    if (folder / ABOUT).exists():
+        return
+    about = {"format": 1, "input": shape.input, "num_classes": shape.num_classes, "names": holding().names}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "config.toml", run.toml().encode())
+        write_whole(folder / ABOUT, json.dumps(about).encode())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}.") from error
+
+
+def _folder(token: str) -> Path:
     root = os.environ.get("FEDSIEVE_STATE")
     folder = Path(root).expanduser() if root else user_state_path("fedsieve")
-    return DiskStore(folder / f"run-{int(token, 16):016x}")
+    return folder / f"run-{int(token, 16):016x}"
 
 
-app = make_client_app(on_disk, secret)
+app = make_client_app(on_disk, secret, describe_on_disk)

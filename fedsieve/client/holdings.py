@@ -32,6 +32,10 @@ class Holding(Protocol):
     def shape(self) -> Shape:
         """What the data decide about a network."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the first classes; empty where the labels are only numbers."""
+
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random input on which functional embeddings are taken; the same for all of a run's clients."""
 
@@ -49,6 +53,11 @@ class Subgraph:
     def shape(self) -> Shape:
         """The length of a node's feature vector, and the classes of the whole graph."""
         return Shape((int(self.graph.num_features),), int(self.graph.num_classes))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """None: a graph's labels are numbers."""
+        return ()
 
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random graph, its constant products computed."""
@@ -71,6 +80,11 @@ class Images:
     def shape(self) -> Shape:
         """The shape of an image, and the classes of the whole set."""
         return Shape(tuple(self.data.images.shape[1:]), self.data.num_classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the set's classes."""
+        return self.data.names
 
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random images."""

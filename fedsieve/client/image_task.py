@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from fedsieve.algorithm import Evaluation
 from fedsieve.client.evaluation import ensure_eval, evaluation
 from fedsieve.data.image_partitions import ClientImages
-from fedsieve.data.image_sets import ImageSet
+from fedsieve.data.image_sets import ImageSet, scaled
 from fedsieve.models.embedding import embed
 
 EVALUATED_AT_ONCE = 500
@@ -19,8 +19,7 @@ EVALUATED_AT_ONCE = 500
 class ImageTask:
     """Implements `fedsieve.algorithm.Task` for one client's part of a set of images.
 
-    Pixels stay bytes; a batch is scaled to [-1, 1] when it is drawn, with fixed numbers: means and deviations of
-    the data would be something that clients tell each other.
+    Pixels stay bytes; a batch is scaled when it is drawn.
 
     Args:
         data: the whole set, shared by the clients of a process.
@@ -77,4 +76,4 @@ class ImageTask:
         return embed(model, self.proxy)
 
     def _images(self, chosen: Tensor) -> Tensor:
-        return self.data.images[chosen].to(self.device).float().div_(127.5).sub_(1)
+        return scaled(self.data.images[chosen].to(self.device))

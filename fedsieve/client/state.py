@@ -14,6 +14,9 @@ from fedsieve.files import sync_folder, write_whole
 KEEP = 2
 """Rounds before its last training of which a device keeps the state: those that the server's two checkpoints name."""
 
+ABOUT = "about.json"
+"""File of a device's folder of a run: what its data decide about the network, and the names of the classes."""
+
 STATE_LOST = "state-lost"
 """Metric, 1, of a client that has begun anew because it does not have the state that it was to go on from."""
 
@@ -71,6 +74,15 @@ class DiskStore:
         for number, path in files.items():
             if number not in kept:
                 path.unlink(missing_ok=True)
+
+    def newest(self, client: int) -> Tensors | None:
+        """Return the state after the client's last training, None where there is none that can be read."""
+        rounds = [int(path.stem) for path in (self._folder / f"client-{client}").glob("*.safetensors")]
+        return self.load(client, max(rounds)) if rounds else None
+
+    def clients(self) -> list[int]:
+        """Return the clients of which there is any state, sorted."""
+        return sorted(int(path.name.removeprefix("client-")) for path in self._folder.glob("client-*"))
 
     def _path(self, client: int, round_: int) -> Path:
         return self._folder / f"client-{client}" / f"{round_:08d}.safetensors"

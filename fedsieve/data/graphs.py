@@ -57,7 +57,7 @@ def load_graph(dataset: str, *, seed: int, split: Split | None = None, largest_c
     Raises `UserError` for an unknown name, a file that cannot be read and a graph that cannot be learnt from.
     """
     named = DATASETS.get(dataset)
-    data = screen(dataset, _arrays(named.load()) if named else _read(dataset))
+    data = screen(dataset, graph_arrays(dataset))
     if largest_component or (largest_component is None and named):
         data = _largest_component(dataset, data)
     if split or MASKS[0] not in data:
@@ -69,11 +69,13 @@ def load_graph(dataset: str, *, seed: int, split: Split | None = None, largest_c
     return data
 
 
-def _arrays(data: Data) -> dict[str, Array]:
-    return {key: value.numpy() for key, value in data.to_dict().items()}
+def graph_arrays(dataset: str) -> dict[str, Array]:
+    """Return a graph's arrays before anything is checked: x, edge_index, y and the masks, as far as there are any.
 
-
-def _read(dataset: str) -> dict[str, Array]:
+    Raises `UserError` for an unknown name and a file that cannot be read.
+    """
+    if dataset in DATASETS:
+        return {key: value.numpy() for key, value in DATASETS[dataset].load().to_dict().items()}
     path = Path(os.path.expanduser(dataset))  # noqa: PTH111 - Path's own raises for a user that does not exist
     reader = READERS.get(path.suffix.lower())
     if reader is None:

@@ -1,5 +1,6 @@
 """Every image set by its name or path, decoded once and kept in the cache: the one way to images."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,12 +25,14 @@ class ImageSet:
     """Images uint8 N x C x H x W (C is 1 or 3) and labels int64 N, all below `num_classes`.
 
     The first `num_train` are the set's own training images, the rest its own test images; it may have none of these.
+    `names` are those of the first classes, empty where the labels are only numbers.
     """
 
     images: Tensor
     labels: Tensor
     num_train: int
     num_classes: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ def load_images(dataset: str) -> ImageSet:
         f"dataset = {dataset!r} is no image set; allowed are {', '.join(IMAGE_DATASETS)}, the path of a .parquet file, "
         "or of a folder with train.parquet or with a folder of images a class."
     )
+
+
+def scaled(pixels: Tensor) -> Tensor:
+    """Return pixels, bytes, as a network takes them: float32 in [-1, 1].
+
+    The numbers are fixed: means and deviations of the data would be something that clients tell each other.
+    """
+    return pixels.float().div_(127.5).sub_(1)
 
 
 def digits() -> ImageSet:
@@ -113,24 +125,28 @@ IMAGE_DATASETS: dict[str, NamedImages] = {
 
 
 def _own(files: Files) -> ImageSet:
-    images, labels, num_train, num_classes = read(files)
-    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), num_train, num_classes)
+    images, labels, num_train, num_classes, names = read(files)
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), num_train, num_classes, names)
 
 
 def _without_gaps(data: ImageSet) -> ImageSet:
     classes, labels = torch.unique(data.labels, return_inverse=True)
-    return ImageSet(data.images, labels, data.num_train, len(classes))
+    names = tuple(data.names[label] for label in classes.tolist() if label < len(data.names))
+    return ImageSet(data.images, labels, data.num_train, len(classes), names)
 
 
 def _save(data: ImageSet, path: Path) -> None:
     counts = torch.tensor([data.num_train, data.num_classes])
-    save_file({"images": data.images, "labels": data.labels, "counts": counts}, path)
+    tensors = {"images": data.images, "labels": data.labels, "counts": counts}
+    save_file(tensors, path, {"names": json.dumps(data.names)})
 
 
 def _load(path: Path) -> ImageSet:
     tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        names = tuple(json.loads(file.metadata()["names"]))
     num_train, num_classes = tensors["counts"].tolist()
-    return ImageSet(tensors["images"], tensors["labels"], num_train, num_classes)
+    return ImageSet(tensors["images"], tensors["labels"], num_train, num_classes, names)
 
 
-_SHELF: Shelf[ImageSet] = Shelf("images", ".safetensors", f"1 {PIL.__version__}", _save, _load)
+_SHELF: Shelf[ImageSet] = Shelf("images", ".safetensors", f"2 {PIL.__version__}", _save, _load)

@@ -63,41 +63,48 @@ def find(path: Path) -> Files:
     return Files(images[0], images[1] if parted else (), tuple(folder for part in folders for folder in part))
 
 
-def read(files: Files) -> tuple[Pixels, Labels, int, int]:
-    """Return the decoded images N x C x H x W, their labels N, how many are training images, and how many classes.
+def read(files: Files) -> tuple[Pixels, Labels, int, int, tuple[str, ...]]:
+    """Return the decoded images N x C x H x W, labels N, the numbers of training images and classes, and class names.
 
     C is 3 if any image is in colour, else 1. The training images come first. Classes given by words or folders are
-    numbered in the order of their names; whole numbers are labels as they are.
+    numbered in the order of their names; whole numbers are labels as they are, and have names only if the file does.
 
     Raises `UserError`, naming the file, for anything that is damaged, missing or out of range.
     """
     if files.folders:
         paths = (*files.train, *files.test)
-        names = [path.parent.name for path in paths]
-        classes = sorted({folder.name for folder in files.folders})
-        labels = np.searchsorted(classes, names).astype(np.int64)
+        parents = [path.parent.name for path in paths]
+        classes = tuple(sorted({folder.name for folder in files.folders}))
+        labels = np.searchsorted(classes, parents).astype(np.int64)
         _check_learnable(str(files.folders[0].parent), labels)
-        images = decode(len(paths), ((str(path), _bytes(path)) for path in paths))
-        return images, labels, len(files.train), len(classes)
+        images = decode(len(paths), contents(paths))
+        return images, labels, len(files.train), len(classes), classes
     tables = [Table.open(path) for path in (*files.train, *files.test)]
-    labels, num_classes = _table_labels(tables)
+    labels, num_classes, names = _table_labels(tables)
     images = decode(len(labels), (image for table in tables for image in table.images()))
-    return images, labels, tables[0].num_rows, num_classes
+    return images, labels, tables[0].num_rows, num_classes, names
 
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of images and of labels of one parquet file; `classes` counts the names that come with the file."""
+    """The columns of images and of labels of one parquet file, and the names of classes that come with the file.
+
+    `label` is None for a file that is only to be predicted and has none.
+    """
 
     path: Path
     file: Any
     image: str
-    label: str
+    label: str | None
     classes: int
+    names: tuple[str, ...]
 
     @classmethod
-    def open(cls, path: Path) -> "Table":
-        """Find the two columns. Raises `UserError` when the file cannot be read or there is a choice of columns."""
+    def open(cls, path: Path, *, labelled: bool = True) -> "Table":
+        """Find the two columns, that of labels only if it is `labelled` or there is one.
+
+        Raises `UserError` when the file cannot be read or there is a choice of columns.
+        """
         import pyarrow.parquet as pq
         from datasets import ClassLabel, Features
 
@@ -108,9 +115,11 @@ class Table:
             if not file.metadata.num_rows:
                 raise UserError(f"{path}: there is no image in it.")
             image = _image_column(path, schema, features)
-            label = _label_column(path, schema, features)
-            feature = features[label]
-            return cls(path, file, image, label, feature.num_classes or 0 if isinstance(feature, ClassLabel) else 0)
+            label = _label_column(path, schema, features, labelled)
+            feature = None if label is None else features[label]
+            if not isinstance(feature, ClassLabel):
+                return cls(path, file, image, label, 0, ())
+            return cls(path, file, image, label, feature.num_classes or 0, tuple(feature.names or ()))
 
     @property
     def num_rows(self) -> int:
@@ -136,9 +145,7 @@ class Table:
         import pyarrow as pa
 
         with _parquet(self.path):
-            column = self.file.read(columns=[self.label]).column(0).combine_chunks()
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
+            column = self._column()
             if column.null_count:
                 raise UserError(f"{self.path}: {column.null_count} rows have no {self.label}; each image needs one.")
             if not pa.types.is_integer(column.type):
@@ -148,6 +155,19 @@ class Table:
             if low < 0 or high > limit:
                 raise UserError(f"{self.path}: {self.label} has labels from {low} to {high}; allowed are 0 to {limit}.")
             return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def labels_as_given(self) -> list[Any]:
+        """Return each image's label, an int, a str or None: nothing is wrong where a file is only to be predicted."""
+        if self.label is None:
+            return [None] * self.num_rows
+        with _parquet(self.path):
+            return list(self._column().to_pylist())
+
+    def _column(self) -> Any:
+        import pyarrow as pa
+
+        column = self.file.read(columns=[self.label]).column(0).combine_chunks()
+        return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _image_column(path: Path, schema: Any, features: Any) -> str:
@@ -169,8 +189,11 @@ def _image_column(path: Path, schema: Any, features: Any) -> str:
     )
 
 
-def _label_column(path: Path, schema: Any, features: Any) -> str:
-    """Return the only column with a label's name, else the only one of classes, of whole numbers or of words."""
+def _label_column(path: Path, schema: Any, features: Any, labelled: bool) -> str | None:
+    """Return the only column with a label's name, else the only one of classes, of whole numbers or of words.
+
+    None where there is none such and the file need not be `labelled`; then a column counts only by its name or type.
+    """
     import pyarrow as pa
     from datasets import ClassLabel
 
@@ -182,33 +205,47 @@ def _label_column(path: Path, schema: Any, features: Any) -> str:
     given: list[str] = [field.name for field in schema if is_label(field.type)]
     named = [name for name in given if name in LABEL_COLUMNS]
     marked = [name for name in given if isinstance(features[name], ClassLabel)]
-    chosen = named or marked or given
+    chosen = named or marked or (given if labelled else [])
     if len(chosen) == 1:
         return chosen[0]
+    if not labelled and not chosen:
+        return None
     raise UserError(
         f"{path}: the columns are {', '.join(schema.names)}, and {', '.join(chosen) or 'none'} could be the label; "
         "name one column label, of whole numbers or words."
     )
 
 
-def _table_labels(tables: Sequence[Table]) -> tuple[Labels, int]:
-    """Return all tables' labels and the number of classes."""
+def _table_labels(tables: Sequence[Table]) -> tuple[Labels, int, tuple[str, ...]]:
+    """Return all tables' labels, the number of classes, and their names."""
     given = [table.labels() for table in tables]
     if len({labels.dtype.kind for labels in given}) > 1:
         raise UserError(f"{tables[1].path}: its labels are words and the training labels numbers, or the other way.")
     labels = np.concatenate(given)
     if labels.dtype.kind == "U":
         classes, labels = np.unique(labels, return_inverse=True)
-        num_classes = len(classes)
+        num_classes, names = len(classes), tuple(map(str, classes))
     else:
         num_classes = max(int(labels.max()) + 1, *(table.classes for table in tables))
+        names = max((table.names for table in tables), key=len)
     _check_learnable(str(tables[0].path), labels)
-    return labels.astype(np.int64), num_classes
+    return labels.astype(np.int64), num_classes, names
 
 
 def _check_learnable(source: str, labels: Labels) -> None:
     if len(np.unique(labels)) < 2:
         raise UserError(f"{source}: all {len(labels)} images are of one class; classification needs at least 2.")
+
+
+def loose(path: Path) -> tuple[Path, ...]:
+    """Return the images that lie in a folder itself, in the order of their names; what else is there is told."""
+    entries = sorted(path.iterdir()) if path.is_dir() else []
+    return tuple(_images(path)) if any(map(_is_image, entries)) else ()
+
+
+def contents(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    """Yield each image file's name and its bytes. Raises `UserError` for one that cannot be read."""
+    return ((str(path), _bytes(path)) for path in paths)
 
 
 def _bytes(path: Path) -> bytes:

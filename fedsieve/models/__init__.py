@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fedsieve import seeds
 from fedsieve.config import RunConfig
-from fedsieve.data.kinds import Kind, kind_of
+from fedsieve.data.kinds import Kind
 from fedsieve.errors import UserError, near
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.gcn import GCN, propagation
@@ -70,11 +70,12 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
         UserError: the name is unknown or for other data, or a user's own network is of no use here.
     """
     own = ":" in run.model
-    if not own and (run.model not in MODELS or MODELS[run.model].kind != kind_of(run.dataset)):
-        allowed = [name for name, model in MODELS.items() if model.kind == kind_of(run.dataset)]
+    kind = "graph" if len(shape.input) == 1 else "images"  # not of run.dataset, which may be gone or a device's own
+    if not own and (run.model not in MODELS or MODELS[run.model].kind != kind):
+        allowed = [name for name, model in MODELS.items() if model.kind == kind]
         raise UserError(
             f"model: got {run.model!r}{near(run.model, allowed)}, "
-            f"allowed for {kind_of(run.dataset).removesuffix('s')} data: {', '.join(allowed)}, "
+            f"allowed for {kind.removesuffix('s')} data: {', '.join(allowed)}, "
             "or your own, as my_package.my_module:my_function."
         )
     with seeds.torch_stream(run.seed, "initial weights"):

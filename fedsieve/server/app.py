@@ -105,12 +105,13 @@ def _run(
         def conclude() -> None:
             if checkpoints is not None:
                 checkpoints.make_last()
-            stage = {"format": 1, "round": history.rounds[-1].number if history.rounds else 0}
+            stage: dict[str, object] = {"format": 1, "round": history.rounds[-1].number if history.rounds else 0}
             shared, accuracy = strategy.global_model() if strategy.begun else None, None
             if export:
-                _export(grid, binding, config, strategy.continues, folder, stage, run.round_timeout)
+                stage |= {"input": list(binding.shape.input), "num_classes": binding.shape.num_classes}
+                names = _export(grid, binding, config, strategy.continues, folder, stage, run.round_timeout)
                 if shared is not None:
-                    folder.write_arrays("model/global.safetensors", shared, stage)
+                    folder.write_arrays("model/global.safetensors", shared, stage | {"names": names})
                     accuracy = _global_accuracy(grid, binding, config, shared, run.round_timeout)
             figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
             folder.write_summary(_setting(run, engine, binding) | figures | {"versions": _versions()})
@@ -150,8 +151,9 @@ def _export(
     folder: RunFolder,
     stage: Mapping[str, object],
     timeout: float,
-) -> None:
-    """Write the folded model of each client that has trained to `model/`."""
+) -> list[str]:
+    """Write the folded model of each client that has trained to `model/`, and return the names of the classes."""
+    names: list[str] = []
     clients = {node: client for client, node in binding.nodes.items()}
     asked = (
         Message(
@@ -167,7 +169,10 @@ def _export(
             _log.warning("client %d did not export its model: %s", client, reply.error.reason)
             continue
         model = to_arrays(reply.content.array_records["arrays"])
-        folder.write_arrays(f"model/client-{client}.safetensors", model, dict(stage) | {"client": client})
+        names = list(reply.content.config_records["classes"]["names"])  # type: ignore[arg-type]
+        about = dict(stage) | {"names": names, "client": client}
+        folder.write_arrays(f"model/client-{client}.safetensors", model, about)
+    return names
 
 
 def _global_accuracy(grid: Grid, binding: Binding, shape: ConfigRecord, model: Arrays, timeout: float) -> float | None:

@@ -1,0 +1,147 @@
+"""Data that a trained model is to predict: prepared as in training, but none of it needs a label."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsieve.data.checks import Array, screen
+from fedsieve.data.decoding import decode
+from fedsieve.data.graphs import DATASETS, graph_arrays
+from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
+from fedsieve.data.kinds import Kind, kind_of
+from fedsieve.data.own_images import Table, contents, find, loose
+from fedsieve.errors import UserError, near
+
+_log = logging.getLogger("fedsieve")
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Data to be predicted.
+
+    Attributes:
+        examples: node features N x F, float32, or images N x C x H x W, uint8.
+        edge_index: 2 x E of a graph, None of images.
+        labels: int64 N, of the model's classes; `UNKNOWN` where there is none.
+        places: where each example is: a node's number, a row's number or a file's path.
+    """
+
+    examples: Tensor
+    edge_index: Tensor | None
+    labels: Tensor
+    places: Sequence[str]
+
+
+def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str], *, named: bool) -> Unseen:
+    """Return the data of a name or path, for a model that takes examples of `input_shape` and knows `classes`.
+
+    A graph keeps all its nodes: it is cut to no component. Grey images are repeated for a model that takes colour.
+
+    Args:
+        source: as `dataset` names data; labels may be missing, and a folder may hold images without folders of classes.
+        input_shape: (F,) for a graph, (C, H, W) for images.
+        classes: the names of the classes, or their numbers.
+        named: whether they are names; else labels count by number.
+
+    Raises:
+        UserError: there is no such data, they cannot be read, are of the other kind or their examples of another shape.
+    """
+    kind: Kind = "graph" if len(input_shape) == 1 else "images"
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 - Path's own raises for a user that does not exist
+    names = [*DATASETS, *IMAGE_DATASETS]
+    if source not in names and not path.exists():
+        raise UserError(f"{source}: there is no such file{near(source, names)}; allowed: one, or {', '.join(names)}.")
+    if kind_of(source) != kind:
+        given, taken = ("images", "a graph") if kind == "graph" else ("a graph", "images")
+        raise UserError(f"{source}: holds {given}, allowed: {taken}, which is what the run's models take.")
+    found = _graph(source, len(classes)) if kind == "graph" else _images(source, path, classes, named)
+    examples = found.examples
+    if kind == "images" and examples.shape[1] == 1 and input_shape[0] > 1:
+        examples = examples.expand(-1, input_shape[0], -1, -1)
+    if (shape := tuple(examples.shape[1:])) != input_shape:
+        noun = "a node's features" if kind == "graph" else "an image"
+        told = [" x ".join(f"{length:,}" for length in lengths) for lengths in (shape, input_shape)]
+        raise UserError(f"{source}: {noun} is of size {told[0]}, allowed: {told[1]}, which the run's models take.")
+    if odd := int((found.labels < UNKNOWN).sum()):
+        _log.warning("%s: %d labels are none of the model's classes and do not count", source, odd)
+    return Unseen(examples, found.edge_index, found.labels.clamp(min=UNKNOWN), found.places)
+
+
+_ODD = UNKNOWN - 1
+"""A label that is there, but of no class that the model knows."""
+
+
+def _graph(source: str, num_classes: int) -> Unseen:
+    arrays = graph_arrays(source)
+    given = arrays.get("y")
+    if given is None and "x" in arrays and arrays["x"].ndim:
+        given = np.full(len(arrays["x"]), UNKNOWN)
+    bare: dict[str, Array] = {key: arrays[key] for key in ("x", "edge_index") if key in arrays}
+    if given is not None:
+        given = given[:, 0] if given.ndim == 2 and given.shape[1] == 1 else given
+        plain = given.ndim == 1 and given.dtype.kind in "biuf"
+        bare["y"] = np.full(given.shape, UNKNOWN) if plain else given  # a label is no reason to refuse a graph here
+    graph = screen(source, bare)
+    assert given is not None
+    labels = [_numbered(label, num_classes) for label in given.tolist()]
+    return Unseen(graph.x, graph.edge_index, torch.tensor(labels), range_of(len(labels)))
+
+
+def _images(source: str, path: Path, classes: Sequence[str], named: bool) -> Unseen:
+    if source in IMAGE_DATASETS:
+        data = load_images(source)
+        labels = _classes(data.labels.tolist(), data.names, classes, named)
+        return Unseen(data.images, None, labels, range_of(len(labels)))
+    if files := loose(path):
+        images = torch.from_numpy(decode(len(files), contents(files)))
+        return Unseen(images, None, torch.full((len(files),), UNKNOWN), [file.name for file in files])
+    found = find(path)
+    paths = (*found.train, *found.test)
+    if found.folders:
+        labels = _classes([file.parent.name for file in paths], (), classes, named)
+        images = torch.from_numpy(decode(len(paths), contents(paths)))
+        return Unseen(images, None, labels, [file.relative_to(path).as_posix() for file in paths])
+    tables = [Table.open(file, labelled=False) for file in paths]
+    labels = torch.cat([_classes(table.labels_as_given(), table.names, classes, named) for table in tables])
+    images = torch.from_numpy(decode(len(labels), (image for table in tables for image in table.images())))
+    if len(tables) == 1:
+        return Unseen(images, None, labels, range_of(len(labels)))
+    places = [f"{table.path.name}:{row}" for table in tables for row in range(table.num_rows)]
+    return Unseen(images, None, labels, places)
+
+
+def _classes(given: Sequence[Any], given_names: Sequence[str], classes: Sequence[str], named: bool) -> Tensor:
+    """Return each label's number among the model's classes: by its name where both have names, else by its number."""
+    number = {name: index for index, name in enumerate(classes)}
+
+    def index(label: Any) -> int:
+        if label is None or label == UNKNOWN:
+            return UNKNOWN
+        if isinstance(label, str):
+            return number.get(label, _ODD)
+        if named and given_names:
+            return number.get(given_names[label], _ODD) if 0 <= label < len(given_names) else _ODD
+        return _numbered(label, len(classes))
+
+    return torch.tensor([index(label) for label in given])
+
+
+def _numbered(label: Any, num_classes: int) -> int:
+    if label == UNKNOWN or not math.isfinite(label):
+        return UNKNOWN
+    return int(label) if label == int(label) and 0 <= label < num_classes else _ODD
+
+
+def range_of(count: int) -> list[str]:
+    """Return the numbers below `count` as words."""
+    return [str(number) for number in range(count)]

@@ -1,0 +1,81 @@
+"""What a trained model says of other data, as a table."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fedsieve.client.image_task import EVALUATED_AT_ONCE
+from fedsieve.data.image_sets import scaled
+from fedsieve.data.unseen import UNKNOWN, Unseen, load_unseen
+from fedsieve.errors import UserError
+from fedsieve.files import write_whole
+from fedsieve.models.gcn import propagation
+from fedsieve.trained import Trained, load_trained
+
+
+@dataclass(frozen=True)
+class Told:
+    """How many examples were predicted, how many of them have a label, and the share of these that is right."""
+
+    noun: str
+    count: int
+    labelled: int
+    accuracy: float | None
+
+
+def predict(folder: Path, client: int | None, source: str, out: Path, *, force: bool, all_classes: bool) -> Told:
+    """Write a line for each example of `source` to the CSV file `out`, predicted by a model of the run in `folder`.
+
+    The columns are `node` or `image`, `predicted`, its `probability`, `label` where any example has one and, with
+    `all_classes`, the probability of each class under `p(NAME)`.
+
+    Raises:
+        UserError: `out` is there already and not to be replaced, or cannot be written; see `load_model`, `load_unseen`.
+    """
+    if out.exists() and not force:
+        raise UserError(f"out: got {out}, which exists, allowed: another name, or --force to replace it.")
+    trained = load_trained(folder, client)
+    data = load_unseen(source, trained.shape.input, trained.classes, named=trained.named)
+    probabilities = _probabilities(trained, data)
+    noun = "image" if data.edge_index is None else "node"
+    try:
+        write_whole(out, _table(noun, data, probabilities, trained.classes, all_classes).encode())
+    except OSError as error:
+        raise UserError(f"out: {out} cannot be written: {error.strerror}.") from error
+    known = data.labels > UNKNOWN
+    hits = probabilities.argmax(1)[known] == data.labels[known]
+    return Told(noun, len(known), len(hits), float(hits.double().mean()) if len(hits) else None)
+
+
+@torch.no_grad()
+def _probabilities(trained: Trained, data: Unseen) -> Tensor:
+    """Return the softmax of the logits, N x classes."""
+    if data.edge_index is not None:
+        logits = trained.network(propagation(data.examples, data.edge_index))
+    else:
+        parts = torch.split(data.examples, EVALUATED_AT_ONCE)
+        logits = torch.cat([trained.network(scaled(part)) for part in parts])
+    probabilities: Tensor = logits.softmax(1)
+    return probabilities
+
+
+def _table(noun: str, data: Unseen, probabilities: Tensor, classes: tuple[str, ...], all_classes: bool) -> str:
+    labelled = bool((data.labels > UNKNOWN).any())
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    each = [f"p({name})" for name in classes] if all_classes else []
+    writer.writerow([noun, "predicted", "probability", *(["label"] if labelled else []), *each])
+    best = probabilities.max(1)
+    rows = zip(data.places, best.indices.tolist(), best.values.tolist(), data.labels.tolist(), strict=True)
+    for number, (place, predicted, probability, label) in enumerate(rows):
+        row = [place, classes[predicted], f"{probability:.6f}"]
+        if labelled:
+            row.append(classes[label] if label > UNKNOWN else "")
+        if all_classes:
+            row += [f"{value:.6f}" for value in probabilities[number].tolist()]
+        writer.writerow(row)
+    return lines.getvalue()

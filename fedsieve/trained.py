@@ -1,0 +1,163 @@
+"""The models that a run has left, as networks to use."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch_geometric.nn
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from fedsieve.algorithm import Tensors, load_algorithm
+from fedsieve.client.state import ABOUT, DiskStore
+from fedsieve.config import RunConfig, parse, read
+from fedsieve.errors import UserError, one_line
+from fedsieve.masks.attach import weights
+from fedsieve.models import Shape, build
+from fedsieve.models.gcn import GCN
+
+GLOBAL = "global"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network as the run has built it: of a graph's nodes it takes `fedsieve.models.gcn.propagation`.
+
+    Attributes:
+        classes: the name of each class, its number where it has none.
+        named: whether they have names.
+    """
+
+    run: RunConfig
+    shape: Shape
+    classes: tuple[str, ...]
+    named: bool
+    network: nn.Module
+
+
+def load_model(run: str | Path, client: int | None = None) -> nn.Module:
+    """Return the trained model of one client of a run as a plain torch module, masks folded into its weights.
+
+    It is in eval mode, its parameters require gradients, and no parametrization is left. What `model(...)` takes:
+
+    - `gcn`: `model(x, edge_index)`, x float32 N x F, edge_index int64 2 x E, to logits N x classes. It is PyG's own
+      `torch_geometric.nn.GCN`; x is prepared as the training data were, see docs/using-models.md.
+    - image networks: `model(images)`, float32 B x C x H x W with pixels in [-1, 1] (bytes / 127.5 - 1), to logits.
+    - a network of your own (`model=my_nets:make`): what your function returns, which has to be importable.
+
+    Args:
+        run: the run's folder; on a device of a deployment, its own folder `run-...` under FEDSIEVE_STATE.
+        client: whose model; None: the one that all clients share, where the algorithm has one.
+
+    Raises:
+        UserError: the folder holds no run, or no model of that client; why, and whose there are.
+    """
+    trained = load_trained(Path(run), client)
+    network = _as_pyg(trained.network) if isinstance(trained.network, GCN) else trained.network
+    return network.eval()
+
+
+def load_trained(folder: Path, client: int | None) -> Trained:
+    """Return the network of one client, or the shared one, in eval mode.
+
+    Raises:
+        UserError: see `load_model`.
+    """
+    if not (folder / "config.toml").is_file():
+        raise UserError(f"{folder}: holds no config.toml; allowed: the folder of a run.")
+    run = parse(read(folder / "config.toml"))
+    on_device = (folder / ABOUT).is_file()
+    file = folder / ABOUT if on_device else _file(folder, client)
+    try:
+        tensors, about = ({}, json.loads(file.read_bytes())) if on_device else _read(file)
+        shape = Shape(tuple(about["input"]), about["num_classes"])
+        names = about["names"]
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UserError(f"{file}: is no model of this version of FedSieve ({one_line(error)}).") from error
+    network = build(run, shape)
+    _put(file, weights(network), _of_device(folder, client, run, shape) if on_device else tensors)
+    classes = tuple(names) + tuple(map(str, range(len(names), shape.num_classes)))
+    return Trained(run, shape, classes, bool(names), network.eval())
+
+
+def _file(folder: Path, client: int | None) -> Path:
+    file = folder / "model" / f"{GLOBAL if client is None else f'client-{client}'}.safetensors"
+    if not file.is_file():
+        raise UserError(_why_not(folder, client))
+    return file
+
+
+def _read(file: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Return a model's weights and what is told about it."""
+    with safe_open(file, "pt") as opened:
+        about: dict[str, Any] = json.loads((opened.metadata() or {})["fedsieve"])
+        return {name: opened.get_tensor(name) for name in opened.keys()}, about  # noqa: SIM118 - no mapping
+
+
+def _of_device(folder: Path, client: int | None, run: RunConfig, shape: Shape) -> Tensors:
+    """Return the personal model that a device's own folder of a run holds, after the client's last training."""
+    store = DiskStore(folder)
+    state = None if client is None else store.newest(client)
+    if state is None:
+        given = "none, and a device has no shared model" if client is None else client
+        raise UserError(f"client: got {given}, allowed: {ranges(store.clients())}, whose states {folder} holds.")
+    trainer = load_algorithm(run.algorithm).trainer(run, run.settings, build(run, shape))
+    return trainer.personal_model(state)
+
+
+def _put(file: Path, parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
+    expected = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    if (found := {name: tuple(tensor.shape) for name, tensor in tensors.items()}) != expected:
+        odd = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))[0]
+        raise UserError(
+            f"{file}: {odd} is {found.get(odd, 'missing')}, and {expected.get(odd, 'missing')} in the network that "
+            "config.toml names, allowed: the network that was trained."
+        )
+    for name, parameter in parameters.items():
+        parameter.data = tensors[name].clone()  # of its own, whatever of a state it is a part of
+
+
+def _as_pyg(network: GCN) -> nn.Module:
+    """Return the same network as PyG has it, whose weights are out x in."""
+    features, hidden = network.conv1.weight.shape
+    model: nn.Module = torch_geometric.nn.GCN(
+        features, hidden, 2, network.classifier.out_features, dropout=network.dropout, jk="last"
+    )
+    own = network.state_dict()
+    state = {"lin.weight": own["classifier.weight"], "lin.bias": own["classifier.bias"]}
+    for place in (0, 1):
+        state[f"convs.{place}.lin.weight"] = own[f"conv{place + 1}.weight"].T.contiguous()
+        state[f"convs.{place}.bias"] = own[f"conv{place + 1}.bias"]
+    model.load_state_dict(state)
+    return model
+
+
+def _why_not(folder: Path, client: int | None) -> str:
+    """Return why the model is not there."""
+    clients = sorted(int(file.stem.removeprefix("client-")) for file in (folder / "model").glob("client-*.safetensors"))
+    if clients:
+        given = f"client: got {client}" if client is not None else "client: got none, and the clients share no model"
+        return f"{given}, allowed: {ranges(clients)}, whose models {folder / 'model'} holds."
+    if not (folder / "summary.json").is_file():
+        return f"{folder}: the run has not ended, and models are written when it does; allowed: after fedsieve resume."
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    if not summary["num_rounds"]:
+        return f"{folder}: holds no model, for no client had trained when the run ended; allowed: a run of some rounds."
+    return (
+        f"{folder}: its models have stayed on the devices, each in a folder run-... of the device's FEDSIEVE_STATE "
+        "(docs/using-models.md); allowed: the folder of a simulation, or that folder on the device."
+    )
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return sorted whole numbers in words: "0 to 4, 7"."""
+    told: list[str] = []
+    start = 0
+    for end in range(1, len(numbers) + 1):
+        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
+            first, last = numbers[start], numbers[end - 1]
+            told.append(f"{first} to {last}" if last > first else str(first))
+            start = end
+    return ", ".join(told)

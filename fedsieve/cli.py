@@ -78,6 +78,7 @@ def run(
     seed: options.Seed = None,
     assignments: options.Assignments = None,
     out: options.Out = None,
+    tensorboard: options.TensorBoard = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -97,6 +98,7 @@ def run(
         "device": device,
         "seed": seed,
         "out": None if out is None else str(out),
+        "tensorboard": tensorboard or None,
     }
     _set_up_log(quiet)
     from fedsieve.config import parse
@@ -115,6 +117,7 @@ def resume(
         Path | None,
         typer.Option(help="Folder of the deployment that runs it, unless the run lies in it.", show_default=False),
     ] = None,
+    tensorboard: options.TensorBoard = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -123,9 +126,10 @@ def resume(
     from fedsieve.deploy.submit import resume as go_on_deployed
     from fedsieve.simulations import resume as go_on
 
-    done = go_on_deployed(folder, deployment=deployment, show=_shown(quiet or as_json))
+    changes = {"tensorboard": True} if tensorboard else {}
+    done = go_on_deployed(folder, deployment=deployment, show=_shown(quiet or as_json), changes=changes)
     if done is None:
-        done = go_on(folder, quiet=quiet)
+        done = go_on(folder, quiet=quiet, changes=changes)
     if not (done or quiet or as_json):
         typer.echo("The run has finished: there is nothing to resume.")
     _tell(folder, quiet=quiet, as_json=as_json)
@@ -271,6 +275,7 @@ def deploy_run(
     seed: options.Seed = None,
     assignments: options.Assignments = None,
     out: options.Out = None,
+    tensorboard: options.TensorBoard = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -287,6 +292,7 @@ def deploy_run(
         "device": device,
         "seed": seed,
         "out": None if out is None else str(out),
+        "tensorboard": tensorboard or None,
     }
     _set_up_log(quiet)
     from fedsieve.config import parse

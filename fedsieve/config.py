@@ -122,6 +122,9 @@ class RunConfig(BaseModel):
         description="rounds between two checkpoints of a simulation, 0: only when it ends; "
         "a deployment writes one after every round",
     )
+    tensorboard: bool = Field(
+        False, description="write TensorBoard's event files into the run's folder; needs fedsieve[tensorboard]"
+    )
     round_timeout: float = Field(3600.0, gt=0.0, description="seconds to wait for a round's replies")
     settings: AlgorithmConfig = Field(description="the algorithm's own keys", exclude=True)
 

@@ -27,5 +27,6 @@ Assignments = Annotated[
     list[str] | None, typer.Option("-s", metavar="KEY=VALUE", help="Any key, for example -s fed-pub.tau=5; repeatable.")
 ]
 Out = Annotated[Path | None, typer.Option(help="The run's folder.", show_default="a new one under runs/")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write event files into the run's folder.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json and nothing else.")]

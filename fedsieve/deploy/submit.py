@@ -4,7 +4,7 @@ import logging
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,11 @@ def submit(
 
 
 def resume(
-    folder: Path, *, show: Callable[[str], None] = lambda _: None, deployment: Path | None = None
+    folder: Path,
+    *,
+    show: Callable[[str], None] = lambda _: None,
+    deployment: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> bool | None:
     """Go on with the deployed run in `folder`; return False if it had ended already, None if it is no deployed one.
 
@@ -85,6 +89,7 @@ def resume(
         folder: of the run; also one that was killed before its first checkpoint, where it lies in the deployment's.
         show: see `submit`.
         deployment: its folder; by default the one that the run's lies in.
+        changes: of the run's configuration.
     """
     within = next((above for above in folder.absolute().parents if Layout(above).is_deployment()), None)
     newest = newest_manifest(folder / "checkpoint")
@@ -95,7 +100,7 @@ def resume(
             return False
     if (found := deployment or within) is None:
         raise UserError(f"{folder}: is a run of a deployment elsewhere, allowed: with --deployment DIR.")
-    submit(Layout(found.absolute()), run, show=show, resuming=True)
+    submit(Layout(found.absolute()), run.model_copy(update=changes), show=show, resuming=True)
     return True
 
 

@@ -18,6 +18,7 @@ from fedsieve.reports.page import report_page
 from fedsieve.server.binding import Binding, bind
 from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
+from fedsieve.server.event_files import EventFiles, check_installed
 from fedsieve.server.history import History
 from fedsieve.server.progress import Progress
 from fedsieve.server.reopen import alone, opened
@@ -56,6 +57,7 @@ def make_server_app(
     def main(grid: Grid, context: Context) -> None:
         run = parse(context.run_config)
         run = run.model_copy(update={"out": str(folder_of(run))})
+        check_installed(run)
         if export:
             _run(run, grid, engine, quiet, kept if states is not None else None, states)
             return
@@ -92,6 +94,7 @@ def _run(
             stack.enter_context(alone(folder.path))
         progress = stack.enter_context(Progress(run, quiet=quiet, past=history.rounds))
         observers: list[Observer] = [history, folder, _Sampling(usage), progress]
+        observers += [stack.enter_context(EventFiles(run, folder.path, history.rounds))] if run.tensorboard else []
         strategy = load_algorithm(run.algorithm).strategy(
             run, run.settings, binding.shape, binding.nodes, observers, progress.watched
         )

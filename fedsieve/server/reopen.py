@@ -15,7 +15,7 @@ from fedsieve.server.run_folder import anywhere, check_folder
 CONFIG = "config.toml"
 
 FREE = {"num-rounds", "patience", "min-clients", "norm-limit", "engine", "num-workers", "ray-address", "out",
-        "state-memory-mb", "round-timeout", "checkpoint-every"}  # fmt: skip
+        "state-memory-mb", "round-timeout", "checkpoint-every", "tensorboard"}  # fmt: skip
 """Keys that may have changed when a run goes on: they change no number of a round that is over."""
 
 

@@ -1,7 +1,8 @@
 """Engines that run the ServerApp and the ClientApp without a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from flwr.serverapp import ServerApp
 
@@ -48,8 +49,11 @@ def simulate(run: RunConfig, *, quiet: bool = False) -> Path:
     return folder
 
 
-def resume(folder: Path, *, quiet: bool = False) -> bool:
-    """Go on with the simulation in `folder` to its end; return False if it had ended already."""
+def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | None = None) -> bool:
+    """Go on with the simulation in `folder` to its end, under these `changes` of its configuration.
+
+    Return False if it had ended already.
+    """
     with reopened(folder) as (run, kept):
         if run.engine == "flower":
             raise UserError(f"{folder}: got a run of the engine flower, allowed: one of inline or ray.")
@@ -57,7 +61,7 @@ def resume(folder: Path, *, quiet: bool = False) -> bool:
             raise UserError(f"{folder}: is a run whose clients' states are on their devices; start it there again.")
         if kept.newest is not None and kept.newest.covers(run):
             return False
-        _run(run, kept, quiet)
+        _run(run.model_copy(update=changes), kept, quiet)
     return True
 
 

@@ -42,8 +42,8 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         shape: what the clients' data decides about the network.
         nodes: Flower's node id of each client, by the client's stable id (`partition-id`).
         observers: told of each round.
-        watched: hands on the replies, of so many clients, of the last training that is for the metric only, as they
-            come; a display.
+        watched: hands on a round's replies, of so many clients, as they come, told whether they will be combined or are
+            for the metric only; a display.
 
     Attributes:
         begun: whether `initialise` is done, and so there is something to keep.
@@ -59,7 +59,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         shape: Shape,
         nodes: Mapping[int, int],
         observers: Sequence[Observer] = (),
-        watched: Callable[[Iterable[Message], int], Iterable[Message]] = lambda replies, _: replies,
+        watched: Callable[[Iterable[Message], int, bool], Iterable[Message]] = lambda replies, *_: replies,
     ) -> None:
         self.run, self.settings, self.shape = run, settings, shape
         self.nodes = dict(sorted(nodes.items()))
@@ -254,12 +254,13 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     ) -> Round:
         began = time.perf_counter()
         self._asked, self._sent, self._sent_norms = {}, {}, {}
-        if combine:
-            messages = self.configure_train(number, arrays, config, grid)
-            self._screen(number, grid.send_and_receive(messages, timeout=timeout), self.hold)
-        else:
-            replies = grid.send_and_receive(self._messages(number, participants, config), timeout=timeout)
-            self._screen(number, self.watched(replies, len(participants)), without_arrays)
+        messages = (
+            self.configure_train(number, arrays, config, grid)
+            if combine
+            else self._messages(number, participants, config)
+        )
+        replies = self.watched(grid.send_and_receive(messages, timeout=timeout), len(participants), combine)
+        self._screen(number, replies, self.hold if combine else without_arrays)
         answered = {*self._rejected, *(reply.client for reply in self._replies)}
         self._rejected |= {client: "no reply in time" for client in participants if client not in answered}
         with interrupts_wait():

@@ -210,18 +210,17 @@ def test_clients_never_sampled_train_once_at_the_end_for_the_metric_only():
     assert all(arrays["w"].tolist() == [[mean, mean]] for arrays in last.values())
 
 
-def test_the_last_training_is_watched_and_only_that():
+def test_every_round_is_watched_and_the_last_training_is_known_from_the_others():
     run = fed_avg(num_clients=6, num_rounds=2, fraction_train=0.34)
-    grid, seen = FakeGrid(6, honest), list[int]()
+    grid, seen = FakeGrid(6, honest), list[tuple[int, bool]]()
 
-    def watched(replies: Iterable[Message], expected: int) -> Iterator[Message]:
-        assert seen == []
-        seen.append(expected)
+    def watched(replies: Iterable[Message], expected: int, combine: bool) -> Iterator[Message]:
+        seen.append((expected, combine))
         yield from replies
 
     strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [], watched)
     strategy.start(grid, to_record(START), run.num_rounds)
-    assert seen == [len(grid.asked(3))]
+    assert seen == [(2, True), (2, True), (len(grid.asked(3)), False)]
 
 
 def test_a_rounds_means_are_over_each_clients_last_training():

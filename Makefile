@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench clean
+.PHONY: help venv demo test check docs bench clean
 
 help:
 	@echo "make demo   run FED-PUB, FedAvg and local-only on the embedded data set and compare them"
 	@echo "make test   run the tests"
 	@echo "make check  lint, format and types, as CI does"
+	@echo "make docs   make the documentation's site, in docs/_build/html"
 	@echo "make bench  measure accuracy, speed and memory (hours; see docs/results.md)"
 	@echo "make venv   only install, into .venv"
 
@@ -38,6 +39,10 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: venv
+	$(BIN)/python -m sphinx --builder html --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 bench: venv
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/profile_round.py
@@ -66,4 +71,4 @@ bench: venv
 	$(BIN)/python benchmarks/images.py
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist docs/_build docs/reference *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -39,10 +39,11 @@ def make_client_app(
     A message that concerns a client's state names the run, by its token, which stays the same when the run is resumed,
     and the round that it `continues`: the state is that after this round. A client that does not have it begins anew
     and says so, by the metric `state-lost`. It answers four kinds of message:
-        query: who the node is (partition-id) and what its data looks like; counts only.
-        train: one round of the algorithm, evaluation before and after included.
-        evaluate: how a model, sent with its masks folded in, does on the client's data.
-        query.export: the personal model and its classes' names; a simulation asks for it, a deployment does not.
+
+    - `query`: who the node is (partition-id) and what its data looks like; counts only.
+    - `train`: one round of the algorithm, evaluation before and after included.
+    - `evaluate`: how a model, sent with its masks folded in, does on the client's data.
+    - `query.export`: the personal model and its classes' names; a simulation asks for it, a deployment does not.
     """
     app = ClientApp(mods=[bounded(noise)])
     residents: dict[int, Resident] = {}

@@ -18,7 +18,7 @@ import fedsieve
 
 project = "FedSieve"
 version = release = fedsieve.__version__
-copyright = "the authors of FedSieve, Apache-2.0"  # noqa: A001 - Sphinx's name
+copyright = "the authors of FedSieve, Apache-2.0"
 
 extensions = [
     "myst_parser",
@@ -103,9 +103,9 @@ def write(name: str, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def as_rst(_: Sphinx, what: str, name: str, given: Any, options: Any, lines: list[str]) -> None:
+def as_rst(_: Sphinx, what: str, __: str, given: Any, ___: Any, lines: list[str]) -> None:
     """Let `code` be code, and no other mark than that mean anything: docstrings are plain text with code in it."""
-    if what == "class" and given.__doc__ is None or inspect.isbuiltin(given):
+    if (what == "class" and given.__doc__ is None) or inspect.isbuiltin(given):
         return
     spans = re.compile(r"(`+[^`]+`+)")
     for number, line in enumerate(lines):

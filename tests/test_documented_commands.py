@@ -6,7 +6,8 @@ own. What makes a run cheap is in `REDUCED` and in `few_images`. A block that ca
     <!-- ran by: PATH, PATH::test_name -->
 
 with the tests or benchmarks that have run its commands, of which this checks that they are there. A ```python block
-after `<!-- run -->` is run too, in its turn; one that begins with `# NAME.py` becomes that file.
+after `<!-- run -->` is run too, in its turn; one that begins with `# NAME.py` becomes that file, and ```toml is read as
+keys of a run.
 """
 
 import os
@@ -14,12 +15,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from fedsieve.config import parse
 from tests.helpers import fedsieve
 
 ROOT = Path(__file__).parents[1]
@@ -28,9 +31,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REDUCED = ["--num-rounds", "2", "-s", "examples-per-client=20"]
 """Appended to `fedsieve run`, where the last of two flags counts: two rounds, of images 20 a client."""
 
-COMMANDS = {
-    *["docker", "fedsieve", "flwr", "git", "make", "pip", "pytest", "python", "scp", "sudo", "systemctl", "useradd"]
-}
+COMMANDS = set(re.findall(r"\w+", "docker fedsieve flwr git make pip pytest python scp sudo systemctl useradd"))
 """First words by which a block without a language is known as one of commands."""
 
 HARMLESS = re.compile(r"(export|source|cd) ")
@@ -39,7 +40,7 @@ HARMLESS = re.compile(r"(export|source|cd) ")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where it is, its language, its lines, what has run it, and whether it is marked to be run here."""
+    """A fenced block: where it is, its language and lines, what has run it, and whether it is marked to be run here."""
 
     place: str
     language: str
@@ -143,7 +144,9 @@ def test_the_commands_of_a_page_work(
     for block in blocks(page):
         if block.ran_by is not None:
             continue
-        if block.wanted:
+        if block.wanted and block.language == "toml":
+            parse(tomllib.loads("\n".join(block.lines)))
+        elif block.wanted:
             run_python("\n".join(block.lines) + "\n")
         elif block.is_commands:
             for line in block.lines:

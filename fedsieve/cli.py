@@ -322,6 +322,8 @@ def main() -> None:
     except RunFailedError as error:
         _leave(str(error), FAILED)
     except (KeyboardInterrupt, click.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # which Typer returns for Ctrl-C, without a word
         _leave("interrupted", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -1,7 +1,7 @@
 """The models that a run has left, as networks to use."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,12 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from fedsieve.algorithm import Tensors, load_algorithm
-from fedsieve.client.state import ABOUT, DiskStore
+from fedsieve.client.state import DiskStore
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.errors import UserError, one_line
 from fedsieve.masks.attach import weights
 from fedsieve.models import Shape, build
 from fedsieve.models.gcn import GCN
-
-GLOBAL = "global"
 
 
 @dataclass(frozen=True)
@@ -65,55 +63,60 @@ def load_trained(folder: Path, client: int | None) -> Trained:
     Raises:
         UserError: see `load_model`.
     """
+    found = _of_device if DiskStore(folder).clients() else _of_run
+    try:
+        return found(folder, client)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        what = "the model" if client is None else f"the model of client {client}"
+        raise UserError(f"{folder}: {what} is none of this version of FedSieve ({one_line(error)}).") from error
+
+
+def _of_run(folder: Path, client: int | None) -> Trained:
+    """Return a model that a simulation has written."""
     if not (folder / "config.toml").is_file():
         raise UserError(f"{folder}: holds no config.toml; allowed: the folder of a run.")
-    run = parse(read(folder / "config.toml"))
-    on_device = (folder / ABOUT).is_file()
-    file = folder / ABOUT if on_device else _file(folder, client)
-    try:
-        tensors, about = ({}, json.loads(file.read_bytes())) if on_device else _read(file)
-        shape = Shape(tuple(about["input"]), about["num_classes"])
-        names = about["names"]
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{file}: is no model of this version of FedSieve ({one_line(error)}).") from error
+    file = folder / "model" / f"{'global' if client is None else f'client-{client}'}.safetensors"
+    if not file.is_file():
+        raise UserError(_why_not(folder, client))
+    with safe_open(file, "pt") as opened:
+        about: dict[str, Any] = json.loads((opened.metadata() or {})["fedsieve"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    return _trained(parse(read(folder / "config.toml")), about, lambda *_: tensors)
+
+
+def _of_device(folder: Path, client: int | None) -> Trained:
+    """Return the personal model after the client's last training, of the state that its device keeps."""
+    store = DiskStore(folder)
+    about = None if client is None else store.about(client)
+    if client is None or about is None:
+        given = "none, and a device has no shared model" if client is None else client
+        raise UserError(f"client: got {given}, allowed: {ranges(store.clients())}, whose states {folder} holds.")
+    state = store.newest(client)
+    if state is None:
+        raise UserError(f"{folder}: holds no state of client {client}: it has not trained yet, or the file is damaged.")
+
+    def personal(run: RunConfig, shape: Shape) -> Tensors:
+        trainer = load_algorithm(run.algorithm).trainer(run, run.settings, build(run, shape))
+        return trainer.personal_model(state)
+
+    return _trained(parse(about["config"]), about, personal)
+
+
+def _trained(run: RunConfig, about: dict[str, Any], weights_of: Callable[[RunConfig, Shape], Tensors]) -> Trained:
+    shape, names = Shape(tuple(about["input"]), about["num_classes"]), about["names"]
     network = build(run, shape)
-    _put(file, weights(network), _of_device(folder, client, run, shape) if on_device else tensors)
+    _put(weights(network), weights_of(run, shape))
     classes = tuple(names) + tuple(map(str, range(len(names), shape.num_classes)))
     return Trained(run, shape, classes, bool(names), network.eval())
 
 
-def _file(folder: Path, client: int | None) -> Path:
-    file = folder / "model" / f"{GLOBAL if client is None else f'client-{client}'}.safetensors"
-    if not file.is_file():
-        raise UserError(_why_not(folder, client))
-    return file
-
-
-def _read(file: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Return a model's weights and what is told about it."""
-    with safe_open(file, "pt") as opened:
-        about: dict[str, Any] = json.loads((opened.metadata() or {})["fedsieve"])
-        return {name: opened.get_tensor(name) for name in opened.keys()}, about  # noqa: SIM118 - no mapping
-
-
-def _of_device(folder: Path, client: int | None, run: RunConfig, shape: Shape) -> Tensors:
-    """Return the personal model that a device's own folder of a run holds, after the client's last training."""
-    store = DiskStore(folder)
-    state = None if client is None else store.newest(client)
-    if state is None:
-        given = "none, and a device has no shared model" if client is None else client
-        raise UserError(f"client: got {given}, allowed: {ranges(store.clients())}, whose states {folder} holds.")
-    trainer = load_algorithm(run.algorithm).trainer(run, run.settings, build(run, shape))
-    return trainer.personal_model(state)
-
-
-def _put(file: Path, parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
+def _put(parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
     expected = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     if (found := {name: tuple(tensor.shape) for name, tensor in tensors.items()}) != expected:
         odd = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))[0]
         raise UserError(
-            f"{file}: {odd} is {found.get(odd, 'missing')}, and {expected.get(odd, 'missing')} in the network that "
-            "config.toml names, allowed: the network that was trained."
+            f"model: {odd} is {found.get(odd, 'missing')}, and {expected.get(odd, 'missing')} in the network that the "
+            "run's keys name, allowed: the network that was trained."
         )
     for name, parameter in parameters.items():
         parameter.data = tensors[name].clone()  # of its own, whatever of a state it is a part of

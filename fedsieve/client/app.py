@@ -1,10 +1,10 @@
 """The one ClientApp: the Flower shell around every algorithm's trainer."""
 
-import json
 import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,15 @@ from fedsieve import seeds
 from fedsieve.client.holdings import Holding
 from fedsieve.client.privacy import Draw, bounded, secret, seeded
 from fedsieve.client.resident import Resident
-from fedsieve.client.state import ABOUT, STATE_LOST, DiskStore, StateStore
+from fedsieve.client.state import STATE_LOST, DiskStore, StateStore
 from fedsieve.client.training import load
 from fedsieve.config import RunConfig, parse
-from fedsieve.errors import UserError
-from fedsieve.files import write_whole
 from fedsieve.masks.attach import weights
 from fedsieve.models import Shape
 from fedsieve.wire import shape_of, shape_record, to_record, to_tensors
 
-Describe = Callable[[str, RunConfig, Shape, Callable[[], Holding]], None]
-"""Notes beside the states, for a run's token, what it takes to use them: see `on_disk` and `describe_on_disk`."""
+Describe = Callable[[str, int, RunConfig, Shape, Callable[[], Holding]], None]
+"""Notes beside a client's states, given the run's token, what it takes to use them: see `describe_on_disk`."""
 
 
 def make_client_app(
@@ -68,7 +66,8 @@ def make_client_app(
         continued, store = int(config["continues"]), open_store(str(config["run"]))  # type: ignore[arg-type]
         resident, shape = resident_of(context), shape_of(config)
         if describe is not None:
-            describe(str(config["run"]), resident.run, shape, lambda: resident.holding(client, context.node_config))
+            held = partial(resident.holding, client, context.node_config)
+            describe(str(config["run"]), client, resident.run, shape, held)
         trainer = resident.trainer(shape)
         task = resident.task(client, context.node_config)
         state = store.load(client, continued)
@@ -114,37 +113,23 @@ def partition_id(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
-def on_disk(token: str) -> StateStore:
+def on_disk(token: str) -> DiskStore:
     """Return the store of a device: a folder of this run's under FEDSIEVE_STATE, or the user's state folder.
 
     Raises:
         ValueError: the server's token is none, but a path, say.
     """
-    return DiskStore(_folder(token))
-
-
-def describe_on_disk(token: str, run: RunConfig, shape: Shape, holding: Callable[[], Holding]) -> None:
-    """Write, once, what a device needs to use its models itself (`fedsieve.load_model`) into its folder of the run.
-
-    Raises:
-        UserError: the disk is full, say.
-    """
-    folder = _folder(token)
-    if (folder / ABOUT).exists():
-        return
-    about = {"format": 1, "input": shape.input, "num_classes": shape.num_classes, "names": holding().names}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "config.toml", run.toml().encode())
-        write_whole(folder / ABOUT, json.dumps(about).encode())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}.") from error
-
-
-def _folder(token: str) -> Path:
     root = os.environ.get("FEDSIEVE_STATE")
     folder = Path(root).expanduser() if root else user_state_path("fedsieve")
-    return folder / f"run-{int(token, 16):016x}"
+    return DiskStore(folder / f"run-{int(token, 16):016x}")
+
+
+def describe_on_disk(token: str, client: int, run: RunConfig, shape: Shape, holding: Callable[[], Holding]) -> None:
+    """Keep, once a run, what a device needs to use the client's models itself: see `fedsieve.load_model`."""
+    store = on_disk(token)
+    if store.about(client) is None:
+        told = {"format": 1, "input": shape.input, "num_classes": shape.num_classes, "names": holding().names}
+        store.describe(client, told | {"config": run.flat()})
 
 
 app = make_client_app(on_disk, secret, describe_on_disk)

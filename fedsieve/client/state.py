@@ -1,7 +1,9 @@
 """Where a client's state lives between rounds: the interface of every store, and that of a device, on its disk."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -15,7 +17,7 @@ KEEP = 2
 """Rounds before its last training of which a device keeps the state: those that the server's two checkpoints name."""
 
 ABOUT = "about.json"
-"""File of a device's folder of a run: what its data decide about the network, and the names of the classes."""
+"""File beside a client's states: the run's keys, what the data decide about the network, the names of the classes."""
 
 STATE_LOST = "state-lost"
 """Metric, 1, of a client that has begun anew because it does not have the state that it was to go on from."""
@@ -63,12 +65,7 @@ class DiskStore:
     def save(self, client: int, round_: int, state: Tensors, continued: int) -> None:
         """Write the state and remove those that cannot be asked for; a full disk is a `UserError`."""
         target = self._path(client, round_)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, tensor_bytes(state))
-            sync_folder(target.parent)
-        except OSError as error:
-            raise UserError(f"{target}: the client's state cannot be written: {error.strerror}.") from error
+        self._write(target, tensor_bytes(state))
         files = {int(path.stem): path for path in target.parent.glob("*.safetensors")}
         kept = {round_, *sorted(before for before in files if before <= continued)[-KEEP:]}
         for number, path in files.items():
@@ -81,8 +78,28 @@ class DiskStore:
         return self.load(client, max(rounds)) if rounds else None
 
     def clients(self) -> list[int]:
-        """Return the clients of which there is any state, sorted."""
-        return sorted(int(path.name.removeprefix("client-")) for path in self._folder.glob("client-*"))
+        """Return the clients that are described, sorted."""
+        return sorted(int(path.parent.name.removeprefix("client-")) for path in self._folder.glob(f"client-*/{ABOUT}"))
+
+    def about(self, client: int) -> dict[str, Any] | None:
+        """Return what `describe` has kept, None where there is nothing that can be read."""
+        try:
+            told: dict[str, Any] = json.loads(self._path(client, 0).with_name(ABOUT).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return told
+
+    def describe(self, client: int, about: Mapping[str, Any]) -> None:
+        """Keep what it takes to use the client's states; a full disk is a `UserError`."""
+        self._write(self._path(client, 0).with_name(ABOUT), json.dumps(about).encode())
+
+    def _write(self, target: Path, data: bytes) -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, data)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise UserError(f"{target}: the client's state cannot be written: {error.strerror}.") from error
 
     def _path(self, client: int, round_: int) -> Path:
         return self._folder / f"client-{client}" / f"{round_:08d}.safetensors"

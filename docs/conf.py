@@ -36,6 +36,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_preserve_defaults = True
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = "FedSieve"
@@ -44,6 +45,8 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reference"
+
+REPOSITORY = "https://github.com/fedsieve/fedsieve/tree/main/"
 
 ROOMS = {
     "fedsieve": "The package",
@@ -63,6 +66,7 @@ ROOMS = {
 def setup(app: Sphinx) -> None:
     """Have the reference written anew before anything is read, docstrings read as Markdown, equations as MathML."""
     app.connect("builder-inited", write_reference)
+    app.connect("source-read", to_repository)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon, at 500
     app.add_html_math_renderer("mathml", (visit_inline, depart), (visit_block, depart))
 
@@ -101,6 +105,12 @@ def write(name: str, text: str) -> None:
     path = REFERENCE / name
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
+
+
+def to_repository(_: Sphinx, page: str, content: list[str]) -> None:
+    """Let links to what is no page, a folder or a file beside docs/, lead to the repository."""
+    if "/" not in page:
+        content[0] = content[0].replace("](../", f"]({REPOSITORY}")
 
 
 def as_rst(_: Sphinx, what: str, __: str, given: Any, ___: Any, lines: list[str]) -> None:

@@ -18,6 +18,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from safetensors.numpy import load_file
 
+from fedsieve import load_model
 from fedsieve.client.app import make_client_app, partition_id
 from fedsieve.client.state import DiskStore
 from fedsieve.config import RunConfig
@@ -153,7 +154,7 @@ def test_a_run_gives_the_inline_engines_numbers_on_data_that_stays_on_the_nodes(
     layout: Layout, graphs: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     keys = ["--algorithm", "fed-pub", "--num-rounds", 3, "-s", "hidden-dim=16", "--seed", 3]
-    assert fedsieve("deploy", "run", layout.folder, *keys, "--out", tmp_path / "found") == 0
+    assert fedsieve("deploy", "run", layout.folder, *keys, "--tensorboard", "--out", tmp_path / "found") == 0
     told = capfd.readouterr()
     assert "fed-pub round 3/3: val" in told.err
     assert f"The run is in {tmp_path / 'found'}." in " ".join(told.out.split())
@@ -164,6 +165,9 @@ def test_a_run_gives_the_inline_engines_numbers_on_data_that_stays_on_the_nodes(
     assert not (tmp_path / "found" / "model").exists(), "personal models stay on their devices"
     for index in range(3):
         assert len(list(layout.node(index).glob(f"state/run-*/client-{index}/*.safetensors"))) == 3
+        newest = max(layout.node(index).glob("state/run-*"), key=lambda path: path.stat().st_mtime)
+        assert load_model(newest, index).lin.out_features == 3, "and can be used there"
+    assert len(list((tmp_path / "found" / "tensorboard").iterdir())) == 1
 
 
 def test_a_users_mistake_is_one_sentence_and_starts_nothing(layout: Layout, tmp_path: Path):

@@ -21,7 +21,9 @@ from fedsieve.masks.attach import weights
 from fedsieve.wire import shape_of, shape_record, to_record, to_tensors
 
 
-def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seeded) -> ClientApp:
+def make_client_app(
+    open_store: Callable[[str], StateStore], noise: Draw = seeded, *, exports: bool = True
+) -> ClientApp:
     """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a run's token.
 
     The noise of `dp-noise` comes from the generators that `noise` returns.
@@ -32,7 +34,7 @@ def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seede
         query: who the node is (partition-id) and what its data looks like; counts only.
         train: one round of the algorithm, evaluation before and after included.
         evaluate: how a model, sent with its masks folded in, does on the client's data.
-        query.export: the personal model; a simulation asks for it, a deployment does not.
+        query.export: the personal model, if `exports`: a simulation's; a device's stays where it is.
     """
     app = ClientApp(mods=[bounded(noise)])
     residents: dict[int, Resident] = {}
@@ -80,7 +82,6 @@ def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seede
         found = MetricRecord(asdict(task.evaluate(model)))
         return Message(RecordDict({"metrics": found}), reply_to=message)
 
-    @app.query("export")
     def export(message: Message, context: Context) -> Message:
         config = message.content.config_records["config"]
         store = open_store(str(config["run"]))
@@ -90,6 +91,8 @@ def make_client_app(open_store: Callable[[str], StateStore], noise: Draw = seede
             raise LookupError("this node has lost its state")
         return Message(RecordDict({"arrays": to_record(trainer.personal_model(state))}), reply_to=message)
 
+    if exports:
+        app.query("export")(export)
     return app
 
 
@@ -109,4 +112,4 @@ def on_disk(token: str) -> StateStore:
     return DiskStore(folder / f"run-{int(token, 16):016x}")
 
 
-app = make_client_app(on_disk, secret)
+app = make_client_app(on_disk, secret, exports=False)

@@ -30,12 +30,13 @@ def final(run: RunRecord, local: RunRecord | None) -> Part:
     with drawing():
         figure = blank()
         axes = figure.subplots()
+        size = 4.5 if len(shown) <= 2 * NAMED else 2.5
         if alone:
             pairs = [(at, alone[client], own[client]) for at, client in enumerate(shown) if client in alone]
             places, before, after = zip(*pairs, strict=True)
             axes.vlines(places, before, after, color=LIGHT["client"], linewidth=1)
-            axes.plot(places, before, "D", color=SERIES[1], markerfacecolor="none", label="local-only", markersize=4)
-        axes.plot(x, y, "o", color=SERIES[0], label=run.summary["algorithm"])
+            axes.plot(places, before, "D", color=SERIES[1], markerfacecolor="none", label="local-only", markersize=size)
+        axes.plot(x, y, "o", color=SERIES[0], label=run.summary["algorithm"], markersize=size)
         mean = float(np.mean(list(own.values())))
         axes.axhline(mean, color=SERIES[0], linestyle=(0, (5, 2)), linewidth=1, label=f"mean, {percent(mean)}")
         axes.grid(visible=False, axis="x")

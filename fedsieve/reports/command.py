@@ -12,6 +12,7 @@ from fedsieve.errors import UserError
 from fedsieve.reports.compare import comparison
 from fedsieve.reports.comparison import PAGE, check_ours, paired_rows, paired_told, write_comparison
 from fedsieve.reports.page import FIGURES, write_report
+from fedsieve.reports.paired import other_data
 from fedsieve.reports.reading import RunRecord, read_run
 from fedsieve.reports.settings import Setting, settings_of
 
@@ -41,7 +42,7 @@ def report(
     if len(folders) > 1:
         check_ours(path)
     runs = [read_run(folder) for folder in folders]
-    alone = None if local is None else read_run(local)
+    alone = None if local is None else _alone(local, runs)
     settings = settings_of(runs)
     console.print(comparison(settings))
     if len(settings) > 1:
@@ -67,16 +68,21 @@ def _show_pairs(settings: Sequence[Setting], show: Callable[[str], None], consol
         show(sentence)
 
 
+def _alone(local: Path, runs: Sequence[RunRecord]) -> RunRecord:
+    found = read_run(local)
+    if found.summary["algorithm"] != LOCAL:
+        raise UserError(f"--local: {local} is a run of {found.summary['algorithm']}, allowed: one of {LOCAL}.")
+    for run in runs:
+        if key := other_data(run, found):
+            raise UserError(
+                f"--local: the clients of {local} do not hold the same data as those of {run.folder}: they differ in "
+                f"{key}, allowed: a run of the same data."
+            )
+    return found
+
+
 def _local_of(run: RunRecord, runs: Sequence[RunRecord]) -> RunRecord | None:
     """Return, of the runs, the local-only one with the same clients as `run`, unless that is one itself."""
-    same = ("dataset", "partition", "num_clients", "seed")
     if run.summary["algorithm"] == LOCAL:
         return None
-    return next(
-        (
-            other
-            for other in runs
-            if other.summary["algorithm"] == LOCAL and all(other.summary[key] == run.summary[key] for key in same)
-        ),
-        None,
-    )
+    return next((other for other in runs if other.summary["algorithm"] == LOCAL and not other_data(run, other)), None)

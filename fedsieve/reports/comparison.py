@@ -85,6 +85,10 @@ def paired_told(settings: Sequence[Setting]) -> list[str]:
             "Test accuracy of the same client in two runs of one seed, each at its run's best round: mean over "
             "clients, then mean ± standard deviation over seeds."
         )
+    unpaired: dict[str, list[str]] = {}
+    for name, pairing in found:
+        if pairing.reason:
+            unpaired.setdefault(pairing.reason, []).append(name)
     return told + [
-        f"{name} and {names[0]} cannot be paired, as {pairing.reason}." for name, pairing in found if pairing.reason
+        f"{'; '.join(others)} cannot be paired with {names[0]}, as {reason}." for reason, others in unpaired.items()
     ]

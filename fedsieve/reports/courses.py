@@ -19,11 +19,11 @@ MOST = len(SERIES)
 FAR = 20
 """Times that one setting may end farther along the axis than another before it is logarithmic."""
 
-LONG = 34
-"""Letters of a setting's name in a legend."""
+LONG = 52
+"""Letters of a setting's name in a legend; its middle goes, because names differ at their ends."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Course:
     """One setting: its mean and deviation over seeds, R each, up to the last round that all of its runs have."""
 
@@ -59,15 +59,19 @@ def courses(settings: Sequence[Setting]) -> list[Part]:
             lambda run: _bytes(run) / unit,
             "Serialised messages of all clients together. ",
         ),
-        _drawn(
-            "over-seconds",
-            titles[2],
-            "seconds of the rounds since the start",
-            found,
-            lambda run: np.nancumsum(run.times["seconds"]),
-            "Wall clock: comparable only between runs of one machine and engine. ",
-        ),
+        _over_seconds(titles[2], found),
     ]
+
+
+def _over_seconds(title: str, found: list[_Course]) -> Part:
+    timed = [c for c in found if not any(np.isnan(run.times["seconds"]).all() for run in c.runs)]
+    if not timed:
+        return Missing(title, "No setting has a timings.jsonl in all of its runs.")
+    untimed = ", ".join(course.label for course in found if course not in timed)
+    told = "Wall clock: comparable only between runs of one machine and engine. "
+    told += f"Without times, and so without a line: {untimed}. " if untimed else ""
+    label = "seconds of the rounds since the start"
+    return _drawn("over-seconds", title, label, timed, lambda run: np.nancumsum(run.times["seconds"]), told)
 
 
 def _course(label: str, runs: list[RunRecord]) -> _Course | None:
@@ -132,4 +136,4 @@ def _drawn(
 
 
 def _cut(label: str) -> str:
-    return label if len(label) <= LONG else f"{label[: LONG - 1]}…"
+    return label if len(label) <= LONG else f"{label[: LONG // 3]}…{label[LONG // 3 + 1 - LONG :]}"

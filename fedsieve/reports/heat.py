@@ -50,6 +50,7 @@ def heat_map(
     low, high = bounds or (float(np.nanmin(values)), float(np.nanmax(values)))
     if low == high:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    extend = "max" if np.nanmax(values) > high else "neither"
     with drawing():
         figure = blank(4.2 if square else max(1.9, min(HEIGHT + 1, 1.4 + 0.26 * len(rows))))
         axes = figure.subplots()
@@ -62,7 +63,7 @@ def heat_map(
         _name(axes.set_xticks, columns, turned=len(columns) > 12 or max(map(len, columns)) > 3)
         _name(axes.set_yticks, rows)
         axes.set(xlabel=axes_told[0], ylabel=axes_told[1])
-        shades = figure.colorbar(image, ax=axes, label=bar, pad=0.02, fraction=0.06, aspect=24)
+        shades = figure.colorbar(image, ax=axes, label=bar, pad=0.02, fraction=0.06, aspect=24, extend=extend)
         shades.outline.set_visible(False)
         shades.ax.tick_params(length=2)
         if len(columns) <= NUMBERED and len(rows) <= NAMED:

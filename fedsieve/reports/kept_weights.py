@@ -51,7 +51,9 @@ def kept_weights(folder: Path) -> KeptWeights | None:
     size = max(path.stat().st_size for path in files.values())
     clients = thinned(sorted(files), max(2, min(MOST, READ // max(1, size))))
     with safe_open(files[clients[0]], framework="numpy") as first:
-        layers = [name for name in sorted(first.keys()) if len(first.get_slice(name).get_shape()) >= MATRIX_DIM]
+        layers = [
+            name for name in sorted(first.keys(), key=_in_order) if len(first.get_slice(name).get_shape()) >= MATRIX_DIM
+        ]
     signs: dict[str, list[NDArray]] = {layer: [] for layer in layers}
     for client in clients:
         with safe_open(files[client], framework="numpy") as file:
@@ -72,6 +74,11 @@ def kept_weights(folder: Path) -> KeptWeights | None:
             either_own += kept.sum(axis=1)
     either = either_own[:, None] + either_own[None, :] - both
     return KeptWeights(clients, len(files), layers, zeros, _share(both, either), _share(same, both))
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """Sort `layer2` before `layer10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 _NAME = re.compile(r"client-(\d+)\.safetensors$")

@@ -11,6 +11,9 @@ from fedsieve.wire import NDArray
 
 LAYERS, OVERLAP = "Zeros by layer and client", "Overlap of the clients' masks"
 
+LONG = 20
+"""Letters of a layer's name on its axis; the last ones stay."""
+
 MOST_LAYERS = 24
 """Layers that are drawn."""
 
@@ -41,7 +44,7 @@ def _layers(found: KeptWeights) -> Drawn:
     names = [str(client) for client in found.clients]
     figure, zones = heat_map(
         zeros,
-        layers,
+        [_cut(layer) for layer in layers],
         names,
         axes_told=("client", ""),
         bar="zeros, %",
@@ -90,9 +93,13 @@ def _overlap(found: KeptWeights) -> Part:
 
 
 def _bounds(values: NDArray) -> tuple[float, float]:
-    """Return bounds of the shades from the least of the values to 100, so that what differs is seen."""
-    low = float(np.nanmin(values))
-    return (low if low < 100 else 0.0), 100.0
+    """Return bounds of the shades that let differences between clients be seen; the diagonal is 100 and beyond them."""
+    between = values[~np.eye(len(values), dtype=bool)]
+    return float(np.nanmin(between)), float(np.nanmax(between))
+
+
+def _cut(layer: str) -> str:
+    return layer if len(layer) <= LONG else f"…{layer[-LONG + 1 :]}"
 
 
 def _few(found: KeptWeights) -> str:

@@ -50,7 +50,7 @@ def paired(setting: Setting, other: Setting) -> Pairing:
     seeds = [seed for seed in one if seed in two]
     if not seeds:
         return Pairing([], [], 0, 0, "they have no seed in common")
-    differing = next((key for seed in seeds if (key := _other_data(one[seed], two[seed]))), None)
+    differing = next((key for seed in seeds if (key := other_data(one[seed], two[seed]))), None)
     if differing:
         return Pairing([], [], 0, 0, f"their clients do not hold the same data (they differ in {differing})")
     by_seed: dict[int, list[float]] = {}
@@ -74,13 +74,14 @@ def _by_seed(setting: Setting) -> dict[int, RunRecord]:
     return {int(run.summary["seed"]): run for run in setting.runs}
 
 
-def _other_data(one: RunRecord, other: RunRecord) -> str:
+def other_data(one: RunRecord, other: RunRecord) -> str:
     """Return a key that gives the two runs' clients other data, "" where none does."""
     mine, theirs = _held(one), _held(other)
-    return next((key for key, value in mine.items() if theirs[key] != value), "")
+    return next((key for key, value in mine.items() if theirs.get(key) != value), "")
 
 
 def _held(run: RunRecord) -> dict[str, object]:
     summary = run.summary
     own = {"dataset": summary["dataset"], "partition": summary["partition"], "num-clients": summary["num_clients"]}
-    return own | {key: run.keys.get(key) for key in DATA}
+    own |= {key: run.keys.get(key) for key in DATA}
+    return own | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})

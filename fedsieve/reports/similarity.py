@@ -79,5 +79,5 @@ def _communities(grouping: Grouping, clients: list[int]) -> str:
         return "Communities need at least three clients."
     if not grouping.communities:
         return "No communities stand out: no partition of the clients has a mean silhouette above 0.25."
-    told = ", ".join(f"{{{listed([clients[row] for row in community])}}}" for community in grouping.communities)
+    told = ", ".join(f"{{{listed(sorted(clients[row] for row in community))}}}" for community in grouping.communities)
     return f"Framed: {len(grouping.communities)} communities (mean silhouette {grouping.silhouette:.2f}): {told}."

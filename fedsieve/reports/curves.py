@@ -8,7 +8,7 @@ import numpy as np
 from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
 from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.theme import LIGHT, MARKERS, SERIES, STYLES, blank, drawing
-from fedsieve.reports.words import figures, percent, rows_of, thinned, unit_of
+from fedsieve.reports.words import counted, figures, percent, rows_of, thinned, unit_of
 from fedsieve.wire import NDArray
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 LINES = 40
 """Clients that have a line of their own."""
+
+LONG = 300
+"""Rounds that a client's line, and half as many that the pointer, goes through."""
 
 POINTS = 30
 """Rounds up to which each is marked."""
@@ -59,8 +62,9 @@ def zeros(run: RunRecord) -> Part:
     if np.isnan(run.by_client["mask_sparsity"]).all():
         reason = f"{run.summary['algorithm']} has no masks" if run.rounds else NO_ROUND.rstrip(".")
         return Missing("Zeros of the masks by round", f"{reason}.")
-    with np.errstate(all="ignore"):
-        mean = np.nanmean(run.standing("mask_sparsity"), axis=1)
+    standing = run.standing("mask_sparsity")
+    known = np.isfinite(standing).sum(axis=1)
+    mean = np.divide(np.nansum(standing, axis=1), known, out=np.full(len(known), np.nan), where=known > 0)
     return _spread(
         run,
         "mask_sparsity",
@@ -136,6 +140,7 @@ def _spread(
     middle = factor * mean[1]
     shown = thinned(np.argsort(-values[-1], kind="stable").tolist(), LINES)
     say = percent if factor == 100 else figures
+    drawn = thinned(range(len(run.numbers)), LONG)
     lines: dict[str, str] = {}
     with drawing():
         axes = _axes(label)
@@ -147,7 +152,9 @@ def _spread(
                 f"client {clients[index]}: {told} {say(own[since])} in round {run.numbers[since]}, "
                 f"{say(own[-1])} at the end"
             )
-            axes.plot(run.numbers, own, color=LIGHT["client"], linewidth=0.8, gid=gid, **_marked(run, 2.0))
+            axes.plot(
+                run.numbers[drawn], own[drawn], color=LIGHT["client"], linewidth=0.8, gid=gid, **_marked(run, 2.0)
+            )
         if len(clients) > 1:
             words = "middle half of the clients"
             if len(run.numbers) > 1:
@@ -167,22 +174,19 @@ def _spread(
                 )
         _legend(axes)
         _room(axes)
-    zones = [
-        Zone(
-            number - 0.5, number + 0.5, f"round {number}: {told} {say(m)} in the mean, middle half {say(a)} to {say(b)}"
-        )
-        for number, m, a, b in zip(run.numbers, middle, low, high, strict=True)
-    ]
+    zones = _zones(
+        run,
+        [
+            f"{told} {say(m)} in the mean, middle half {say(a)} to {say(b)}"
+            for m, a, b in zip(middle, low, high, strict=True)
+        ],
+    )
     head = ["round", f"mean {told}", "lower quartile", "upper quartile", *(f"mean {word}" for word, _ in beside)]
     rows = rows_of(
         [str(number), *map(say, cells)]
         for number, *cells in zip(run.numbers, middle, low, high, *(factor * other for _, other in beside), strict=True)
     )
-    many = (
-        f"{len(shown)} of {len(clients)} clients"
-        if len(shown) < len(clients)
-        else f"{len(clients)} client{'s' * (len(clients) != 1)}"
-    )
+    of_all = f"{len(shown)} of " if len(shown) < len(clients) else ""
     spread = (
         " Strong lines are means over clients; the band holds the middle half of the clients."
         if len(clients) > 1
@@ -191,7 +195,7 @@ def _spread(
     return Drawn(
         name=name,
         title=title,
-        caption=f"{caption}{spread} Thin lines: {many}; point at one for its id.",
+        caption=f"{caption}{spread} Thin lines: {of_all}{counted(len(clients), 'client')}; point at one for its id.",
         figure=axes.figure,  # type: ignore[arg-type]
         lines=lines,
         zones=zones,
@@ -216,20 +220,25 @@ def _lines(
         axes.set_ylim(0, 1.1 * max(float(np.nanmax(values)) for _, values in lines) or 1)
         _legend(axes)
         _room(axes)
-    told = (
+    told = [
         ", ".join(f"{word} {figures(value)}{unit}" for (word, _), value in zip(lines, at, strict=True))
         for at in zip(*(values for _, values in lines), strict=True)
-    )
-    zones = [
-        Zone(number - 0.5, number + 0.5, f"round {number}: {words}")
-        for number, words in zip(run.numbers, told, strict=True)
     ]
     rows = rows_of(
         [str(number), *map(figures, cells)]
         for number, *cells in zip(run.numbers, *(values for _, values in lines), strict=True)
     )
     table = Table(["round", *(f"{word},{unit}" for word, _ in lines)], rows)
-    return Drawn(name, title, caption, axes.figure, zones=zones, table=table)  # type: ignore[arg-type]
+    return Drawn(name, title, caption, axes.figure, zones=_zones(run, told), table=table)  # type: ignore[arg-type]
+
+
+def _zones(run: RunRecord, told: Sequence[str]) -> list[Zone]:
+    """Tell the pointer of each round, or of a long run's every second, third and so on."""
+    step = -(-2 * len(told) // LONG)
+    return [
+        Zone(number - 0.5, number - 0.5 + step, f"round {number}: {words}")
+        for number, words in list(zip(run.numbers.tolist(), told, strict=True))[:: max(1, step)]
+    ]
 
 
 def _axes(label: str) -> "Axes":

@@ -19,19 +19,16 @@ from fedsieve.config import parse, read
 from fedsieve.errors import UserError, one_line
 from fedsieve.server.checkpoint_folder import newest_manifest, server_file
 from fedsieve.server.history import History
-from fedsieve.server.records import METRIC_ONLY, read_rounds
+from fedsieve.server.records import METRIC_ONLY, METRICS, read_rounds
 from fedsieve.server.run_folder import read_summary
+from fedsieve.strategies.latest import COUNT_OF
 from fedsieve.wire import NDArray
 
-COUNT_OF = {
-    "train_loss": "num_examples",
-    "val_accuracy": "val_count",
-    "test_accuracy": "test_count",
-    "test_accuracy_received": "test_count",
-}
-"""A client's number counts only where it has data to take it on."""
+COLUMNS = ("train_loss", "test_accuracy", "mask_sparsity")
+"""Of `clients.csv`, those that figures show each client in."""
 
-COLUMNS = (*COUNT_OF, "mask_sparsity", "uplink_bytes", "downlink_bytes")
+COUNTS = {column: COUNT_OF[METRICS[column]].replace("-", "_") for column in COLUMNS if METRICS[column] in COUNT_OF}
+"""The column that says how much data a number was taken on: it counts only where that is some."""
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError)
 """What a run's folder raises that is cut off, altered, or that of something else."""
@@ -177,7 +174,7 @@ def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str,
     with path.open(encoding="utf-8", newline="") if path.exists() else StringIO() as file:
         lines = csv.reader(file)
         at = {name: index for index, name in enumerate(next(lines, ()))}
-        wanted = [(column, at.get(column), at.get(COUNT_OF.get(column, ""))) for column in COLUMNS]
+        wanted = [(column, at.get(column), at.get(COUNTS.get(column, ""))) for column in COLUMNS]
         for line in lines:
             row = place.get(int(line[at["round"]])) if len(line) == len(at) else None
             if row is None or line[at["status"]].startswith(METRIC_ONLY):

@@ -95,6 +95,7 @@ def drawing() -> Iterator[None]:
         "figure.facecolor": LIGHT["paper"],
         "savefig.facecolor": "auto",
         "path.simplify": True,
+        "text.parse_math": False,  # names are text, whatever dollars they hold
     }
     with mpl.rc_context(settings):
         yield

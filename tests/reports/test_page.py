@@ -12,7 +12,7 @@ from fedsieve.reports.reading import read_run
 from fedsieve.reports.settings import settings_of
 from tests.reports.made_up import write_run
 
-NASTY = "<script>alert(1)</script>&\"'"
+NASTY = "<script>alert(1)</script>&\"'$\\frac{$"
 
 
 class Elements(HTMLParser):

@@ -79,8 +79,8 @@ def _against(own: dict[int, float], alone: dict[int, float], local: RunRecord | 
     gains = [own[client] - accuracy for client, accuracy in alone.items()]
     if not gains:
         return f"The local-only run {local.folder} has no client in common with this one."
-    better = sum(gain > 0 for gain in gains)
+    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     return (
-        f"{better:,} of {counted(len(gains), 'client')} do better than in the local-only run {local.folder}; the mean "
-        f"difference is {np.mean(gains):+.1f} points, at that run's best round."
+        f"{better:,} of {counted(len(gains), 'client')} do better and {worse:,} worse than in the local-only run "
+        f"{local.folder}; the mean difference is {np.mean(gains):+.1f} points, at that run's best round."
     )

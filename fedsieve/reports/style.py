@@ -113,7 +113,7 @@ RUN_PAGE = (
 <p>{{ told }}</p>
 <p class="state{% if finished %} good{% endif %}">{{ state }}</p>
 <dl class="tiles">
-{% for tile in tiles %}<div class="tile"><dt>{{ tile.name }}</dt><dd class="big">{{ tile.value }}</dd><dd class="small">{{ tile.meaning }}</dd></div>
+{% for tile in tiles %}<div class="tile"><dt>{{ tile.name }}</dt><dd class="big">{{ tile.value }}</dd><dd class="small">{{ tile.meaning | replace(" %", "\u00a0%") }}</dd></div>
 {% endfor %}</dl>
 {{ plots(sections) }}
 <section>

@@ -100,7 +100,7 @@ def test_clients_are_set_against_the_local_only_run(tmp_path: Path):
     alone = write_run(tmp_path / "alone", 3, test_accuracy_per_client={"0": 0.6, "1": 0.4, "2": 0.8, "9": 0.1})
     part = parts(own, alone)["Accuracy of each client"]
     assert isinstance(part, Drawn)
-    assert "2 of 3 clients do better than in the local-only run" in part.caption
+    assert "2 of 3 clients do better and 1 worse than in the local-only run" in part.caption
     assert "the mean difference is +10.0 points" in part.caption
     assert [zone.told for zone in part.zones] == [
         "client 0: 50.0 %, local-only 60.0 %",

@@ -22,7 +22,7 @@ from fedsieve.strategies.magnitude import Norms, magnitudes, out_of_proportion
 from fedsieve.strategies.patience import Patience
 from fedsieve.strategies.rounds import Observer, Past, Round, without_arrays
 from fedsieve.strategies.screening import ClientReply, Expected, screen
-from fedsieve.wire import Arrays, payload_bytes, serialized_bytes, to_arrays, to_record
+from fedsieve.wire import Arrays, NDArray, payload_bytes, serialized_bytes, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
 
@@ -115,6 +115,10 @@ class FederatedStrategy(Strategy, Generic[Settings]):
 
     def global_model(self) -> Arrays | None:
         """Return the weights, masks folded in, of the one model that all clients share; None where there is none."""
+        return None
+
+    def likeness(self) -> tuple[Sequence[int], NDArray] | None:
+        """Return the clients compared last and how alike their models were, K x K; None where none were compared."""
         return None
 
     def server_arrays(self) -> Arrays:

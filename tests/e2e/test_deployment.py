@@ -161,6 +161,9 @@ def test_a_run_gives_the_inline_engines_numbers_on_data_that_stays_on_the_nodes(
     expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
     assert_same_run(tmp_path / "found", expected, folders=("checkpoint",))
     assert summary_of(tmp_path / "found")["engine"] == "deployment"
+    name = "similarity.safetensors"
+    assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
+    assert "a deployment leaves models and masks on the devices" in (tmp_path / "found" / "report.html").read_text()
     assert not (tmp_path / "found" / "model").exists(), "personal models stay on their devices"
     for index in range(3):
         assert len(list(layout.node(index).glob(f"state/run-*/client-{index}/*.safetensors"))) == 3

@@ -149,17 +149,20 @@ def list_(what: Annotated[str, typer.Argument(help="algorithms, datasets, partit
 
 
 @app.command()
-def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs.", show_default=False)]) -> None:
-    """Compare runs in a table, and write each one's report.html anew."""
-    from fedsieve.reports.compare import comparison
-    from fedsieve.reports.page import report_page
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.", show_default=False)],
+    local: Annotated[
+        Path | None,
+        typer.Option(help="A local-only run, against which each client's accuracy is shown.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page that compares several runs.", show_default="comparison.html")
+    ] = None,
+) -> None:
+    """Write a run's report.html and figures/ anew; of several, compare them in a table and on a page too."""
+    from fedsieve.reports.command import report as write
 
-    _console(stderr=False).print(comparison(folders))
-    for folder in folders:
-        try:
-            (folder / "report.html").write_text(report_page(folder), encoding="utf-8")
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{folder}: report.html cannot be made from what the folder holds: {error}.") from error
+    write(folders, local, out, show=typer.echo, console=_console(stderr=False))
 
 
 @app.command()
@@ -377,12 +380,14 @@ def _shown(quiet: bool) -> "Callable[[str], None]":
 def _tell(folder: Path, *, quiet: bool, as_json: bool) -> None:
     """Print what a run has reached."""
     from fedsieve.reports.compare import comparison
+    from fedsieve.reports.reading import read_run
+    from fedsieve.reports.settings import settings_of
     from fedsieve.server.run_folder import read_summary
 
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))
     elif not quiet:
-        _console(stderr=False).print(comparison([folder]))
+        _console(stderr=False).print(comparison(settings_of([read_run(folder)])))
         typer.echo(f"The run is in {folder}.")
 
 

@@ -108,7 +108,8 @@ class RunConfig(BaseModel):
     norm_limit: float = Field(
         10.0,
         ge=0.0,
-        description="a reply so many times as large as the others' median, and as what was sent, is left out; 0: none",
+        description="a reply, or one of its arrays, so many times as large as the others' and as what was sent is left "
+        "out; 0: none",
     )
     dp_clip: float = Field(
         0.0, ge=0.0, description="largest norm of what a client changes in a round; 0: any. fed-avg and fed-prox only"
@@ -153,6 +154,12 @@ class RunConfig(BaseModel):
         if self.min_clients > self.num_clients:
             given = f"min-clients: got {self.min_clients} with num-clients = {self.num_clients}"
             raise ValueError(f"{given}, allowed: at most the number of clients")
+        return self
+
+    @model_validator(mode="after")
+    def _limit_leaves_room(self) -> "RunConfig":
+        if 0 < self.norm_limit < 1:
+            raise ValueError(f"norm-limit: got {self.norm_limit:g}, allowed: 0, or at least 1")
         return self
 
     @model_validator(mode="after")

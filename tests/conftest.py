@@ -29,6 +29,18 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def drawn() -> None:
+    """Let a run of this test draw its report, as every run does outside the tests."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare runs in this process the second that their report takes, unless the test asks for it by `drawn`."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("fedsieve.server.app._report", lambda folder: None)
+
+
 @pytest.fixture(autouse=True)
 def imports(tmp_path: Path) -> Iterator[None]:
     """Forget what a test imported from its own folder: the next one may write another module of that name."""

@@ -14,6 +14,7 @@ from fedsieve.data import DATASETS, PARTITIONS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.image_sets import IMAGE_DATASETS
 from fedsieve.models import MODELS
+from fedsieve.reports.page import PNG_NAMES
 from tests.helpers import fedsieve, rounds_of, summary_of, write_graph
 
 SHORT = ("--num-clients", 3, "--num-rounds", 2, "-s", "hidden-dim=4", "--quiet")
@@ -25,7 +26,7 @@ SUMMARY_KEYS = [
     "test_accuracy_per_client", "uplink_bytes_per_client_round", "downlink_bytes_per_client_round",
     "uplink_payload_bytes_per_client_round", "downlink_payload_bytes_per_client_round",
     "mask_sparsity", "seconds_per_round", "cpu_seconds", "wall_seconds", "peak_rss_mb", "rejected_replies",
-    "lost_states", "versions",
+    "lost_states", "ended", "versions",
 ]  # fmt: skip
 """As DESIGN.md lists them; model, test_accuracy_global, the downlink's payload and lost_states are ours."""
 
@@ -141,7 +142,7 @@ def test_json_prints_the_summary_and_nothing_else(graph_file: Path, capfd: pytes
     assert list(json.loads(out)) == SUMMARY_KEYS
 
 
-def test_a_run_fills_its_folder(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+def test_a_run_fills_its_folder(drawn: None, graph_file: Path, capfd: pytest.CaptureFixture[str]):
     assert fedsieve("run", "--dataset", graph_file, *SHORT[:-1], "--out", "run") == 0
     found = {str(path.relative_to("run")) for path in Path("run").rglob("*") if path.is_file()}
     clients = [f"model/client-{k}.safetensors" for k in range(3)]
@@ -149,6 +150,7 @@ def test_a_run_fills_its_folder(graph_file: Path, capfd: pytest.CaptureFixture[s
         each = [f"{name}-{k}-{at}.safetensors" for name in ("client", "server-client") for k in range(3)]
         clients += [f"checkpoint/{name}" for name in (*each, f"server-{at}.safetensors", f"manifest-{at}.json")]
     files = ["config.toml", "rounds.jsonl", "timings.jsonl", "clients.csv", "summary.json", "report.html"]
+    files += ["similarity.safetensors", *(f"figures/{name}" for name in PNG_NAMES)]
     assert found == {*files, *clients}
     out, err = capfd.readouterr()
     assert "fed-pub" in out
@@ -240,17 +242,37 @@ def test_no_rounds_are_a_run_too(graph_file: Path):
     assert summary_of(Path("run"))["test_accuracy"] is None
 
 
-def test_runs_are_compared_and_reported(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+def test_runs_are_compared_and_reported(drawn: None, graph_file: Path, capfd: pytest.CaptureFixture[str]):
     for algorithm in ("fed-pub", "local"):
         assert fedsieve("run", "--dataset", graph_file, *SHORT, "--algorithm", algorithm, "--out", algorithm) == 0
     Path("local/report.html").unlink()
     assert fedsieve("report", "fed-pub", "local") == 0
     out = capfd.readouterr().out
     accuracies = [f"{100 * summary_of(Path(name))['test_accuracy']:.1f}" for name in ("fed-pub", "local")]
-    rows = {line.split()[0]: line for line in out.splitlines() if line.strip().startswith(("fed-pub ", "local "))}
+    rows = {
+        line.split()[0]: line for line in reversed(out.splitlines()) if line.strip().startswith(("fed-pub ", "local "))
+    }
     assert accuracies[0] in rows["fed-pub"]
     assert accuracies[1] in rows["local"]
+    assert "Paired differences" in out
+    assert "local/report.html, and PNG files of its figures in local/figures" in out
+    assert "comparison.html, which compares them, and PNG files of its figures in comparison-figures" in out
     assert "<svg" in Path("local/report.html").read_text()
+    assert "worse than in the local-only run local;" in Path("fed-pub/report.html").read_text()
+    assert Path("comparison.html").read_text().count("<svg") == 3
+    assert {path.name for path in Path("comparison-figures").iterdir()} == {
+        f"over-{x}.png" for x in ("rounds", "bytes", "seconds")
+    }
+
+
+def test_a_comparison_overwrites_nothing_of_the_users(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    assert fedsieve("run", "--dataset", graph_file, *SHORT, "--out", "run") == 0
+    Path("comparison.html").write_text("<html>a thesis</html>")
+    assert fedsieve("report", "run", "run") == 2
+    assert "--out: comparison.html is no report of FedSieve's, and is left as it is" in capfd.readouterr().err
+    assert Path("comparison.html").read_text() == "<html>a thesis</html>"
+    assert fedsieve("report", "run", "--out", "other.html") == 2
+    assert "--out: names the page that compares runs, got one run" in capfd.readouterr().err
 
 
 def test_the_command_line_is_imported_without_torch(tmp_path: Path):

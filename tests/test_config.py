@@ -69,6 +69,7 @@ ROOT = Path(__file__).parents[1]
             {"min-clients": 4, "num-clients": 3},
             "min-clients: got 4 with num-clients = 3, allowed: at most the number of clients.",
         ),
+        ({"norm-limit": 0.5}, "norm-limit: got 0.5, allowed: 0, or at least 1."),
         (
             {"dp-noise": 1.0, "algorithm": "fed-avg"},
             "dp-noise: got 1 with dp-clip = 0, allowed: 0, or with dp-clip above 0.",

@@ -193,7 +193,7 @@ def test_a_devices_own_folder_is_loaded_like_a_runs(algorithm: str, tmp_path: Pa
     keys = QUICK | {"algorithm": algorithm, "dataset": "digits", "partition": "iid", "examples-per-client": 60}
     simulation = run_simulation(tmp_path / "simulation", keys)
     run = config(keys, out=str(tmp_path / "deployed"))
-    grid = InlineGrid(make_client_app(on_disk, secret, describe_on_disk), run.num_clients, run.flat())
+    grid = InlineGrid(make_client_app(on_disk, secret, describe=describe_on_disk), run.num_clients, run.flat())
     server = make_server_app(engine="deployment", export=False, quiet=True)
     server(grid, Context(1, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
     with pytest.raises(UserError, match=r"deployed: its models have stayed on the devices, each in a folder run"):

@@ -28,7 +28,11 @@ Describe = Callable[[str, int, RunConfig, Shape, Callable[[], Holding]], None]
 
 
 def make_client_app(
-    open_store: Callable[[str], StateStore], noise: Draw = seeded, describe: Describe | None = None
+    open_store: Callable[[str], StateStore],
+    noise: Draw = seeded,
+    *,
+    describe: Describe | None = None,
+    exports: bool = True,
 ) -> ClientApp:
     """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a run's token.
 
@@ -41,7 +45,7 @@ def make_client_app(
     - `query`: who the node is (partition-id) and what its data looks like; counts only.
     - `train`: one round of the algorithm, evaluation before and after included.
     - `evaluate`: how a model, sent with its masks folded in, does on the client's data.
-    - `query.export`: the personal model and its classes' names; a simulation asks for it, a deployment does not.
+    - `query.export`: the personal model and its classes' names, if `exports`: a device's stay where they are.
     """
     app = ClientApp(mods=[bounded(noise)])
     residents: dict[int, Resident] = {}
@@ -92,7 +96,6 @@ def make_client_app(
         found = MetricRecord(asdict(task.evaluate(model)))
         return Message(RecordDict({"metrics": found}), reply_to=message)
 
-    @app.query("export")
     def export(message: Message, context: Context) -> Message:
         config = message.content.config_records["config"]
         store = open_store(str(config["run"]))
@@ -105,6 +108,8 @@ def make_client_app(
         content = RecordDict({"arrays": to_record(trainer.personal_model(state)), "classes": names})
         return Message(content, reply_to=message)
 
+    if exports:
+        app.query("export")(export)
     return app
 
 
@@ -132,4 +137,4 @@ def describe_on_disk(token: str, client: int, run: RunConfig, shape: Shape, hold
         store.describe(client, told | {"config": run.flat()})
 
 
-app = make_client_app(on_disk, secret, describe_on_disk)
+app = make_client_app(on_disk, secret, describe=describe_on_disk, exports=False)

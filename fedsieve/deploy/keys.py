@@ -17,11 +17,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
+    load_ssh_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedsieve.deploy.layout import node_name
 from fedsieve.errors import UserError
+from fedsieve.files import PARTIAL
 
 ALWAYS = ("localhost", "127.0.0.1", "::1")
 """Names of the server that its certificate always holds: `flwr` and the superexec reach it there."""
@@ -79,15 +81,14 @@ def count_keys(folder: Path) -> int:
 
 
 def _is_made(folder: Path, name: str) -> bool:
-    """Return whether a node has keys; the private one may have been carried away."""
-    return (folder / name).exists() or (folder / f"{name}.pub").exists()
+    """Return whether a node has keys; the private one, which is written first, may have been carried away."""
+    return (folder / f"{name}.pub").exists()
 
 
 def _make_server(folder: Path, subjects: Sequence[x509.GeneralName]) -> list[str]:
     written: list[str] = []
     if not (folder / "ca.crt").exists():
-        ca_key = ec.generate_private_key(ec.SECP384R1())
-        _write_private(folder / "ca.key", _pem(ca_key))
+        ca_key = _key(folder / "ca.key", PrivateFormat.PKCS8)
         name = _name("FedSieve deployment CA")
         authority = _certificate(name, name, ca_key, ca_key, CA_DAYS)
         authority = authority.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -102,8 +103,7 @@ def _make_server(folder: Path, subjects: Sequence[x509.GeneralName]) -> list[str
         raise UserError(f"{folder / 'ca.key'}: the key of {folder / 'ca.crt'}, {fault}.") from error
     if not isinstance(signing, ec.EllipticCurvePrivateKey) or signing.public_key() != ca.public_key():
         raise UserError(f"{folder / 'ca.key'}: is not the key of {folder / 'ca.crt'}.")
-    key = ec.generate_private_key(ec.SECP384R1())
-    _write_private(folder / "server.key", _pem(key))
+    key = _key(folder / "server.key", PrivateFormat.PKCS8)
     server = _certificate(_name("FedSieve SuperLink"), ca.subject, key, signing, SERVER_DAYS)
     server = (
         server.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -116,8 +116,7 @@ def _make_server(folder: Path, subjects: Sequence[x509.GeneralName]) -> list[str
 
 
 def _make_node(folder: Path, name: str) -> list[str]:
-    key = ec.generate_private_key(ec.SECP384R1())
-    _write_private(folder / name, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    key = _key(folder / name, PrivateFormat.OpenSSH)
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     _write(folder / f"{name}.pub", public + f" {name}\n".encode())
     return [name, f"{name}.pub"]
@@ -173,15 +172,31 @@ def _subject(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def _key(path: Path, form: PrivateFormat) -> ec.EllipticCurvePrivateKey:
+    """Return a new private key, written to `path`, or what an attempt that did not get further has left there."""
+    if path.exists():
+        load = load_ssh_private_key if form is PrivateFormat.OpenSSH else load_pem_private_key
+        try:
+            key = load(path.read_bytes(), None)
+        except (ValueError, TypeError):
+            key = None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise UserError(f"{path}: is no private key of ours; remove it to have a new one made.")
+        return key
+    key = ec.generate_private_key(ec.SECP384R1())
+    _write(path, key.private_bytes(Encoding.PEM, form, NoEncryption()), 0o600)
+    return key
 
 
-def _write_private(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
+def _write(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file that is not there yet, whole or not at all."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

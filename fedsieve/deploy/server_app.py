@@ -5,7 +5,10 @@ import sys
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.inflatable.inflatable_utils import pull_objects
+from flwr.superlink.grid import http_grid
 
+from fedsieve.deploy.arrivals import checked
 from fedsieve.server.app import make_server_app
 from fedsieve.server.polling import PollingGrid
 
@@ -23,4 +26,8 @@ def main(grid: Grid, context: Context) -> None:
     log = logging.getLogger("fedsieve")
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
-    make_server_app(engine="deployment", export=False)(PollingGrid(grid, INTERVAL), context)
+    polling = PollingGrid(grid, INTERVAL)
+    http_grid.pull_objects = checked(  # type: ignore[attr-defined]
+        pull_objects, polling.time_left, lambda: polling.largest
+    )
+    make_server_app(engine="deployment", export=False)(polling, context)

@@ -29,6 +29,9 @@ AWAY = 300.0
 PAUSE = 2.0
 """Seconds between two attempts to find it."""
 
+UNBEGUN = 120.0
+"""Seconds until the SuperExec has to have begun a run; it does at once, but for runs before it."""
+
 IN_SIMULATION = {"engine": "inline", "num_workers": 0, "ray_address": ""}
 """Keys that say nothing of a deployment, and what they are set to."""
 
@@ -135,9 +138,8 @@ def write_app(folder: Path, run: RunConfig, client_app: str = CLIENT_APP) -> Non
 
 def _follow(layout: Layout, run_id: str, show: Callable[[str], None]) -> dict[str, Any]:
     """Show the run's log until it has ended, also if the SuperLink is started again meanwhile, and return how."""
-    seen, away_since = 0, None
+    seen, away_since, began = 0, None, time.monotonic()
     while True:
-        seen += _stream(layout, run_id, seen, show)
         try:
             found: dict[str, Any] = flwr(layout, "list", "--run-id", run_id)["runs"][0]
         except RunFailedError:
@@ -147,7 +149,13 @@ def _follow(layout: Layout, run_id: str, show: Callable[[str], None]) -> dict[st
         else:
             away_since = None
             if str(found["status"]).startswith("finished"):
+                _stream(layout, run_id, seen, show)
                 return found
+            if found["status"] != "pending":
+                seen += _stream(layout, run_id, seen, show)
+            elif time.monotonic() - began > UNBEGUN:
+                flwr(layout, "stop", run_id)
+                raise RunFailedError(f"nothing has begun the run in {UNBEGUN:g} seconds: is a SuperExec running?")
         time.sleep(PAUSE)
 
 

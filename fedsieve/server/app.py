@@ -6,15 +6,19 @@ import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from fedsieve.algorithm import load_algorithm
 from fedsieve.config import RunConfig, parse
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, one_line
 from fedsieve.models import initial_weights
-from fedsieve.reports.page import report_page
+from fedsieve.reports.page import write_report
+from fedsieve.reports.reading import read_run
 from fedsieve.server.binding import Binding, bind
 from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
@@ -24,6 +28,7 @@ from fedsieve.server.progress import Progress
 from fedsieve.server.reopen import alone, opened
 from fedsieve.server.run_folder import RunFolder, folder_of
 from fedsieve.server.usage import Usage
+from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.rounds import Observer
 from fedsieve.wire import Arrays, shape_record, to_arrays, to_record
 
@@ -105,32 +110,28 @@ def _run(
             checkpoints = stack.enter_context(Checkpoints(run, token, kept, folder, strategy, usage, states))
             observers += [checkpoints] if states is None else [states, checkpoints]
 
-        def conclude() -> None:
+        def conclude(ended: str) -> None:
             if checkpoints is not None:
                 checkpoints.make_last()
-            stage: dict[str, object] = {"format": 1, "round": history.rounds[-1].number if history.rounds else 0}
-            shared, accuracy = strategy.global_model() if strategy.begun else None, None
-            if export:
-                stage |= {"input": list(binding.shape.input), "num_classes": binding.shape.num_classes}
-                names = _export(grid, binding, config, strategy.continues, folder, stage, run.round_timeout)
-                if shared is not None:
-                    folder.write_arrays("model/global.safetensors", shared, stage | {"names": names})
-                    accuracy = _global_accuracy(grid, binding, config, shared, run.round_timeout)
+            number = history.rounds[-1].number if history.rounds else 0
+            accuracy = _write_models(grid, binding, config, strategy, folder, number) if export else None
             figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
-            folder.write_summary(_setting(run, engine, binding) | figures | {"versions": _versions()})
-            folder.write_text("report.html", report_page(folder.path))
+            _keep_likeness(strategy, history, folder)
+            figures |= {"ended": ended, "versions": _versions()}
+            folder.write_summary(_setting(run, engine, binding) | figures)
+            _report(folder.path)
 
         try:
             strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, config)
-        except UserError:  # the disk is full, say, and then stays so
+        except UserError as error:  # the disk is full, say, and then stays so
             with suppress(UserError):
-                conclude()
+                conclude(_end(error))
             raise
-        except BaseException:
+        except BaseException as error:
             _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
-            conclude()
+            conclude(_end(error))
             raise
-        conclude()
+        conclude("finished")
         if checkpoints is not None:
             checkpoints.finish()
 
@@ -144,6 +145,50 @@ class _Sampling:
     def round_finished(self, _: object) -> None:
         """Look at the memory."""
         self._usage.sample()
+
+
+def _end(error: BaseException) -> str:
+    """Return how a run has ended, for the summary."""
+    return "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else f"failed: {one_line(error)}"
+
+
+def _keep_likeness(strategy: FederatedStrategy[Any], history: History, folder: RunFolder) -> None:
+    """Write what the server has found of how alike its clients' models are to `similarity.safetensors`."""
+    found = strategy.likeness() if strategy.begun else None
+    if found is not None:
+        clients, matrix = np.asarray(found[0], np.int64), np.asarray(found[1], np.float32)
+        combined = [round_.number for round_ in history.rounds if round_.usable and not round_.for_metric_only]
+        about = {"format": 1, "round": combined[-1]}
+        folder.write_arrays("similarity.safetensors", {"clients": clients, "similarity": matrix}, about)
+
+
+def _report(folder: Path) -> None:
+    """Write the page; what is wrong with it does not make a failure of a run whose numbers are on disk."""
+    try:
+        write_report(read_run(folder))
+    except UserError:
+        raise
+    except Exception as error:
+        _log.warning("report.html could not be made: %s; `fedsieve report %s` tries again", one_line(error), folder)
+
+
+def _write_models(
+    grid: Grid,
+    binding: Binding,
+    config: ConfigRecord,
+    strategy: FederatedStrategy[Any],
+    folder: RunFolder,
+    number: int,
+) -> float | None:
+    """Write the models after round `number` to `model/`, and return the accuracy of the one that all share, if any."""
+    timeout, shape = strategy.run.round_timeout, binding.shape
+    stage = {"format": 1, "round": number, "input": list(shape.input), "num_classes": shape.num_classes}
+    names = _export(grid, binding, config, strategy.continues, folder, stage, timeout)
+    shared = strategy.global_model() if strategy.begun else None
+    if shared is None:
+        return None
+    folder.write_arrays("model/global.safetensors", shared, stage | {"names": names})
+    return _global_accuracy(grid, binding, config, shared, timeout)
 
 
 def _export(

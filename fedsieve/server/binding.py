@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -33,8 +35,8 @@ def bind(grid: Grid, num_clients: int, timeout: float, min_clients: int = 1) -> 
         min_clients: that have to answer.
 
     Raises:
-        RunFailedError: there are fewer nodes than clients, two nodes claim one id, a claimed id is out of range, the
-            data do not fit together, or too few nodes answer; which node and why.
+        RunFailedError: there are fewer nodes than clients, too few that say properly who they are and that nobody else
+            claims to be them, or most clients' data do not have the same features.
     """
     asked = sorted(grid.get_node_ids())
     if len(asked) < num_clients:
@@ -42,36 +44,61 @@ def bind(grid: Grid, num_clients: int, timeout: float, min_clients: int = 1) -> 
             f"num-clients: got {num_clients}, allowed: at most the number of nodes, {len(asked)} "
             f"(flwr run: --federation-config 'num-supernodes={num_clients}')."
         )
-    facts: dict[int, tuple[int, Shape]] = {}
-    messages = (Message(RecordDict({"config": ConfigRecord()}), node, MessageType.QUERY) for node in asked)
-    for reply in grid.send_and_receive(messages, timeout=timeout):
-        node = reply.metadata.src_node_id
-        if reply.has_error():
-            _log.warning("node %d did not say who it is: %s", node, printable(reply.error.reason or ""))
-        elif isinstance(answer := _facts(reply), str):
-            _log.warning("node %d is left out: %s", node, answer)
-        else:
-            facts[node] = answer
+    shapes: dict[int, Shape] = {}
     nodes: dict[int, int] = {}
-    for node, (client, _) in sorted(facts.items(), key=lambda item: item[0]):
-        if client in nodes:
-            raise RunFailedError(f"nodes {nodes[client]} and {node} both claim partition-id {client}.")
+    for client, claims in sorted(_claims(grid, asked, timeout).items()):
         if not 0 <= client < num_clients:
-            raise RunFailedError(f"node {node} claims partition-id {client}, allowed: 0 to {num_clients - 1}.")
-        nodes[client] = node
+            _log.warning("nodes %s are left out: they claim partition-id %d, allowed: 0 to %d", sorted(claims), client,
+                         num_clients - 1)  # fmt: skip
+        elif len(claims) > 1:
+            _log.warning("nodes %s are left out: all claim partition-id %d", sorted(claims), client)
+        else:
+            ((nodes[client], shapes[client]),) = claims.items()
+    for client in _odd(shapes):
+        _log.warning("client %d is left out: its data have features of shape %s", client, _told(shapes[client].input))
+        del nodes[client], shapes[client]
     if len(nodes) < min_clients:
         found = len(nodes) or "none"
         raise RunFailedError(f"{found} of {len(asked)} nodes answered who they are, min-clients: {min_clients}.")
     if missing := sorted(set(range(num_clients)) - set(nodes)):
         _log.warning("%d of %d clients are not there: %s", len(missing), num_clients, missing[:20])
-    inputs = {shape.input: client for client, shape in sorted(facts.values(), key=lambda fact: fact[0], reverse=True)}
-    if len(inputs) > 1:
-        told = ", ".join(f"{_told(input_)} (client {client})" for input_, client in sorted(inputs.items()))
+    return Binding(nodes, _common(shapes))
+
+
+def _claims(grid: Grid, asked: Collection[int], timeout: float) -> dict[int, dict[int, Shape]]:
+    """Ask the nodes, and return for each partition-id which nodes claim it, and the shape of their data."""
+    queries = {node: Message(RecordDict({"config": ConfigRecord()}), node, MessageType.QUERY) for node in asked}
+    claims: dict[int, dict[int, Shape]] = defaultdict(dict)
+    for reply in grid.send_and_receive(queries.values(), timeout=timeout):
+        node = reply.metadata.src_node_id
+        if reply.has_error():
+            _log.warning("node %d did not say who it is: %s", node, printable(reply.error.reason or ""))
+        elif node not in queries or reply.metadata.reply_to_message_id != queries[node].metadata.message_id:
+            _log.warning("an answer in the name of node %d, which it has not given, is ignored", node)
+        elif isinstance(answer := _facts(reply), str):
+            _log.warning("node %d is left out: %s", node, answer)
+        else:
+            client, shape = answer
+            claims[client][node] = shape
+    return claims
+
+
+def _odd(shapes: Mapping[int, Shape]) -> list[int]:
+    """Return the clients whose data have other features than those of more than half of all."""
+    inputs = Counter(shape.input for shape in shapes.values())
+    return [client for client, shape in shapes.items() if max(inputs.values()) > len(shapes) / 2 >= inputs[shape.input]]
+
+
+def _common(shapes: Mapping[int, Shape]) -> Shape:
+    """Return the shape of a network for all clients."""
+    first = {shape.input: client for client, shape in sorted(shapes.items(), reverse=True)}
+    if len(first) > 1:
+        told = ", ".join(f"{_told(input_)} (client {client})" for input_, client in sorted(first.items()))
         raise RunFailedError(f"clients' data differ in their features: {told}.")
-    num_classes = max(shape.num_classes for _, shape in facts.values())
+    num_classes = max(shape.num_classes for shape in shapes.values())
     if num_classes == 0:
         raise RunFailedError("no client has an example with a label.")
-    return Binding(nodes, Shape(next(iter(inputs)), num_classes))
+    return Shape(next(iter(first)), num_classes)
 
 
 def _told(input_: tuple[int, ...]) -> str:

@@ -1,5 +1,6 @@
 """A Grid over Flower's own that looks for replies often, hands them out as they come, and may stop waiting."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -17,22 +18,43 @@ class PollingGrid(Grid):
         grid: Flower's own.
         interval: seconds between two looks for replies.
         look: called after each look that left something to wait for; what it raises ends the wait.
+
+    Attributes:
+        until: when the wait for replies ends, by the monotonic clock.
+        largest: bytes of the arrays of the largest message sent.
     """
 
     def __init__(self, grid: Grid, interval: float, look: Callable[[], None] = lambda: None) -> None:
         self._grid, self._interval, self._look = grid, interval, look
+        self.until = math.inf
+        self.largest = 0
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
-        """Yield replies as they come, those within `timeout` seconds."""
-        until = None if timeout is None else time.monotonic() + timeout
-        waiting = {message_id for message in messages for message_id in self._grid.push_messages([message])}
-        while waiting and (until is None or time.monotonic() < until):
+        """Yield replies as they come, those within `timeout` seconds after the last message was sent.
+
+        A reply that takes its time to be pulled may outlast the wait: what has come meanwhile is handed out too.
+        """
+        waiting = {message_id for message in messages for message_id in self._pushed(message)}
+        self.until = math.inf if timeout is None else time.monotonic() + timeout
+        while waiting:
+            is_last = time.monotonic() >= self.until
             for reply in self._grid.pull_messages(waiting):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 yield reply
+            if is_last:
+                return
             if waiting:
                 self._look()
                 time.sleep(self._interval)
+
+    def time_left(self) -> float:
+        """Return the seconds until the wait ends."""
+        return self.until - time.monotonic()
+
+    def _pushed(self, message: Message) -> Iterable[str]:
+        size = sum(len(array.data) for record in message.content.array_records.values() for array in record.values())
+        self.largest = max(self.largest, size)
+        return self._grid.push_messages([message])
 
     def set_run(self, run: Run) -> None:
         """Set the run."""

@@ -75,6 +75,7 @@ def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
 
 def check_same(before: Mapping[str, Any], run: RunConfig) -> None:
     """Raise a `UserError` for a configuration that would have given other rounds than the one `before`."""
+    began = parse(before).flat()
     for key, value in anywhere(run).flat().items():
-        if key not in FREE and before.get(key) != value:
-            raise UserError(f"{key}: got {value!r}, allowed: {before.get(key)!r}, with which the run began.")
+        if key not in FREE and began[key] != value:
+            raise UserError(f"{key}: got {value!r}, allowed: {began[key]!r}, with which the run began.")

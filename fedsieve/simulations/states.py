@@ -67,8 +67,15 @@ class KeptStates:
         self._trained = []
 
     def packed(self, client: int, round_: int) -> Callable[[], bytes]:
-        """Return what gives the bytes of the client's state after `round_`."""
-        return partial(tensor_bytes, self._states[client, round_])
+        """Return what gives the bytes of the client's state after `round_`; a LookupError if it is not there."""
+        state = self._states.get((client, round_))
+
+        def made() -> bytes:
+            if state is None:
+                raise LookupError("it is not there")
+            return tensor_bytes(state)
+
+        return made
 
     def _forget(self, client: int, round_: int) -> None:
         self._used -= _bytes(self._states.pop((client, round_), {}))

@@ -18,11 +18,11 @@ from fedsieve.errors import RunFailedError, UserError
 from fedsieve.models import Shape
 from fedsieve.strategies.interrupts import interrupts_wait
 from fedsieve.strategies.latest import LatestMetrics
-from fedsieve.strategies.magnitude import magnitude, out_of_proportion
+from fedsieve.strategies.magnitude import Norms, magnitudes, out_of_proportion
 from fedsieve.strategies.patience import Patience
 from fedsieve.strategies.rounds import Observer, Past, Round, without_arrays
 from fedsieve.strategies.screening import ClientReply, Expected, screen
-from fedsieve.wire import Arrays, payload_bytes, serialized_bytes, to_arrays, to_record
+from fedsieve.wire import Arrays, NDArray, payload_bytes, serialized_bytes, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
 
@@ -68,7 +68,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self.begun = False
         self._asked: dict[int, Metadata] = {}
         self._sent: dict[int, tuple[int, int]] = {}
-        self._sent_norms: dict[int, float] = {}
+        self._sent_norms: dict[int, Norms] = {}
         self._replies: list[ClientReply] = []
         self._rejected: dict[int, str] = {}
         self._latest = LatestMetrics()
@@ -115,6 +115,10 @@ class FederatedStrategy(Strategy, Generic[Settings]):
 
     def global_model(self) -> Arrays | None:
         """Return the weights, masks folded in, of the one model that all clients share; None where there is none."""
+        return None
+
+    def likeness(self) -> tuple[Sequence[int], NDArray] | None:
+        """Return the clients compared last and how alike their models were, K x K; None where none were compared."""
         return None
 
     def server_arrays(self) -> Arrays:
@@ -323,12 +327,12 @@ class FederatedStrategy(Strategy, Generic[Settings]):
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
         participants = tuple(participants)
         self.place = {client: place for place, client in enumerate(participants)}
-        last: list[tuple[Arrays, ArrayRecord, float]] = []
+        last: list[tuple[Arrays, ArrayRecord, Norms]] = []
         for client in participants:
             arrays = self.arrays_for(client)
             known = next((one for one in last if one[0] is arrays), None)
             if known is None:
-                known = arrays, to_record(arrays), magnitude(arrays)
+                known = arrays, to_record(arrays), magnitudes(arrays)
                 last = [*last[-1:], known]
             _, record, self._sent_norms[client] = known
             own = ConfigRecord(dict(config) | {"round": number, "continues": self.continues.get(client, 0)})
@@ -338,10 +342,15 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             self._asked[client] = message.metadata
             yield message
 
+    def _has_asked(self, client: int, reply: Message) -> bool:
+        """Return whether the reply answers the client's own message, whose id no other node has seen."""
+        asked = self._asked.get(client)
+        return asked is not None and reply.metadata.reply_to_message_id == asked.message_id
+
     def _screen(self, number: int, replies: Iterable[Message], hold: Callable[[ClientReply], ClientReply]) -> None:
         expected = self.expected()
         usable: dict[int, ClientReply] = {}
-        norms: dict[int, float] = {}
+        norms: dict[int, Norms] = {}
         asked_by: dict[str, int] = {}
         self._rejected = {}
         for message in replies:
@@ -350,12 +359,12 @@ class FederatedStrategy(Strategy, Generic[Settings]):
                 if message.metadata.reply_to_message_id not in asked_by:
                     asked_by = {metadata.message_id: asked for asked, metadata in self._asked.items()}
                 client = asked_by.get(message.metadata.reply_to_message_id)
-            if client is None or client not in self._asked or client in usable or client in self._rejected:
+            if client is None or client in usable or client in self._rejected or not self._has_asked(client, message):
                 _log.warning("round %d: an unasked reply of node %d is ignored", number, message.metadata.src_node_id)
                 continue
             outcome = screen(client, message, expected, self.unpack)
             if isinstance(outcome, ClientReply):
-                norms[client] = magnitude(outcome.arrays)
+                norms[client] = magnitudes(outcome.arrays)
                 usable[client] = hold(outcome)
             else:
                 self._rejected[client] = outcome

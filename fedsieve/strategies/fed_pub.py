@@ -13,7 +13,7 @@ from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
 from fedsieve.strategies.rows import room_for
 from fedsieve.strategies.screening import ClientReply, Expected
-from fedsieve.wire import Arrays
+from fedsieve.wire import Arrays, NDArray
 
 
 class FedPub(FederatedStrategy[FedPubConfig]):
@@ -61,6 +61,10 @@ class FedPub(FederatedStrategy[FedPubConfig]):
         mix(np.concatenate([alpha, mean]), self.uploads, sources, self.personalised, targets)
         self.shared = self.personalised.get(len(self.nodes))
         self.mixed.update(self.compared)
+
+    def likeness(self) -> tuple[Sequence[int], NDArray] | None:
+        """Return s_ij of the last round."""
+        return (self.compared, self.similarity) if self.compared else None
 
     def server_arrays(self) -> Arrays:
         """Return the mean, and the last round's similarity matrix with the clients it compares."""

@@ -25,7 +25,7 @@ REQUIRED = {*COUNTS, *FRACTIONS, "train-loss"} - {"mask-sparsity", STATE_LOST}
 MAX_METRIC = 1e12
 MAX_VALUE = 1e6
 """No weight or embedding of a model that learns comes near; beyond it a mean or a forward pass can overflow."""
-MAX_METRICS = 32
+MAX_METRICS, MAX_NAME = 32, 64
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ def _screened_metrics(record: MetricRecord) -> dict[str, float]:
         raise ValueError(f"{len(record)} metrics where at most {MAX_METRICS} are taken")
     metrics: dict[str, float] = {}
     for name, value in record.items():
+        if len(name) > MAX_NAME:
+            raise ValueError(f"a metric's name has {len(name)} characters where at most {MAX_NAME} are taken")
         if isinstance(value, list) or not math.isfinite(value):
             raise ValueError(f"metric {name} is not one finite number")
         if name in COUNTS and not (value == int(value) and 0 <= value <= MAX_METRIC):
@@ -142,4 +144,4 @@ def printable(text: str) -> str:
     """Return what a client sent as text that may be logged: one short line without control characters."""
     flat = "".join(character if character.isprintable() else " " for character in text[:1000])
     flat = " ".join(flat.split())
-    return flat if len(flat) <= 200 else flat[:197] + "..."
+    return flat if len(flat) <= 400 else flat[:397] + "..."

@@ -100,3 +100,22 @@ def test_what_is_no_name_of_a_host_is_refused_before_anything_is_written(name: s
     with pytest.raises(UserError, match=r"^--san: got .*, allowed: a host name such as fl.example.org, or an IP"):
         make_keys(tmp_path / "keys", 1, [name])
     assert not (tmp_path / "keys").exists()
+
+
+def test_an_attempt_that_a_full_disk_ended_is_gone_on_with(tmp_path: Path):
+    make_keys(tmp_path / "whole", 2)
+    for name in ("ca.crt", "server.crt", "node-1.pub"):
+        (tmp_path / "whole" / name).unlink()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    assert count_keys(tmp_path / "whole") == 1
+    assert make_keys(tmp_path / "whole", 2) == ["ca.key", "ca.crt", "server.key", "server.crt", "node-1", "node-1.pub"]
+    assert {name: (tmp_path / "whole" / name).read_bytes() for name in before} == before
+    assert greeted(tmp_path / "whole", "localhost")
+    private = load_ssh_private_key((tmp_path / "whole/node-1").read_bytes(), None)
+    assert private.public_key() == load_ssh_public_key((tmp_path / "whole/node-1.pub").read_bytes())
+
+
+def test_a_private_key_that_is_none_is_one_sentence(tmp_path: Path):
+    (tmp_path / "node-0").write_text("")
+    with pytest.raises(UserError, match=r"node-0: is no private key of ours; remove it to have a new one made\.$"):
+        make_keys(tmp_path, 1)

@@ -84,5 +84,8 @@ def test_flwr_run_writes_the_same_history_as_the_inline_engine(
     )
     for name in ("rounds.jsonl", "clients.csv"):
         assert (flower / name).read_bytes() == (inline / name).read_bytes()
+    assert (flower / "report.html").read_text().count(
+        "<svg"
+    ) >= 6  # made from the bundle, which takes few kinds of files
     assert len(list((tmp_path / "state").glob("run-*/client-*/*.safetensors"))) >= 3
     assert not (flower / "model").exists(), "personal models leave their devices in simulations of ours only"

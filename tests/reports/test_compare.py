@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from fedsieve.reports.compare import comparison, spread
-from fedsieve.reports.page import report_page
+from fedsieve.reports.reading import read_run
+from fedsieve.reports.settings import Setting, settings_of
 from tests.helpers import config
 
 SUMMARY: dict[str, Any] = {
@@ -23,6 +24,10 @@ SUMMARY: dict[str, Any] = {
     "uplink_bytes_per_client_round": 1234.0,
     "seconds_per_round": 0.05,
 }
+
+
+def grouped(folders: list[Path]) -> list[Setting]:
+    return settings_of([read_run(folder) for folder in folders])
 
 
 def test_a_spread_is_mean_and_sample_deviation():
@@ -42,7 +47,7 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path: Path):
         folders[-1].mkdir()
         (folders[-1] / "summary.json").write_text(json.dumps(SUMMARY | changes))
     console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
-    console.print(comparison(folders))
+    console.print(comparison(grouped(folders)))
     text = console.export_text()
     rows = [re.split(r"  +", line.strip()) for line in text.splitlines() if line.strip().startswith(("local", "fed-"))]
     assert rows == [
@@ -69,19 +74,10 @@ def test_bytes_are_told_in_one_unit_in_which_the_least_is_not_0(
         (tmp_path / str(number)).mkdir()
         changes = {"seed": 1, "test_accuracy": 0.5, "algorithm": f"a{number}", "uplink_bytes_per_client_round": size}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(SUMMARY | changes))
-    table = comparison([tmp_path / "0", tmp_path / "1"])
+    table = comparison(grouped([tmp_path / "0", tmp_path / "1"]))
     (found,) = (each for each in table.columns if str(each.header).startswith("up "))
     assert found.header == column
-    assert list(found.cells) == cells
-
-
-def test_a_page_tells_large_byte_counts_in_two_ways(tmp_path: Path):
-    sizes = {"uplink_bytes_per_client_round": 1234567.25, "downlink_bytes_per_client_round": 412.5}
-    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY | sizes))
-    (tmp_path / "config.toml").write_text("")
-    page = report_page(tmp_path)
-    assert "<td>uplink_bytes_per_client_round</td><td>1,234,567.2 (1.2 MB)</td>" in page
-    assert "<td>downlink_bytes_per_client_round</td><td>412.5</td>" in page
+    assert [str(cell) for cell in found.cells] == cells
 
 
 def test_on_a_narrow_terminal_algorithms_and_accuracies_are_whole_and_markup_is_text(tmp_path: Path):
@@ -90,7 +86,7 @@ def test_on_a_narrow_terminal_algorithms_and_accuracies_are_whole_and_markup_is_
         changes = {"seed": 42, "test_accuracy": 0.1234, "algorithm": name, "dataset": f"[bold]a[/b]-{name}"}
         (tmp_path / name / "summary.json").write_text(json.dumps(SUMMARY | changes))
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
-    console.print(comparison([tmp_path / "fed-avg", tmp_path / "fed-pub"]))
+    console.print(comparison(grouped([tmp_path / "fed-avg", tmp_path / "fed-pub"])))
     text = console.export_text()
     assert text.count("12.3") == 2
     assert all(word in text for word in ("fed-avg", "fed-pub", "[b"))
@@ -110,7 +106,7 @@ def test_runs_of_other_keys_do_not_pass_for_seeds(tmp_path: Path):
         (folders[-1] / "summary.json").write_text(json.dumps(SUMMARY | changes))
         (folders[-1] / "config.toml").write_text(run.toml())
     console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
-    console.print(comparison(folders))
+    console.print(comparison(grouped(folders)))
     rows = [re.split(r"  +", line.strip()) for line in console.export_text().splitlines() if "density" in line]
     assert [row[:3] for row in rows] == [
         ["hide-n-seek hide-n-seek.density=0.1", "42", "20.0"],

@@ -53,9 +53,9 @@ def test_nodes_are_bound_to_the_ids_they_claim_and_the_network_fits_all():
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        ((client(0), client(0)), "nodes 99 and 100 both claim partition-id 0"),
-        ((client(3),), "node 100 claims partition-id 3, allowed: 0 to 2"),
-        ((client(-1),), "node 100 claims partition-id -1"),
+        ((client(0), client(0)), "none of 3 nodes answered"),
+        ((client(3),), "none of 3 nodes answered"),
+        ((client(-1),), "none of 3 nodes answered"),
         ((client(0, (5,)), client(1, (6,))), r"differ in their features: 5 \(client 0\), 6 \(client 1\)"),
         ((client(0, (1, 28, 28)), client(1, (784,))), r"features: 1 x 28 x 28 \(client 0\), 784 \(client 1\)"),
         ((None, None), "none of 3 nodes answered"),
@@ -91,6 +91,37 @@ def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str
 )
 def test_a_node_that_does_not_say_properly_who_it_is_is_left_out(odd: Facts | str):
     assert bound(client(0), odd, client(2)).nodes == {0: 100, 2: 98}
+
+
+@pytest.mark.parametrize(
+    ("odd", "nodes", "told"),
+    [
+        ((client(0), client(0)), {1: 98, 2: 97}, "nodes [99, 100] are left out: all claim partition-id 0"),
+        ((client(4), client(0)), {0: 99, 1: 98, 2: 97}, "nodes [100] are left out: they claim partition-id 4"),
+        ((client(0), client(-1)), {0: 100, 1: 98, 2: 97}, "nodes [99] are left out: they claim partition-id -1"),
+        ((client(0), client(3, (6,))), {0: 100, 1: 98, 2: 97}, "client 3 is left out: its data have features"),
+    ],
+)
+def test_who_contradicts_the_others_is_left_out_by_name(
+    odd: tuple[Facts, ...], nodes: dict[int, int], told: str, caplog: pytest.LogCaptureFixture
+):
+    assert bound(*odd, client(1), client(2), num_clients=4).nodes == nodes
+    assert told in caplog.text
+
+
+def test_an_answer_in_anothers_name_is_ignored(caplog: pytest.LogCaptureFixture):
+    class Posing(AskingGrid):
+        def _reply(self, message: Message) -> Message | None:
+            reply = super()._reply(message)
+            message.metadata.__dict__["_message_id"] = f"to-{message.metadata.dst_node_id}"
+            if reply is not None:
+                reply.metadata.__dict__["_reply_to_message_id"] = message.metadata.message_id
+                if message.metadata.dst_node_id == 99:
+                    reply.metadata.__dict__["_src_node_id"] = 100
+            return reply
+
+    assert bind(Posing(client(1), client(0)), 2, 1.0).nodes == {1: 100}
+    assert "in the name of node 100, which it has not given" in caplog.text
 
 
 def test_a_node_at_the_bounds_takes_part():

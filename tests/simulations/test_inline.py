@@ -116,13 +116,14 @@ def test_a_client_that_raises_from_the_start_is_rejected_and_the_run_goes_on(
 
 
 def test_a_run_without_any_usable_reply_fails_and_its_folder_is_complete(
-    graph_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawn: None, graph_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     Recorder(monkeypatch, fails=0)
     with pytest.raises(RunFailedError, match="round 1: none of 1 clients"):
         simulated(tmp_path / "run", num_clients=1, num_rounds=3, dataset=str(graph_file))
     assert summary_of(tmp_path / "run")["rejected_replies"] == 1
-    assert (tmp_path / "run" / "report.html").exists()
+    assert summary_of(tmp_path / "run")["ended"].startswith("failed: round 1: none of 1 clients")
+    assert "This run has failed: round 1: none of 1 clients" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("algorithm", ["fed-pub", "fed-avg", "fed-prox", "local"])

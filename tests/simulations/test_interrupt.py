@@ -70,7 +70,8 @@ def test_ctrl_c_or_sigterm_leaves_what_was_reached_and_exit_code_130(
     summary = json.loads((out / "summary.json").read_text())
     assert summary["num_rounds"] == len(lines)
     assert summary["test_accuracy"] is not None
-    assert (out / "report.html").exists()
+    assert summary["ended"] == "interrupted"
+    assert f"This run was interrupted after {len(lines)} of 100000 rounds." in (out / "report.html").read_text()
     assert {path.name for path in (out / "model").iterdir()} == {f"client-{k}.safetensors" for k in range(3)}
     assert left == []
     assert list(temporary.iterdir()) == []

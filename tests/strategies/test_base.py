@@ -142,7 +142,7 @@ def test_a_reply_out_of_all_proportion_is_left_out_wherever_it_arrives():
     for arrange in (list, lambda replies: list(replies)[::-1]):
         _, rounds, strategy = play(answer, fed_avg(), arrange)
         assert list(rounds[0].rejected) == [2]
-        assert "norm of 346, more than 10 times the 2.45 of" in rounds[0].rejected[2]
+        assert "norm of 346, more than 10 times what is usual, 2.45" in rounds[0].rejected[2]
         assert strategy.server_arrays()["w"].ravel().tolist() == pytest.approx([4 / 3, 4 / 3])
     _, rounds, _ = play(answer, fed_avg(norm_limit=0.0))
     assert rounds[0].rejected == {}
@@ -161,6 +161,20 @@ def test_a_second_reply_and_a_strangers_are_ignored():
     _, rounds, strategy = play(honest, fed_avg(), arrange)
     assert [r.client for r in rounds[0].replies] == [0, 1, 2, 3]
     assert strategy.server_arrays()["w"].tolist() == [[1.5, 1.5]]
+
+
+def test_a_reply_in_anothers_name_is_ignored_and_his_own_taken():
+    """A node can write any node's id into what it pushes, but it has not seen the id of the other's message."""
+
+    def arrange(replies: Sequence[Message]) -> list[Message]:
+        forged = reply(Message(replies[3].content, 97, "train"), weights(9, 9, 9))
+        forged.metadata.__dict__["_reply_to_message_id"] = replies[3].metadata.reply_to_message_id
+        forged.metadata.__dict__["_src_node_id"] = 99
+        return [forged, *replies[:3]]
+
+    _, rounds, strategy = play(honest, fed_avg(), arrange)
+    assert rounds[0].rejected == {3: "no reply in time"}
+    assert strategy.server_arrays()["w"].tolist() == [[1, 1]]
 
 
 def test_a_client_not_sampled_cannot_put_a_reply_in():

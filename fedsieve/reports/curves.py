@@ -1,0 +1,275 @@
+"""Figures by round: accuracy, loss, share of zeros, bytes and time."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
+from fedsieve.reports.reading import RunRecord
+from fedsieve.reports.theme import LIGHT, MARKERS, SERIES, STYLES, blank, drawing
+from fedsieve.reports.words import counted, figures, percent, rows_of, thinned, unit_of
+from fedsieve.wire import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LINES = 40
+"""Clients that have a line of their own."""
+
+LONG = 300
+"""Rounds that a client's line, and half as many that the pointer, goes through."""
+
+POINTS = 30
+"""Rounds up to which each is marked."""
+
+NO_ROUND = "No round was finished, so there is nothing to draw."
+
+
+def accuracy(run: RunRecord) -> Part:
+    """Return test accuracy by round: mean, quartiles and clients; beside it validation, and the models as received."""
+    return _spread(
+        run,
+        "test_accuracy",
+        name="accuracy",
+        title="Accuracy by round",
+        label="accuracy, %",
+        told="test accuracy",
+        beside=(("validation", run.means("val_accuracy")), ("test, as received", run.means("test_accuracy_received"))),
+        mean=("test", run.means("test_accuracy")),
+        caption="Each client's own model after its training. “As received” is the model that the server sent, before "
+        "the client has trained it.",
+        factor=100,
+    )
+
+
+def loss(run: RunRecord) -> Part:
+    """Return training loss by round."""
+    return _spread(
+        run,
+        "train_loss",
+        name="loss",
+        title="Training loss by round",
+        label="training loss",
+        told="training loss",
+        mean=("mean", run.means("train_loss")),
+        caption="What a client's training minimises, mean over the last epoch's batches.",
+    )
+
+
+def zeros(run: RunRecord) -> Part:
+    """Return the share of zeros in the clients' masks by round."""
+    if np.isnan(run.by_client["mask_sparsity"]).all():
+        reason = f"{run.summary['algorithm']} has no masks" if run.rounds else NO_ROUND.rstrip(".")
+        return Missing("Zeros of the masks by round", f"{reason}.")
+    standing = run.standing("mask_sparsity")
+    known = np.isfinite(standing).sum(axis=1)
+    mean = np.divide(np.nansum(standing, axis=1), known, out=np.full(len(known), np.nan), where=known > 0)
+    return _spread(
+        run,
+        "mask_sparsity",
+        name="zeros",
+        title="Zeros of the masks by round",
+        label="zeros, %",
+        told="zeros",
+        mean=("mean", mean),
+        caption="Share of the masked weights that a client does without, as it tells the server.",
+        factor=100,
+    )
+
+
+def traffic(run: RunRecord) -> Part:
+    """Return the bytes of each round, of all its clients together."""
+    up, down = run.means("uplink_bytes"), run.means("downlink_bytes")
+    title = "Bytes by round"
+    if not run.rounds:
+        return Missing(title, NO_ROUND)
+    unit, name = unit_of(max(np.nanmax(up), np.nanmax(down)))
+    return _lines(
+        run,
+        name="bytes",
+        title=title,
+        label=f"{name} in a round, all clients",
+        lines=(("up, clients to server", up / unit), ("down, server to clients", down / unit)),
+        caption="Serialised messages, as an engine counts them; on a network, framing and TLS come on top.",
+        unit=f" {name}",
+    )
+
+
+def time(run: RunRecord) -> Part:
+    """Return the seconds of each round."""
+    title = "Time by round"
+    if np.isnan(run.times["seconds"]).all():
+        return Missing(title, NO_ROUND if not run.rounds else "timings.jsonl does not tell how long the rounds took.")
+    lines = [("wall clock", run.times["seconds"])]
+    if not np.isnan(run.times["cpu_seconds"]).all():
+        lines.append(("CPU, all processes", run.times["cpu_seconds"]))
+    return _lines(
+        run,
+        name="time",
+        title=title,
+        label="seconds in a round",
+        lines=lines,
+        caption="CPU seconds are those of the server's machine, worker processes included; they count what is done "
+        "between rounds too, such as checkpoints.",
+        unit=" s",
+    )
+
+
+def _spread(
+    run: RunRecord,
+    column: str,
+    *,
+    name: str,
+    title: str,
+    label: str,
+    told: str,
+    mean: tuple[str, NDArray],
+    caption: str,
+    beside: Sequence[tuple[str, NDArray]] = (),
+    factor: float = 1,
+) -> Part:
+    if not run.rounds:
+        return Missing(title, NO_ROUND)
+    values = factor * run.standing(column)
+    known = [index for index in range(len(run.clients)) if not np.isnan(values[:, index]).all()]
+    if not known:
+        return Missing(title, f"No client has data to take the {told} on.")
+    values, clients = values[:, known], [run.clients[index] for index in known]
+    low, high = _quartiles(values)
+    middle = factor * mean[1]
+    shown = thinned(np.argsort(-values[-1], kind="stable").tolist(), LINES)
+    say = percent if factor == 100 else figures
+    drawn = thinned(range(len(run.numbers)), LONG)
+    lines: dict[str, str] = {}
+    with drawing():
+        axes = _axes(label)
+        for index in sorted(shown):
+            gid = f"client-{clients[index]}"
+            own = values[:, index]
+            since = int(np.argmax(~np.isnan(own)))
+            lines[gid] = (
+                f"client {clients[index]}: {told} {say(own[since])} in round {run.numbers[since]}, "
+                f"{say(own[-1])} at the end"
+            )
+            axes.plot(
+                run.numbers[drawn], own[drawn], color=LIGHT["client"], linewidth=0.8, gid=gid, **_marked(run, 2.0)
+            )
+        if len(clients) > 1:
+            words = "middle half of the clients"
+            if len(run.numbers) > 1:
+                axes.fill_between(run.numbers, low, high, color=SERIES[0], alpha=0.22, linewidth=0, label=words)
+            else:
+                axes.vlines(run.numbers, low, high, color=SERIES[0], alpha=0.3, linewidth=12, label=words)
+        axes.plot(run.numbers, middle, color=SERIES[0], label=mean[0], **_marked(run))
+        for at, (word, other) in enumerate(beside, 1):
+            if not np.isnan(other).all():
+                axes.plot(
+                    run.numbers,
+                    factor * other,
+                    color=SERIES[at],
+                    linestyle=STYLES[at],
+                    label=word,
+                    marker=MARKERS[at] if len(run.numbers) <= POINTS else None,
+                )
+        _legend(axes)
+        _room(axes)
+    zones = _zones(
+        run,
+        [
+            f"{told} {say(m)} in the mean, middle half {say(a)} to {say(b)}"
+            for m, a, b in zip(middle, low, high, strict=True)
+        ],
+    )
+    head = ["round", f"mean {told}", "lower quartile", "upper quartile", *(f"mean {word}" for word, _ in beside)]
+    rows = rows_of(
+        [str(number), *map(say, cells)]
+        for number, *cells in zip(run.numbers, middle, low, high, *(factor * other for _, other in beside), strict=True)
+    )
+    of_all = f"{len(shown)} of " if len(shown) < len(clients) else ""
+    spread = (
+        " Strong lines are means over clients; the band holds the middle half of the clients."
+        if len(clients) > 1
+        else ""
+    )
+    return Drawn(
+        name=name,
+        title=title,
+        caption=f"{caption}{spread} Thin lines: {of_all}{counted(len(clients), 'client')}; point at one for its id.",
+        figure=axes.figure,  # type: ignore[arg-type]
+        lines=lines,
+        zones=zones,
+        table=Table(head, rows),
+    )
+
+
+def _lines(
+    run: RunRecord, *, name: str, title: str, label: str, lines: Sequence[tuple[str, NDArray]], caption: str, unit: str
+) -> Drawn:
+    with drawing():
+        axes = _axes(label)
+        for at, (word, values) in enumerate(lines):
+            axes.plot(
+                run.numbers,
+                values,
+                color=SERIES[at],
+                linestyle=STYLES[at],
+                label=word,
+                marker=MARKERS[at] if len(run.numbers) <= POINTS else None,
+            )
+        axes.set_ylim(0, 1.1 * max(float(np.nanmax(values)) for _, values in lines) or 1)
+        _legend(axes)
+        _room(axes)
+    told = [
+        ", ".join(f"{word} {figures(value)}{unit}" for (word, _), value in zip(lines, at, strict=True))
+        for at in zip(*(values for _, values in lines), strict=True)
+    ]
+    rows = rows_of(
+        [str(number), *map(figures, cells)]
+        for number, *cells in zip(run.numbers, *(values for _, values in lines), strict=True)
+    )
+    table = Table(["round", *(f"{word},{unit}" for word, _ in lines)], rows)
+    return Drawn(name, title, caption, axes.figure, zones=_zones(run, told), table=table)  # type: ignore[arg-type]
+
+
+def _zones(run: RunRecord, told: Sequence[str]) -> list[Zone]:
+    """Tell the pointer of each round, or of a long run's every second, third and so on."""
+    step = -(-2 * len(told) // LONG)
+    return [
+        Zone(number - 0.5, number - 0.5 + step, f"round {number}: {words}")
+        for number, words in list(zip(run.numbers.tolist(), told, strict=True))[:: max(1, step)]
+    ]
+
+
+def _axes(label: str) -> "Axes":
+    from matplotlib.ticker import MaxNLocator
+
+    axes = blank().subplots()
+    axes.set(xlabel="round", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.grid(visible=False, axis="x")
+    return axes
+
+
+def _room(axes: "Axes") -> None:
+    """Give a run of one round an axis around its point, and let others fill theirs."""
+    low, high = axes.dataLim.intervalx
+    axes.set_xlim((low - 1, high + 1) if low == high else (low - 0.02 * (high - low), high + 0.02 * (high - low)))
+
+
+def _legend(axes: "Axes") -> None:
+    axes.figure.legend(loc="outside upper left", ncols=2, columnspacing=1.4, borderaxespad=0.1)
+
+
+def _marked(run: RunRecord, size: float | None = None) -> dict[str, Any]:
+    marks: dict[str, Any] = {"marker": MARKERS[0]} if len(run.numbers) <= (POINTS if size is None else 1) else {}
+    return marks | ({} if size is None else {"markersize": size})
+
+
+def _quartiles(values: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the lower and the upper quartile of each row, interpolated, over what is not NaN."""
+    found = np.full((2, len(values)), np.nan)
+    for at, row in enumerate(values):
+        if len(known := row[~np.isnan(row)]):
+            found[:, at] = np.percentile(known, (25, 75))
+    return found[0], found[1]

@@ -1,0 +1,106 @@
+"""What stands first in a run's page: what was run, how it ended, and the figures that matter, in words."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedsieve.reports.reading import RunRecord
+from fedsieve.reports.words import counted, percent, seconds, size
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure, with its name and its meaning."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+def told(run: RunRecord) -> str:
+    """Return what was run, in a sentence."""
+    summary, keys = run.summary, run.keys
+    fraction = keys.get("fraction-train", 1.0)
+    sampled = f", of which a round takes {fraction:.0%}" if fraction < 1 else ""
+    return (
+        f"{counted(summary['num_clients'], 'client')}{sampled}, trained with {summary['algorithm']} on "
+        f"{Path(summary['dataset']).name}, dealt by the partition {summary['partition']}; seed {summary['seed']}, "
+        f"engine {summary['engine']}."
+    )
+
+
+def state(run: RunRecord) -> str:
+    """Return how the run ended, and what can be done about it."""
+    done, wanted = len(run.rounds), run.keys.get("num-rounds", run.summary["num_rounds"])
+    rounds = f"{done} of {wanted} rounds" if done < wanted else counted(done, "round")
+    again = f" “fedsieve resume {run.folder}” goes on with it." if run.keys.get("engine") != "flower" else ""
+    if run.ended == "interrupted":
+        return f"This run was interrupted after {rounds}.{again}"
+    if run.ended.startswith("failed"):
+        return f"This run has {run.ended.rstrip('.')}. It had done {rounds}.{again}"
+    if run.ended == "killed":
+        return f"This run is still running, or was killed; so far it has done {rounds}.{again}"
+    early = ", as validation got no better (patience)" if done < wanted and run.ended == "finished" else ""
+    return f"{'Finished' if run.ended else 'Ended'} after {rounds}{early}."
+
+
+def tiles(run: RunRecord) -> list[Tile]:
+    """Return the main figures."""
+    summary = run.summary
+    found = []
+    if summary.get("test_accuracy") is not None:
+        mean, among = 100 * summary["test_accuracy"], [100 * value for value in run.accuracies.values()]
+        at = f"at round {summary['best_round']}, where validation was best"
+        whose = f"mean over {counted(len(among), 'client')}, each with its own model, {at}"
+        found.append(Tile("Test accuracy", percent(mean), whose))
+        if len(among) > 1:
+            found.append(
+                Tile(
+                    "From client to client",
+                    f"± {100 * summary['test_accuracy_std']:.1f} points",
+                    f"standard deviation; the least accurate has {percent(min(among))}, the most {percent(max(among))}",
+                )
+            )
+    if summary.get("test_accuracy_received") is not None:
+        found.append(
+            Tile(
+                "Before local training",
+                percent(100 * summary["test_accuracy_received"]),
+                "test accuracy of the models as the server sent them, same round",
+            )
+        )
+    if summary.get("test_accuracy_global") is not None:
+        found.append(
+            Tile(
+                "One model for all",
+                percent(100 * summary["test_accuracy_global"]),
+                "accuracy of the global model on all clients' test data",
+            )
+        )
+    if summary.get("mask_sparsity") is not None:
+        found.append(
+            Tile(
+                "Sieved out", percent(100 * summary["mask_sparsity"]), "share of zeros in the masks, mean over clients"
+            )
+        )
+    for key, name, meaning in (
+        ("uplink_bytes_per_client_round", "Sent by a client", "a round, serialised"),
+        ("downlink_bytes_per_client_round", "Sent to a client", "a round, serialised"),
+    ):
+        if summary.get(key) is not None:
+            found.append(Tile(name, size(summary[key]), meaning))
+    if summary.get("seconds_per_round") is not None:
+        whole = f"; {seconds(summary['wall_seconds'])} for the whole run" if summary.get("wall_seconds") else ""
+        found.append(Tile("Time a round", seconds(summary["seconds_per_round"]), f"median, wall clock{whole}"))
+    if summary.get("rejected_replies"):
+        found.append(
+            Tile(
+                "Replies left out",
+                f"{summary['rejected_replies']:,}",
+                "late, failed or not what was asked for; clients.csv says which and why",
+            )
+        )
+    if summary.get("lost_states"):
+        found.append(
+            Tile("States lost", f"{summary['lost_states']:,}", "clients that began anew because their state was gone")
+        )
+    return found

@@ -1,0 +1,87 @@
+"""What a setting gains over another where both ran on the same data: runs paired by seed, clients by id."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from fedsieve.reports.reading import RunRecord
+from fedsieve.reports.settings import Setting
+from fedsieve.reports.words import counted
+
+DATA = ("data-seed", "train-ratio", "val-ratio", "largest-component", "clients-per-part", "alpha",
+        "classes-per-client", "shards-per-client", "examples-per-client")  # fmt: skip
+"""Keys that decide what data each client holds, beside the seed, the data set, the partition and how many they are."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How one setting does against another, in points of test accuracy at each run's best round.
+
+    Attributes:
+        seeds: of which both have a run.
+        by_seed: of each, the mean difference over the clients that both runs have tested.
+        clients: pairs of one client in both runs, over all seeds; `better`, in how many the first does better.
+        reason: why there are no pairs, one clause; empty where there are.
+    """
+
+    seeds: list[int]
+    by_seed: list[float]
+    clients: int
+    better: int
+    reason: str = ""
+
+    @property
+    def told(self) -> str:
+        """Mean and deviation over seeds, or one seed's difference."""
+        if not self.by_seed:
+            return "-"
+        mean = f"{fmean(self.by_seed):+.1f}"
+        return mean if len(self.by_seed) < 2 else f"{mean} ± {stdev(self.by_seed):.1f}"
+
+    @property
+    def pairs(self) -> str:
+        """How many runs and clients were paired."""
+        return f"{counted(len(self.by_seed), 'seed')}, {counted(self.clients, 'client')}"
+
+
+def paired(setting: Setting, other: Setting) -> Pairing:
+    """Pair the runs of two settings; `by_seed` is `setting` less `other`."""
+    one, two = _by_seed(setting), _by_seed(other)
+    seeds = [seed for seed in one if seed in two]
+    if not seeds:
+        return Pairing([], [], 0, 0, "they have no seed in common")
+    differing = next((key for seed in seeds if (key := other_data(one[seed], two[seed]))), None)
+    if differing:
+        return Pairing([], [], 0, 0, f"their clients do not hold the same data (they differ in {differing})")
+    by_seed: dict[int, list[float]] = {}
+    for seed in seeds:
+        mine, theirs = one[seed].accuracies, two[seed].accuracies
+        if gains := [100 * (mine[client] - theirs[client]) for client in mine if client in theirs]:
+            by_seed[seed] = gains
+    if not by_seed:
+        return Pairing([], [], 0, 0, "no client was tested in both")
+    gains = [gain for each in by_seed.values() for gain in each]
+    better = sum(gain > 0 for gain in gains)
+    return Pairing(list(by_seed), [fmean(each) for each in by_seed.values()], len(gains), better)
+
+
+def pairings(settings: Sequence[Setting]) -> list[Pairing]:
+    """Return how each setting but the first does against the first."""
+    return [paired(setting, settings[0]) for setting in settings[1:]]
+
+
+def _by_seed(setting: Setting) -> dict[int, RunRecord]:
+    return {int(run.summary["seed"]): run for run in setting.runs}
+
+
+def other_data(one: RunRecord, other: RunRecord) -> str:
+    """Return a key that gives the two runs' clients other data, "" where none does."""
+    mine, theirs = _held(one), _held(other)
+    return next((key for key, value in mine.items() if theirs.get(key) != value), "")
+
+
+def _held(run: RunRecord) -> dict[str, object]:
+    summary = run.summary
+    own = {"dataset": summary["dataset"], "partition": summary["partition"], "num-clients": summary["num_clients"]}
+    own |= {key: run.keys.get(key) for key in DATA}
+    return own | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})

@@ -1,0 +1,84 @@
+"""Runs grouped by what was run: those that differ in their seed alone are one setting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedsieve.algorithm import kebab
+from fedsieve.reports.reading import RunRecord
+from fedsieve.reports.words import counted
+
+TOLD = {
+    "dataset": "data set",
+    "partition": "partition",
+    "num_clients": "clients",
+    "num_rounds": "rounds",
+    "algorithm": "algorithm",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What some runs have in common but for their seeds.
+
+    Attributes:
+        values: of the keys in `TOLD`, in their order; the algorithm with the keys in which its settings differ.
+        runs: in the order in which they were given.
+    """
+
+    values: tuple[Any, ...]
+    runs: list[RunRecord]
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm, and the keys in which its settings differ."""
+        return str(self.values[-1])
+
+
+def settings_of(runs: Sequence[RunRecord]) -> list[Setting]:
+    """Group the runs, in the order in which each setting comes first."""
+    found: dict[tuple[Any, ...], Setting] = {}
+    for run in runs:
+        alike = [_keys(other) for other in runs if other.summary["algorithm"] == run.summary["algorithm"]]
+        differing = {key: value for key, value in _keys(run).items() if any(keys.get(key) != value for keys in alike)}
+        named = " ".join([str(run.summary["algorithm"]), *(f"{key}={value}" for key, value in differing.items())])
+        values = (*(run.summary[key] for key in TOLD if key != "algorithm"), named)
+        found.setdefault(values, Setting(values, [])).runs.append(run)
+    return list(found.values())
+
+
+def common(settings: Sequence[Setting]) -> list[bool]:
+    """Return of each of `TOLD` whether all settings have it alike; the algorithm is never left out."""
+    return [len({setting.values[at] for setting in settings}) == 1 for at in range(len(TOLD) - 1)] + [False]
+
+
+def title_of(settings: Sequence[Setting]) -> str:
+    """Return what all settings have in common: "cora, metis, 10 clients"."""
+    words = zip(TOLD.values(), settings[0].values, common(settings), strict=True)
+    return ", ".join(_told(word, value) for word, value, shared in words if shared)
+
+
+def labels_of(settings: Sequence[Setting]) -> list[str]:
+    """Return what tells each setting from the others."""
+    shared = common(settings)
+    return [
+        ", ".join(
+            [setting.algorithm]
+            + [
+                _told(word, value)
+                for word, value, alike in zip(TOLD.values(), setting.values, shared, strict=True)
+                if not alike and word != "algorithm"
+            ]
+        )
+        for setting in settings
+    ]
+
+
+def _told(word: str, value: Any) -> str:
+    return counted(value, word.removesuffix("s")) if word in {"clients", "rounds"} else str(value)
+
+
+def _keys(run: RunRecord) -> dict[str, Any]:
+    """Return the run's keys but for those that `TOLD` tells or that change nothing but the seed and the place."""
+    told = {kebab(key) for key in TOLD} - {"algorithm"} | {"seed", "out", "dataset"}
+    return {key: value for key, value in run.keys.items() if key not in told}

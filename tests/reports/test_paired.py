@@ -1,0 +1,58 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsieve.reports.comparison import paired_rows, paired_told
+from fedsieve.reports.paired import paired
+from fedsieve.reports.reading import read_run
+from fedsieve.reports.settings import Setting, settings_of
+from tests.reports.made_up import write_run
+
+
+def written(root: Path, *runs: dict[str, Any]) -> list[Setting]:
+    folders = [write_run(root / str(at), clients=3, **changes) for at, changes in enumerate(runs)]
+    return settings_of([read_run(folder) for folder in folders])
+
+
+def test_runs_are_paired_by_seed_and_clients_by_id(tmp_path: Path):
+    settings = written(
+        tmp_path,
+        {"algorithm": "a", "seed": 1, "test_accuracy_per_client": {"0": 0.5, "1": 0.6, "2": None}},
+        {"algorithm": "a", "seed": 2, "test_accuracy_per_client": {"0": 0.5, "1": 0.5}},
+        {"algorithm": "a", "seed": 3, "test_accuracy_per_client": {"0": 0.9}},
+        {"algorithm": "b", "seed": 2, "test_accuracy_per_client": {"1": 0.8, "0": 0.6, "2": 0.1}},
+        {"algorithm": "b", "seed": 1, "test_accuracy_per_client": {"0": 0.7, "1": 0.4, "2": 0.9}},
+        {"algorithm": "b", "seed": 9, "test_accuracy_per_client": {"0": 0.9}},
+    )
+    found = paired(settings[1], settings[0])
+    assert found.seeds == [2, 1]
+    assert found.by_seed == pytest.approx([20, 0])
+    assert (found.clients, found.better) == (4, 3)
+    assert found.told == "+10.0 ± 14.1"
+    assert [list(row) for row in paired_rows(settings).rows] == [
+        ["b", "a", "+10.0 ± 14.1", "2, 1", "2 seeds, 4 clients", "3 of 4"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"seed": 43}, "they have no seed in common"),
+        ({"partition": "louvain"}, "their clients do not hold the same data (they differ in partition)"),
+        ({"test_accuracy_per_client": {"7": 0.5}}, "no client was tested in both"),
+    ],
+)
+def test_what_cannot_be_paired_is_said(changes: dict[str, Any], reason: str, tmp_path: Path):
+    settings = written(tmp_path, {}, {"algorithm": "b"} | changes)
+    assert paired(settings[1], settings[0]).by_seed == []
+    (sentence,) = paired_told(settings)
+    assert sentence.startswith("b")
+    assert sentence.endswith(f", as {reason}.")
+    assert paired_rows(settings).rows == []
+
+
+def test_one_setting_has_no_differences(tmp_path: Path):
+    assert paired_told(written(tmp_path, {"seed": 1}, {"seed": 2})) == [
+        "There is one setting only: differences need two."
+    ]

@@ -297,9 +297,21 @@ def main() -> None:
 
 
 def _algorithms() -> dict[str, str]:
-    from fedsieve.algorithm import algorithm_names, load_algorithm
+    from fedsieve.algorithm import algorithm_names
 
-    return {name: load_algorithm(name).summary for name in algorithm_names()}
+    return {name: _told_of(name) for name in algorithm_names()}
+
+
+def _told_of(algorithm: str) -> str:
+    """Return an algorithm's line: a plug-in's names its package, and one that is broken does not hide the others."""
+    from fedsieve.algorithm import load_algorithm, plugin_of
+
+    try:
+        summary = load_algorithm(algorithm).summary
+    except UserError as error:
+        return f"cannot be used: {error}"
+    package = plugin_of(algorithm)
+    return summary if package is None else f"{summary} [{package}]"
 
 
 def _datasets() -> dict[str, str]:

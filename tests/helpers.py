@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,9 @@ def assert_same_run(found: Path, expected: Path, folders: Sequence[str] = ("mode
 
 
 @contextmanager
-def installed(site: Path, package: str, algorithms: Mapping[str, str], *paths: Path) -> Iterator[None]:
+def installed(
+    site: Path, package: str, algorithms: Mapping[str, str], *paths: Path, version: str = "1.0"
+) -> Iterator[None]:
     """Install algorithms, by what their entry points name, for this process and those that it starts meanwhile.
 
     Args:
@@ -89,10 +92,11 @@ def installed(site: Path, package: str, algorithms: Mapping[str, str], *paths: P
         package: the distribution's name.
         algorithms: entry points of the group `fedsieve.algorithms`.
         paths: where their modules are.
+        version: the distribution's.
     """
-    info = site / f"{package.replace('-', '_')}-1.0.dist-info"
+    info = site / f"{package.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
     lines = [f"{name} = {value}" for name, value in algorithms.items()]
     (info / "entry_points.txt").write_text("\n".join([f"[{registry.ENTRY_POINTS}]", *lines, ""]))
     with pytest.MonkeyPatch.context() as patch:
@@ -102,6 +106,16 @@ def installed(site: Path, package: str, algorithms: Mapping[str, str], *paths: P
         forget_algorithms()
         yield
     forget_algorithms()
+
+
+@contextmanager
+def installed_from(project: Path, site: Path) -> Iterator[None]:
+    """Install the package in the folder `project`, as `pip install -e` would but without a network, see `installed`."""
+    about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    with installed(
+        site, about["name"], about["entry-points"][registry.ENTRY_POINTS], project, version=about["version"]
+    ):
+        yield
 
 
 def forget_algorithms() -> None:

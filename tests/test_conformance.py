@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from fedsieve.algorithm import algorithm_names
+from fedsieve.new_plugin import new_plugin
 from fedsieve.testing import conformance
 from fedsieve.testing.promises import PROMISES, BrokenPromiseError, NotTriedError, Trial
 from fedsieve.testing.runs import Setting
 from fedsieve.testing.suite import ON_RAY, ray_players
-from tests.helpers import installed
+from tests.helpers import installed, installed_from
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -22,6 +23,7 @@ test_fed_pub = conformance("fed-pub")
 test_hide_n_seek = conformance("hide-n-seek")
 test_local = conformance("local")
 test_lottery_fl = conformance("lottery-fl")
+test_newly_made = conformance("newly-made", {"newly-made.step": 0.5})
 
 BOTH = {"survives-a-failing-client", "survives-an-absent-client"}
 
@@ -41,10 +43,13 @@ BROKEN: dict[str, tuple[set[str], str]] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def broken_algorithms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Install them, for this process and the Ray workers that it starts."""
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Install them, and one that `fedsieve new-plugin` writes, for this process and the Ray workers that it starts."""
+    made = tmp_path_factory.mktemp("newly-made")
+    new_plugin("newly-made", made)
     names = {name: f"broken_algorithms:{name.upper().replace('-', '_')}" for name in [*BROKEN, "located"]}
-    with installed(tmp_path_factory.mktemp("site"), "broken-algorithms", names, PLUGINS):
+    site = tmp_path_factory.mktemp("site")
+    with installed(site, "broken-algorithms", names, PLUGINS), installed_from(made, site / "newly-made"):
         yield
 
 

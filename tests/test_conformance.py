@@ -1,11 +1,12 @@
 """All algorithms keep the promises that `fedsieve.testing` asks of them, and one that breaks a promise is found out."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from fedsieve.algorithm import algorithm_names
+from fedsieve.algorithm import algorithm_names, plugin_of
 from fedsieve.new_plugin import new_plugin
 from fedsieve.testing import conformance
 from fedsieve.testing.promises import PROMISES, BrokenPromiseError, NotTriedError, Trial
@@ -14,6 +15,7 @@ from fedsieve.testing.suite import ON_RAY, ray_players
 from tests.helpers import installed, installed_from
 
 PLUGINS = Path(__file__).parent / "plugins"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 test_fed_avg = conformance("fed-avg")
 test_fed_mask = conformance("fed-mask")
@@ -23,6 +25,7 @@ test_fed_pub = conformance("fed-pub")
 test_hide_n_seek = conformance("hide-n-seek")
 test_local = conformance("local")
 test_lottery_fl = conformance("lottery-fl")
+test_ditto = conformance("ditto")
 test_newly_made = conformance("newly-made", {"newly-made.step": 0.5})
 
 BOTH = {"survives-a-failing-client", "survives-an-absent-client"}
@@ -44,12 +47,14 @@ BROKEN: dict[str, tuple[set[str], str]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Install them, and one that `fedsieve new-plugin` writes, for this process and the Ray workers that it starts."""
-    made = tmp_path_factory.mktemp("newly-made")
+    """Install them, the example and one that `fedsieve new-plugin` writes, for this process and its Ray workers."""
+    made, site = tmp_path_factory.mktemp("newly-made"), tmp_path_factory.mktemp("site")
     new_plugin("newly-made", made)
     names = {name: f"broken_algorithms:{name.upper().replace('-', '_')}" for name in [*BROKEN, "located"]}
-    site = tmp_path_factory.mktemp("site")
-    with installed(site, "broken-algorithms", names, PLUGINS), installed_from(made, site / "newly-made"):
+    with ExitStack() as stack:
+        for package in (made, EXAMPLES / "ditto"):
+            stack.enter_context(installed_from(package, site / package.name))
+        stack.enter_context(installed(site / "broken", "broken-algorithms", names, PLUGINS))
         yield
 
 
@@ -68,7 +73,7 @@ def verdicts(trial: Trial, promises: Iterable[str]) -> dict[str, str]:
 
 def test_every_built_in_algorithm_is_here():
     there = {name.removeprefix("test_").replace("_", "-") for name in globals() if name.startswith("test_")}
-    assert {name for name in algorithm_names() if name not in {*BROKEN, "located"}} <= there
+    assert {name for name in algorithm_names() if plugin_of(name) is None} <= there
 
 
 @pytest.mark.parametrize("name", BROKEN)

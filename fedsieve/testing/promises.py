@@ -199,7 +199,7 @@ def keeps_client_state(trial: Trial) -> None:
 
 def keeps_server_state(trial: Trial) -> None:
     """A run that was interrupted goes on from its checkpoint as if it had not been."""
-    trial.needs("deterministic-graph")
+    trial.needs("keeps-client-state")
     clients = Clients()
 
     def deliver(_: int, message: Message) -> bool:

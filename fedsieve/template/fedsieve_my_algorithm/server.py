@@ -58,4 +58,6 @@ ALGORITHM = Algorithm(
     config=MyAlgorithmConfig,
     strategy=MyAlgorithm,
     trainer=MyAlgorithmTrainer,
+    # A reply holds the very arrays that were sent, trained on: so dp-clip and dp-noise work. Else leave this out.
+    returns_weights=True,
 )

@@ -9,9 +9,10 @@ import pytest
 from fedsieve.algorithm import algorithm_names, plugin_of
 from fedsieve.new_plugin import new_plugin
 from fedsieve.testing import conformance
-from fedsieve.testing.promises import PROMISES, BrokenPromiseError, NotTriedError, Trial
+from fedsieve.testing.promises import PROMISES, BrokenPromiseError, NotTriedError, check
 from fedsieve.testing.runs import Setting
 from fedsieve.testing.suite import ON_RAY, ray_players
+from fedsieve.testing.trial import Trial
 from tests.helpers import installed, installed_from
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -63,7 +64,7 @@ def verdicts(trial: Trial, promises: Iterable[str]) -> dict[str, str]:
     told = {}
     for promise in promises:
         try:
-            trial.check(promise)
+            check(trial, promise)
         except BrokenPromiseError as broken:
             told[promise] = str(broken)
         except NotTriedError:
@@ -79,7 +80,7 @@ def test_every_built_in_algorithm_is_here():
 @pytest.mark.parametrize("name", BROKEN)
 def test_an_algorithm_that_breaks_a_promise_is_told_that_one_and_no_other(name: str, tmp_path: Path):
     broken, words = BROKEN[name]
-    told = verdicts(Trial(Setting(name, {}, tmp_path), any_value=()), set(PROMISES) - {ON_RAY})
+    told = verdicts(Trial(Setting(name, {}, tmp_path)), set(PROMISES) - {ON_RAY})
     assert set(told) == broken
     for sentence in told.values():
         assert words in sentence
@@ -89,7 +90,7 @@ def test_an_algorithm_that_breaks_a_promise_is_told_that_one_and_no_other(name: 
 
 @pytest.mark.xdist_group("ray")
 def test_an_algorithm_that_depends_on_its_process_is_told_so(tmp_path: Path, request: pytest.FixtureRequest):
-    trial = Trial(Setting("located", {}, tmp_path), any_value=(), players=lambda: ray_players(request))
+    trial = Trial(Setting("located", {}, tmp_path), players=lambda: ray_players(request))
     told = verdicts(trial, PROMISES)
     assert set(told) == {ON_RAY}
     assert "train_loss" in told[ON_RAY]

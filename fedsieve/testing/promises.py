@@ -2,15 +2,14 @@
 
 import json
 import random
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, TypeVar, cast
+from typing import NoReturn
 
 import numpy as np
 import torch
-from flwr.app import Context, Message, MessageType
+from flwr.app import Context, Message
 
 from fedsieve.algorithm import load_algorithm
 from fedsieve.client.holdings import simulated
@@ -20,15 +19,11 @@ from fedsieve.models import initial_weights
 from fedsieve.simulations.grid import App
 from fedsieve.testing import bad_replies
 from fedsieve.testing.compare import MODELS, RECORDS, SERVER, client_rows, difference, shapes
-from fedsieve.testing.runs import CLIENTS, ROUNDS, Between, Clients, Run, Setting, go_on, play, play_on_devices
+from fedsieve.testing.runs import CLIENTS, ROUNDS, Between, Clients, Run, go_on, play, play_on_devices
+from fedsieve.testing.trial import AT, FAILS, Trial, is_spoilt, round_of
 
-FAILS, LATE = 1, 3
-"""The client that gives no good reply in round `AT`, and the one that is not there before `SINCE`."""
-
-AT, SINCE = 2, 3
-
-
-T = TypeVar("T")
+LATE, SINCE = 3, 3
+"""The client that does not answer at first, and the round from which it does; before it a run is interrupted too."""
 
 
 class BrokenPromiseError(AssertionError):
@@ -39,65 +34,24 @@ class NotTriedError(Exception):
     """A promise cannot be looked at before another one is kept; says which."""
 
 
-@dataclass
-class Trial:
-    """An algorithm on trial; runs and verdicts that several promises need are there once.
-
-    Attributes:
-        setting: the algorithm and its keys.
-        any_value: names of arrays of whole numbers of which a reply may hold any, because each stands for something.
-        players: returns the workers of `ray_players`.
-    """
-
-    setting: Setting
-    any_value: Collection[str]
-    players: Callable[[], list[Any]] = list
-    _known: dict[Hashable, tuple[Any, Exception | None]] = field(default_factory=dict, init=False)
-
-    def reference(self, kind: Kind) -> Run:
-        """Return an undisturbed run in which some clients are sampled twice or more."""
-        return self._once(("reference", kind), lambda: play(self.setting.config(kind)))
-
-    def failing(self) -> Run:
-        """Return a run whose client `FAILS` raises in round `AT`, when it has trained."""
-
-        def answer(app: App, message: Message, context: Context) -> Message:
-            reply = app(message, context)
-            if _is_training(message, FAILS, AT, context):
-                raise ArithmeticError("a test lets this client fail")
-            return reply
-
-        return self._once("failing", lambda: play(self.setting.config("graph", everybody=True), Between(answer=answer)))
-
-    def check(self, promise: str) -> None:
-        """Raise a `BrokenPromiseError` if a promise is broken, a `NotTriedError` if one is on which it rests."""
-        self._once(("verdict", promise), lambda: PROMISES[promise](self))
-
-    def needs(self, promise: str) -> None:
-        """Raise a `NotTriedError` unless another promise is kept."""
-        try:
-            self.check(promise)
-        except BrokenPromiseError as broken:
-            raise NotTriedError(f"rests on the promise {promise}, which is broken") from broken
-
-    def _once(self, name: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returns, or raise what it raises, which is called for a name the first time alone."""
-        if name not in self._known:
-            self._known[name] = _outcome(make)
-        made, raised = self._known[name]
-        if raised is not None:
-            raise raised
-        return cast(T, made)
-
-
-def _outcome(make: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    try:
-        return make(), None
-    except Exception as error:
-        return None, error
-
-
 Promise = Callable[[Trial], None]
+
+
+def check(trial: Trial, promise: str) -> None:
+    """Look whether an algorithm keeps a promise.
+
+    Raises:
+        BrokenPromiseError: it does not.
+        NotTriedError: it breaks another one, on which this rests.
+    """
+    trial.once(("verdict", promise), lambda: PROMISES[promise](trial))
+
+
+def _needs(trial: Trial, promise: str) -> None:
+    try:
+        check(trial, promise)
+    except BrokenPromiseError as broken:
+        raise NotTriedError(f"rests on the promise {promise}, which is broken") from broken
 
 
 def is_installed(trial: Trial) -> None:
@@ -111,7 +65,7 @@ def is_installed(trial: Trial) -> None:
 
 def runs(trial: Trial, kind: Kind) -> None:
     """It runs on both kinds of data: every reply is as `expected` says, and every client has a model of its own."""
-    trial.needs("is-installed")
+    _needs(trial, "is-installed")
     with _told(f"a run on {kind} ends with"):
         run = trial.reference(kind)
     for number, rejected in _rejected(run):
@@ -133,7 +87,7 @@ def runs(trial: Trial, kind: Kind) -> None:
 
 def is_deterministic(trial: Trial, kind: Kind) -> None:
     """One seed gives the same bytes, whatever the process's global generators hold."""
-    trial.needs(f"runs-on-{kind}")
+    _needs(trial, f"runs-on-{kind}")
     random.random()
     np.random.random()
     torch.rand(1)
@@ -149,7 +103,7 @@ def is_deterministic(trial: Trial, kind: Kind) -> None:
 
 def ignores_order(trial: Trial) -> None:
     """The order in which replies arrive changes no bit."""
-    trial.needs("deterministic-graph")
+    _needs(trial, "deterministic-graph")
     with _told("a run whose replies come in reverse order ends with"):
         run = play(trial.setting.config("graph"), Between(arrange=lambda replies: reversed(list(replies))))
     _same(
@@ -163,7 +117,7 @@ def ignores_order(trial: Trial) -> None:
 
 def survives_a_failing_client(trial: Trial) -> None:
     """A client that fails in one round is left out of that round, and of no other."""
-    trial.needs("runs-on-graph")
+    _needs(trial, "runs-on-graph")
     with _told(f"a run whose client {FAILS} fails in round {AT} ends with"):
         run = trial.failing()
     _left_out(run, {AT: {FAILS}}, f"where client {FAILS} fails in round {AT}")
@@ -171,10 +125,10 @@ def survives_a_failing_client(trial: Trial) -> None:
 
 def survives_an_absent_client(trial: Trial) -> None:
     """A client that is not there in the first rounds is left out of them, and takes part when it comes."""
-    trial.needs("runs-on-graph")
+    _needs(trial, "runs-on-graph")
 
     def deliver(client: int, message: Message) -> bool:
-        return client != LATE or message.metadata.message_type != MessageType.TRAIN or _round(message) >= SINCE
+        return client != LATE or (round_of(message) or SINCE) >= SINCE
 
     with _told(f"a run whose client {LATE} does not answer before round {SINCE} ends with"):
         run = play(trial.setting.config("graph", everybody=True), Between(deliver=deliver))
@@ -184,7 +138,7 @@ def survives_an_absent_client(trial: Trial) -> None:
 
 def keeps_client_state(trial: Trial) -> None:
     """A client that is started anew before each message goes on from its saved state as if it had not been."""
-    trial.needs("deterministic-graph")
+    _needs(trial, "deterministic-graph")
     with _told("a run whose clients are started anew before each message ends with"):
         run = play_on_devices(trial.setting.config("graph"), trial.setting.folder / "devices")
     _same(
@@ -199,11 +153,11 @@ def keeps_client_state(trial: Trial) -> None:
 
 def keeps_server_state(trial: Trial) -> None:
     """A run that was interrupted goes on from its checkpoint as if it had not been."""
-    trial.needs("keeps-client-state")
+    _needs(trial, "keeps-client-state")
     clients = Clients()
 
     def deliver(_: int, message: Message) -> bool:
-        if message.metadata.message_type == MessageType.TRAIN and _round(message) == SINCE:
+        if round_of(message) == SINCE:
             raise KeyboardInterrupt
         return True
 
@@ -228,12 +182,12 @@ def keeps_server_state(trial: Trial) -> None:
 
 def rejects(trial: Trial, what: str, spoil: bad_replies.Spoil) -> None:
     """A bad reply is left out, named, and changes nothing beside that."""
-    trial.needs("deterministic-graph")
-    trial.needs("survives-a-failing-client")
+    _needs(trial, "deterministic-graph")
+    _needs(trial, "survives-a-failing-client")
 
     def answer(app: App, message: Message, context: Context) -> Message:
         reply = app(message, context)
-        return bad_replies.spoilt(reply, spoil) if _is_training(message, FAILS, AT, context) else reply
+        return bad_replies.spoilt(reply, spoil) if is_spoilt(message, context) else reply
 
     with _told(f"a reply with {what} ends the run with"):
         run = play(trial.setting.config("graph", everybody=True), Between(answer=answer))
@@ -253,9 +207,9 @@ def is_equal_on_ray(trial: Trial) -> None:
     """Two workers of the engine `ray` give the bytes of the engine `inline`."""
     from fedsieve.testing.ray_players import play_on_ray  # Ray takes a second to import
 
-    trial.needs("deterministic-images")
-    trial.needs("ignores-the-order-of-replies")
-    trial.needs("keeps-client-state")
+    _needs(trial, "deterministic-images")
+    _needs(trial, "ignores-the-order-of-replies")
+    _needs(trial, "keeps-client-state")
     config = trial.setting.config("images")
     with _told("a run on the engine ray ends with"):
         play_on_ray(config, trial.players())
@@ -295,15 +249,6 @@ PROMISES: dict[str, Promise] = {
     "rejects-wrong-values": rejects_wrong_values,
     "equal-on-ray": is_equal_on_ray,
 }
-
-
-def _round(message: Message) -> int:
-    return int(message.content.config_records["config"]["round"])  # type: ignore[arg-type]
-
-
-def _is_training(message: Message, client: int, round_: int, context: Context) -> bool:
-    training = message.metadata.message_type == MessageType.TRAIN and context.node_config["partition-id"] == client
-    return training and _round(message) == round_
 
 
 def _rejected(run: Run) -> Iterable[tuple[int, dict[str, str]]]:

@@ -14,6 +14,7 @@ from fedsieve.client.app import make_client_app
 from fedsieve.client.state import DiskStore, StateStore
 from fedsieve.config import RunConfig, parse
 from fedsieve.data.kinds import Kind
+from fedsieve.errors import RunFailedError
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import ClientStates
@@ -148,8 +149,11 @@ def play_on_devices(config: RunConfig, disk: Path) -> Run:
 def _play(config: RunConfig, kept: CheckpointFolder, between: Between, clients: Clients) -> Run:
     clients.states = states = KeptStates(kept, config.state_memory_mb * 2**20)
     torch.set_num_threads(1)
-    with threadpool_limits(1):
-        _serve(config, _Network(clients, config, between), kept, states)
+    try:
+        with threadpool_limits(1):
+            _serve(config, _Network(clients, config, between), kept, states)
+    except RunFailedError as failed:
+        raise failed from next(iter(clients.raised), None)
     return Run(config, clients.raised)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from fedsieve.testing.promises import PROMISES, BrokenPromiseError, NotTriedError, Trial
+from fedsieve.testing.promises import PROMISES, BrokenPromiseError, NotTriedError, check
 from fedsieve.testing.runs import Setting
+from fedsieve.testing.trial import Trial
 
 _PLAYERS = pytest.StashKey[list[Any]]()
 
@@ -53,7 +54,7 @@ def conformance(
 def _verdict(trial: Trial, promise: str) -> tuple[str, BaseException | None]:
     """Return how a promise is broken, "" if it is kept, and what the algorithm has raised; skip if it is not tried."""
     try:
-        trial.check(promise)
+        check(trial, promise)
     except NotTriedError as untried:
         pytest.skip(str(untried))
     except BrokenPromiseError as broken:

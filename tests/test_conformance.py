@@ -77,6 +77,13 @@ def test_every_built_in_algorithm_is_here():
     assert {name for name in algorithm_names() if plugin_of(name) is None} <= there
 
 
+def test_a_key_that_the_tests_need_for_themselves_is_told():
+    with pytest.raises(
+        ValueError, match=r"^conformance: got the key num-rounds, of which the tests need their own value"
+    ):
+        conformance("fed-avg", {"num-rounds": 3, "optimizer": "sgd"})
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_an_algorithm_that_breaks_a_promise_is_told_that_one_and_no_other(name: str, tmp_path: Path):
     broken, words = BROKEN[name]

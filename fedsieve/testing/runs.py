@@ -27,6 +27,9 @@ from fedsieve.testing.graphs import write_graph
 
 CLIENTS, ROUNDS = 4, 4
 
+OWN = {"algorithm", "dataset", "num-clients", "num-rounds", "fraction-train", "checkpoint-every", "engine", "out"}
+"""Keys that a run's setting decides."""
+
 
 @dataclass
 class Setting:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fedsieve.testing.promises import PROMISES, BrokenPromiseError, NotTriedError, check
-from fedsieve.testing.runs import Setting
+from fedsieve.testing.runs import OWN, Setting
 from fedsieve.testing.trial import Trial
 
 _PLAYERS = pytest.StashKey[list[Any]]()
@@ -28,10 +28,15 @@ def conformance(
 
     Args:
         algorithm: its name, in the entry-point group `fedsieve.algorithms`.
-        keys: keys of the runs, for instance `{"my-algorithm.step": 0.5, "optimizer": "sgd"}`.
+        keys: keys of the runs, for instance `{"my-algorithm.step": 0.5, "optimizer": "sgd"}`, but for those in `OWN`.
         any_value: names of arrays of whole numbers of which a reply may hold any; in others the type's greatest number
             has to be rejected.
+
+    Raises:
+        ValueError: a key is one of which the tests need their own value.
     """
+    if taken := OWN & set(keys or {}):
+        raise ValueError(f"conformance: got the key {min(taken)}, of which the tests need their own value.")
     trials: list[Trial] = []
 
     @pytest.mark.parametrize("promise", [_case(algorithm, promise) for promise in PROMISES])

@@ -34,7 +34,7 @@ BOTH = {"survives-a-failing-client", "survives-an-absent-client"}
 BROKEN: dict[str, tuple[set[str], str]] = {
     "thawed": ({"is-installed"}, "has a config, ThawedConfig, that is not frozen"),
     "renaming": ({"runs-on-graph", "runs-on-images"}, "personal_model returns other weights than the network's"),
-    "graphs-only": ({"runs-on-images"}, "a run on images ends with RunFailedError: round 1: none of 3 clients"),
+    "graphs-only": ({"runs-on-images"}, "a run on images ends with: round 1: none of 3 clients"),
     "unseeded": ({"deterministic-graph", "deterministic-images"}, "something is drawn that fedsieve.seeds or torch's"),
     "remembering": ({"keeps-client-state"}, "the trainer remembers something that is not in the state"),
     "trusting": ({"rejects-wrong-values"}, "numbers that stand for nothing"),

@@ -14,7 +14,7 @@ from flwr.app import Context, Message
 from fedsieve.algorithm import load_algorithm
 from fedsieve.client.holdings import simulated
 from fedsieve.data.kinds import Kind
-from fedsieve.errors import UserError, one_line
+from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.models import initial_weights
 from fedsieve.simulations.grid import App
 from fedsieve.testing import bad_replies
@@ -168,7 +168,7 @@ def keeps_server_state(trial: Trial) -> None:
     except KeyboardInterrupt:
         pass
     run = Run(config, clients.raised)
-    with _told(f"a run that was interrupted in round {SINCE} cannot go on:"):
+    with _told(f"a run that was interrupted in round {SINCE} cannot go on"):
         go_on(run, clients)
     _same(
         run,
@@ -283,9 +283,10 @@ def _broken(told: str, run: Run | None = None) -> NoReturn:
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Turn what a run raises into a broken promise."""
+    """Turn what a run raises into a broken promise, which shows where the algorithm's own code has raised it."""
     try:
         yield
+    except (RunFailedError, UserError) as error:
+        raise BrokenPromiseError(f"{what}: {one_line(error).removesuffix('.')}.") from error.__cause__
     except Exception as error:
-        told = one_line(error).removesuffix(".")
-        raise BrokenPromiseError(f"{what} {type(error).__name__}: {told}.") from error
+        raise BrokenPromiseError(f"{what}: {type(error).__name__}: {one_line(error).removesuffix('.')}.") from error

@@ -125,8 +125,11 @@ class Algorithm:
 
 
 @cache
-def _entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+def _entries() -> dict[str, list[EntryPoint]]:
+    entries: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        entries.setdefault(entry.name, []).append(entry)
+    return entries
 
 
 def algorithm_names() -> list[str]:
@@ -134,16 +137,63 @@ def algorithm_names() -> list[str]:
     return sorted(_entries())
 
 
+def plugin_of(name: str) -> str | None:
+    """Return the installed package that brings the algorithm `name`, as in "fedsieve-ditto 0.1.0"; None if built in."""
+    packages = [package for package in map(_package, _entries()[name]) if package.split()[0] != "fedsieve"]
+    return " and ".join(packages) or None
+
+
 @cache
 def load_algorithm(name: str) -> Algorithm:
-    """Import the algorithm registered as `name`; a name nobody registered is a `UserError`."""
-    entry = _entries().get(name)
-    if entry is None:
+    """Import the algorithm registered as `name`.
+
+    Raises:
+        UserError: nobody has registered that name, or two packages have, or what is registered cannot be used.
+    """
+    if name not in _entries():
         raise UserError(f"algorithm: got {name!r}{near(name, _entries())}, allowed: {', '.join(algorithm_names())}.")
+    entry, *others = _entries()[name]
+    if others:
+        told = " and ".join(map(_package, _entries()[name]))
+        raise UserError(f"algorithm: {name!r} is registered by {told}; allowed: one of them installed.")
+    told = f"algorithm: {name!r} ({entry.value} of {_package(entry)})"
     try:
         algorithm = entry.load()
     except Exception as error:
-        raise UserError(f"algorithm: {name!r} ({entry.value}) could not be imported: {one_line(error)}.") from error
-    if not isinstance(algorithm, Algorithm):
-        raise UserError(f"algorithm: {name!r} ({entry.value}) is not a fedsieve.algorithm.Algorithm.")
+        raise UserError(f"{told} could not be imported: {type(error).__name__}: {one_line(error)}.") from error
+    if fault := next(_faults(algorithm), None):
+        raise UserError(f"{told} {fault}.")
+    assert isinstance(algorithm, Algorithm)
     return algorithm
+
+
+def _package(entry: EntryPoint) -> str:
+    return "an unknown package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+def _faults(found: object) -> Iterator[str]:
+    """Yield what makes a registered object unusable as an algorithm, a clause each."""
+    from fedsieve.strategies.base import FederatedStrategy  # which needs this module
+
+    if not isinstance(found, Algorithm):
+        yield "is not a fedsieve.algorithm.Algorithm"
+        return
+    if not _is_a(found.config, AlgorithmConfig):
+        yield f"has the config {found.config!r}, allowed: a subclass of fedsieve.algorithm.AlgorithmConfig"
+        return
+    if not found.config.model_config.get("frozen"):
+        yield f"has a config, {found.config.__name__}, that is not frozen"
+    for key, described in found.config.model_fields.items():
+        if described.is_required():
+            yield f"has a key without a default, {kebab(key)}"
+    if not _is_a(found.strategy, FederatedStrategy):
+        yield f"has the strategy {found.strategy!r}, allowed: a subclass of fedsieve.strategies.base.FederatedStrategy"
+    for method in sorted(getattr(found.strategy, "__abstractmethods__", ())):
+        yield f"has a strategy without {method}"
+    for method in ("train", "personal_model"):
+        if not callable(getattr(found.trainer, method, None)):
+            yield f"has a trainer without {method}"
+
+
+def _is_a(found: object, wanted: type) -> bool:
+    return isinstance(found, type) and issubclass(found, wanted)

@@ -148,6 +148,23 @@ def list_(what: Annotated[str, typer.Argument(help="algorithms, datasets, partit
         Console(highlight=False, markup=False).print(f"{name:{width}}  {summary}", soft_wrap=True)
 
 
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="The algorithm's name, such as my-algorithm.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The package's folder.", show_default="NAME")] = None,
+) -> None:
+    """Write a small package of an algorithm of your own, which works at once and is there to be changed."""
+    from fedsieve.new_plugin import new_plugin as write
+
+    folder = Path(name) if out is None else out
+    for file in write(name, folder):
+        typer.echo(f"  {folder / file}")
+    typer.echo(f"A package of the algorithm {name} is in {folder}. Next:")
+    typer.echo(f"  pip install -e '{folder}[test]'")
+    typer.echo(f"  fedsieve run --algorithm {name} --dataset digits --num-rounds 10")
+    typer.echo(f"  pytest {folder}")
+
+
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.", show_default=False)],
@@ -332,9 +349,21 @@ def main() -> None:
 
 
 def _algorithms() -> dict[str, str]:
-    from fedsieve.algorithm import algorithm_names, load_algorithm
+    from fedsieve.algorithm import algorithm_names
 
-    return {name: load_algorithm(name).summary for name in algorithm_names()}
+    return {name: _told_of(name) for name in algorithm_names()}
+
+
+def _told_of(algorithm: str) -> str:
+    """Return an algorithm's line: a plug-in's names its package, and one that is broken does not hide the others."""
+    from fedsieve.algorithm import load_algorithm, plugin_of
+
+    try:
+        summary = load_algorithm(algorithm).summary
+    except UserError as error:
+        return f"cannot be used: {error}"
+    package = plugin_of(algorithm)
+    return summary if package is None else f"{summary} [{package}]"
 
 
 def _datasets() -> dict[str, str]:

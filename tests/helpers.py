@@ -1,39 +1,28 @@
 """What tests of several rooms need: configurations, graph files, and the command line in this process."""
 
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import psutil
+import pytest
 
+import fedsieve.algorithm as registry
 from fedsieve import cli
 from fedsieve.config import RunConfig, parse
 from fedsieve.simulations import simulate
+from fedsieve.testing import write_graph  # noqa: F401 - most tests take it from here
 
 
 def config(keys: Mapping[str, Any] | None = None, /, **others: Any) -> RunConfig:
     """Return a parsed configuration; `num_clients=2` is the key `num-clients`."""
     return parse({name.replace("_", "-"): value for name, value in others.items()} | dict(keys or {}))
-
-
-def write_graph(path: Path, per_class: int = 30, classes: int = 3, seed: int = 0, **changes: Any) -> Path:
-    """Write communities as an `.npz` graph; keyword arguments replace arrays, and None takes one out."""
-    random = np.random.RandomState(seed)
-    n = per_class * classes
-    y = np.repeat(np.arange(classes), per_class)
-    near = random.random_sample((n, n)) < np.where(y[:, None] == y, 0.2, 0.01)
-    sources, targets = np.nonzero(np.triu(near, 1))
-    arrays = {
-        "x": (np.eye(classes)[y] + random.normal(size=(n, classes))).astype(np.float32),
-        "edge_index": np.array([[*sources, *targets], [*targets, *sources]]),
-        "y": y,
-    } | changes
-    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
-    return path
 
 
 def fedsieve(*arguments: object) -> int:
@@ -90,3 +79,46 @@ def assert_same_run(found: Path, expected: Path, folders: Sequence[str] = ("mode
         for name in names:
             if name.endswith(".safetensors"):
                 assert (found / folder / name).read_bytes() == (expected / folder / name).read_bytes(), name
+
+
+@contextmanager
+def installed(
+    site: Path, package: str, algorithms: Mapping[str, str], *paths: Path, version: str = "1.0"
+) -> Iterator[None]:
+    """Install algorithms, by what their entry points name, for this process and those that it starts meanwhile.
+
+    Args:
+        site: a new or an empty folder.
+        package: the distribution's name.
+        algorithms: entry points of the group `fedsieve.algorithms`.
+        paths: where their modules are.
+        version: the distribution's.
+    """
+    info = site / f"{package.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    lines = [f"{name} = {value}" for name, value in algorithms.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{registry.ENTRY_POINTS}]", *lines, ""]))
+    with pytest.MonkeyPatch.context() as patch:
+        for path in (site, *paths):
+            patch.syspath_prepend(path)
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [*paths, site, os.environ.get("PYTHONPATH", "")])))
+        forget_algorithms()
+        yield
+    forget_algorithms()
+
+
+@contextmanager
+def installed_from(project: Path, site: Path) -> Iterator[None]:
+    """Install the package in the folder `project`, as `pip install -e` would but without a network, see `installed`."""
+    about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    with installed(
+        site, about["name"], about["entry-points"][registry.ENTRY_POINTS], project, version=about["version"]
+    ):
+        yield
+
+
+def forget_algorithms() -> None:
+    """Let the registry look anew for what is installed."""
+    registry._entries.cache_clear()
+    registry.load_algorithm.cache_clear()

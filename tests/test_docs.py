@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from fedsieve.algorithm import algorithm_names, kebab, load_algorithm
+from fedsieve.algorithm import algorithm_names, kebab, load_algorithm, plugin_of
 from fedsieve.allowed import allowed
 from fedsieve.config import RunConfig
 from fedsieve.data import DATASETS, PARTITIONS
@@ -18,14 +18,16 @@ from fedsieve.simulations import ENGINES
 
 CONFIGURATION = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
 
+BUILT_IN = [name for name in algorithm_names() if plugin_of(name) is None]
+
 NAMES = {
-    "algorithm": algorithm_names(),
+    "algorithm": BUILT_IN,
     "dataset": [*DATASETS, *IMAGE_NAMES, "a path"],
     "partition": ["auto", *PARTITIONS, *IMAGE_PARTITIONS],
     "model": ["auto", *MODELS, "module:function"],
     "engine": list(ENGINES),
 }
-"""Keys that take names; what is installed decides which."""
+"""Keys that take names; of algorithms those that are built in."""
 
 ESCAPED = str.maketrans({"|": r"\|", "<": r"\<"})
 
@@ -33,7 +35,7 @@ ESCAPED = str.maketrans({"|": r"\|", "<": r"\<"})
 def fields() -> Iterator[tuple[str, FieldInfo]]:
     """Yield every key, those of the algorithms prefixed by their names, in the order of the document."""
     yield from ((kebab(name), field) for name, field in RunConfig.model_fields.items() if name != "settings")
-    for algorithm in algorithm_names():
+    for algorithm in BUILT_IN:
         for name, field in load_algorithm(algorithm).config.model_fields.items():
             yield f"{algorithm}.{kebab(name)}", field
 

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ import fedsieve.algorithm as registry
 from fedsieve.algorithm import Algorithm, AlgorithmConfig, algorithm_names, load_algorithm
 from fedsieve.config import parse
 from fedsieve.errors import UserError
-from tests.helpers import rounds_of, simulated
+from tests.helpers import fedsieve, forget_algorithms, installed, rounds_of, simulated
 
 PLUGIN = """
 import numpy as np
@@ -46,15 +45,11 @@ def entries(monkeypatch: pytest.MonkeyPatch):
     def install(**values: str) -> None:
         found = [EntryPoint(name, value, registry.ENTRY_POINTS) for name, value in values.items()]
         monkeypatch.setattr(registry, "entry_points", lambda group: found if group == registry.ENTRY_POINTS else [])
-        forget()
-
-    def forget() -> None:
-        registry._entries.cache_clear()
-        registry.load_algorithm.cache_clear()
+        forget_algorithms()
 
     yield install
     monkeypatch.undo()
-    forget()
+    forget_algorithms()
 
 
 def test_an_algorithm_that_is_not_registered_is_not_found_be_it_built_in(entries):
@@ -65,36 +60,90 @@ def test_an_algorithm_that_is_not_registered_is_not_found_be_it_built_in(entries
         parse({"algorithm": "fed-pub"})
 
 
+BROKEN = """
+from dataclasses import dataclass
+from pydantic import ConfigDict
+from fedsieve.algorithm import Algorithm, AlgorithmConfig
+from fedsieve.client.fed_avg import FedAvgConfig, FedAvgTrainer
+from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategies.fed_avg import FedAvg
+
+@dataclass
+class NoSchema:
+    step: float = 0.5
+
+class Thawed(AlgorithmConfig):
+    model_config = ConfigDict(frozen=False)
+
+class Open(AlgorithmConfig):
+    step_size: float
+
+class Mute(FederatedStrategy):
+    def arrays_for(self, client): ...
+
+NO_SCHEMA = Algorithm("", NoSchema, FedAvg, FedAvgTrainer)
+THAWED = Algorithm("", Thawed, FedAvg, FedAvgTrainer)
+OPEN = Algorithm("", Open, FedAvg, FedAvgTrainer)
+SWAPPED = Algorithm("", FedAvgConfig, FedAvgTrainer, FedAvg)
+MUTE = Algorithm("", FedAvgConfig, Mute, FedAvgTrainer)
+NO_TRAINER = Algorithm("", FedAvgConfig, FedAvg, object)
+"""
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("no_such_module:ALGORITHM", "could not be imported: No module named"),
-        ("fedsieve.strategies.fed_avg:NONE", "could not be imported"),
+        ("no_such_module:ALGORITHM", "could not be imported: ModuleNotFoundError: No module named"),
+        ("fedsieve.strategies.fed_avg:NONE", "could not be imported: AttributeError: "),
         ("fedsieve.strategies.fed_avg:FedAvg", "is not a fedsieve.algorithm.Algorithm"),
+        ("broken_parts:NO_SCHEMA", "has the config .*NoSchema.*, allowed: a subclass of fedsieve.algorithm.Algor"),
+        ("broken_parts:THAWED", "has a config, Thawed, that is not frozen"),
+        ("broken_parts:OPEN", "has a key without a default, step-size"),
+        ("broken_parts:SWAPPED", "has the strategy .*FedAvgTrainer.*, allowed: a subclass of "),
+        ("broken_parts:MUTE", "has a strategy without combine"),
+        ("broken_parts:NO_TRAINER", "has a trainer without train"),
     ],
 )
-def test_a_broken_plugin_is_one_sentence(entries, value: str, told: str):
-    entries(broken=value)
-    with pytest.raises(UserError, match=told) as caught:
-        load_algorithm("broken")
-    assert "\n" not in str(caught.value)
+def test_a_broken_plugin_is_one_sentence_with_its_package_and_stops_no_other(
+    value: str, told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    (tmp_path / "broken_parts.py").write_text(BROKEN)
+    site = tmp_path / "site"
+    site.mkdir()
+    with installed(site, "breaking", {"broken": value, "sound": "fedsieve.strategies.local:ALGORITHM"}, tmp_path):
+        told = rf"^algorithm: 'broken' \({value} of breaking 1\.0\) {told}"
+        with pytest.raises(UserError, match=told) as caught:
+            load_algorithm("broken")
+        assert "\n" not in str(caught.value)
+        assert fedsieve("list", "algorithms") == 0
+        lines = dict(line.split(maxsplit=1) for line in capfd.readouterr().out.splitlines())
+        assert set(lines) == {*algorithm_names()} >= {"fed-pub", "broken", "sound"}
+        assert lines["broken"] == f"cannot be used: {caught.value}"
+        assert lines["sound"] == f"{lines['local']} [breaking 1.0]"
+        assert parse({"algorithm": "sound"}).algorithm == "sound"
+        assert fedsieve("run", "--algorithm", "broken", "--out", tmp_path / "run") == 2
+        assert capfd.readouterr().err == f"fedsieve: {caught.value}\n"
+
+
+def test_a_name_that_two_packages_register_is_neithers(tmp_path: Path):
+    with installed(tmp_path, "taking", {"fed-avg": "fedsieve.strategies.local:ALGORITHM"}):
+        with pytest.raises(
+            UserError, match=r"^algorithm: 'fed-avg' is registered by .* and .*; allowed: one of th"
+        ) as told:
+            load_algorithm("fed-avg")
+        assert "taking 1.0" in str(told.value)
+        assert "fedsieve 0" in str(told.value)
 
 
 def test_a_plugin_that_is_merely_installed_runs_with_keys_of_its_own(tmp_path: Path, graph_file: Path):
+    (tmp_path / "halfway.py").write_text(PLUGIN)
     site = tmp_path / "site"
-    info = site / "halfway-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "halfway.py").write_text(PLUGIN)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halfway\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[fedsieve.algorithms]\nhalf-way = halfway:ALGORITHM\n")
 
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "fedsieve", "run", "--dataset", str(graph_file), "--num-clients", "2"]
         command += ["--num-rounds", "2", "-s", "hidden-dim=4", "--quiet", "--out", str(tmp_path / name), *arguments]
-        path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return subprocess.run(
-            command, check=False, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
-        )
+        with installed(site / name, "halfway", {"half-way": "halfway:ALGORITHM"}, tmp_path):
+            return subprocess.run(command, check=False, capture_output=True, text=True)
 
     done = run("one", "--algorithm", "half-way", "-s", "half-way.step-size=1.0")
     assert done.returncode == 0, done.stderr

@@ -42,6 +42,7 @@ def make_server_app(
     engine: str,
     export: bool,
     quiet: bool = False,
+    report: bool = True,
     kept: CheckpointFolder | None = None,
     states: ClientStates | None = None,
 ) -> ServerApp:
@@ -52,6 +53,7 @@ def make_server_app(
         export: ask the clients for their personal models at the end. A simulation does; a deployment leaves them on
             the devices.
         quiet: show no progress.
+        report: write report.html, which takes longer than a tiny run.
         kept: the checkpoints of a simulation. A deployment has those of the run's folder, and where this holds a run
             already, goes on with it.
         states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
@@ -64,7 +66,7 @@ def make_server_app(
         run = run.model_copy(update={"out": str(folder_of(run))})
         check_installed(run)
         if export:
-            _run(run, grid, engine, quiet, kept if states is not None else None, states)
+            _run(run, grid, engine, quiet, kept if states is not None else None, states, report=report)
             return
         with opened(run) as own:
             if own.newest is not None and own.newest.covers(run):
@@ -84,6 +86,7 @@ def _run(
     states: ClientStates | None,
     *,
     export: bool = True,
+    report: bool = True,
 ) -> None:
     before = None if kept is None else kept.newest
     usage = Usage(before=None if before is None else before.usage)
@@ -117,9 +120,9 @@ def _run(
             accuracy = _write_models(grid, binding, config, strategy, folder, number) if export else None
             figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
             _keep_likeness(strategy, history, folder)
-            figures |= {"ended": ended, "versions": _versions()}
-            folder.write_summary(_setting(run, engine, binding) | figures)
-            _report(folder.path)
+            folder.write_summary(_setting(run, engine, binding) | figures | {"ended": ended, "versions": _versions()})
+            if report:
+                _report(folder.path)
 
         try:
             strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, config)

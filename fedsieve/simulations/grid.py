@@ -5,7 +5,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 
 from flwr.app import Context, Error, Message, RecordDict
-from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
@@ -16,6 +15,9 @@ from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID, take_identi
 
 MakeServer = Callable[[ClientStates | None], ServerApp]
 """Makes the ServerApp, given what the engine keeps for its clients; an engine that keeps nothing has no checkpoints."""
+
+App = Callable[[Message, Context], Message]
+"""A ClientApp, or what stands before one."""
 
 RUN_ID = 1
 FIRST_NODE_ID = SUPERLINK_NODE_ID + 1
@@ -84,7 +86,7 @@ def context_of(client: int, num_nodes: int, run_config: dict[str, Scalar]) -> Co
     )
 
 
-def answered(app: ClientApp, message: Message, context: Context) -> Message:
+def answered(app: App, message: Message, context: Context) -> Message:
     """Call a ClientApp as Flower's runtime does: what it raises becomes an error reply."""
     try:
         return app(message, context)

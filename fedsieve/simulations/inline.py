@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from flwr.app import Context, Message, RecordDict
-from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from threadpoolctl import threadpool_limits
 
@@ -14,7 +13,16 @@ from fedsieve.client.resident import choose_device
 from fedsieve.config import RunConfig, Scalar
 from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
-from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, MakeServer, SimulatedGrid, answered, context_of, failed
+from fedsieve.simulations.grid import (
+    FIRST_NODE_ID,
+    RUN_ID,
+    App,
+    MakeServer,
+    SimulatedGrid,
+    answered,
+    context_of,
+    failed,
+)
 from fedsieve.simulations.states import KeptStates
 
 
@@ -30,7 +38,7 @@ class InlineGrid(SimulatedGrid):
         run_config: what `context.run_config` holds.
     """
 
-    def __init__(self, client_app: ClientApp, num_nodes: int, run_config: dict[str, Scalar]) -> None:
+    def __init__(self, client_app: App, num_nodes: int, run_config: dict[str, Scalar]) -> None:
         super().__init__(num_nodes)
         self._client_app = client_app
         self._contexts = {

@@ -1,4 +1,4 @@
-"""Every algorithm from start to end on small images and on the embedded graph."""
+"""Runs from start to end on small images and on the embedded graph."""
 
 import shutil
 from collections.abc import Callable
@@ -61,41 +61,19 @@ def pooled_accuracy(run: RunConfig, folder: Path) -> float:
     return hits / count
 
 
-def check_same(one: Path, other: Path) -> None:
-    """Compare two runs' results byte by byte."""
-    names = [path.relative_to(one) for path in (one / "model").iterdir()]
-    assert len(names) >= 2
-    for name in [Path("rounds.jsonl"), Path("clients.csv"), *names]:
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_algorithms_that_have_one_model_for_all_write_it(algorithm: str, tmp_path: Path):
+    folder = simulated(tmp_path / "run", GRAPH | {"num-rounds": 1}, algorithm=algorithm)
+    assert (folder / "model" / "global.safetensors").exists() == (algorithm in GLOBAL)
+    assert (summary_of(folder)["test_accuracy_global"] is not None) == (algorithm in GLOBAL)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("algorithm", algorithm_names())
-def test_every_algorithm_runs_on_every_kind_of_data(algorithm: str, kind: str, tmp_path: Path):
-    folder = simulated(tmp_path / "run", KINDS[kind], algorithm=algorithm)
-    summary = summary_of(folder)
-    assert (summary["num_rounds"], summary["rejected_replies"]) == (2, 0)
-    assert 0 <= summary["test_accuracy"] <= 1
-    assert set(summary["test_accuracy_per_client"]) == set("0123")
-    assert len(list((folder / "model").glob("client-*.safetensors"))) == 4
-    assert (folder / "model" / "global.safetensors").exists() == (algorithm in GLOBAL)
-    if algorithm in GLOBAL:
-        found = pooled_accuracy(parse(read(folder / "config.toml")), folder)
-        assert summary["test_accuracy_global"] == pytest.approx(found, abs=1e-12)
-    else:
-        assert summary["test_accuracy_global"] is None
-
-
 @pytest.mark.parametrize("algorithm", ["fed-avg", "hide-n-seek"])
-def test_one_seed_gives_the_same_bytes_whatever_the_global_generator_holds(algorithm: str, tmp_path: Path):
-    keys = IMAGES | {"algorithm": algorithm, "partition": "dirichlet", "fraction-train": 0.5}
-    torch.manual_seed(1)
-    first = simulated(tmp_path / "one", keys)
-    torch.manual_seed(2)
-    second = simulated(tmp_path / "two", keys)
-    check_same(first, second)
-    other = simulated(tmp_path / "three", keys, seed=7)
-    assert (other / "rounds.jsonl").read_bytes() != (first / "rounds.jsonl").read_bytes()
+def test_the_global_models_accuracy_is_that_on_all_clients_test_data(algorithm: str, kind: str, tmp_path: Path):
+    folder = simulated(tmp_path / "run", KINDS[kind], algorithm=algorithm)
+    found = pooled_accuracy(parse(read(folder / "config.toml")), folder)
+    assert summary_of(folder)["test_accuracy_global"] == pytest.approx(found, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,18 +104,9 @@ def deployed(run: RunConfig, open_store: Callable[[str], DiskStore], before: Cal
         before(message)
         return make_client_app(open_store)(message, context)
 
-    grid = InlineGrid(just_started, run.num_clients, run.flat())  # type: ignore[arg-type]
+    grid = InlineGrid(just_started, run.num_clients, run.flat())
     app = make_server_app(engine="deployed", export=True, quiet=True)
     app(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
-
-
-def test_devices_that_restart_before_each_message_give_the_same_run_from_their_disks(tmp_path: Path):
-    keys = IMAGES | {"algorithm": "hide-n-seek", "num-rounds": 3}
-    once = simulated(tmp_path / "once", keys)
-    run = config(keys, out=str(tmp_path / "again"))
-    deployed(run, lambda _: DiskStore(tmp_path / "disk"), lambda _: None)
-    check_same(once, tmp_path / "again")
-    assert len(list((tmp_path / "disk").glob("client-*/*.safetensors"))) == 4 * 3
 
 
 def test_a_device_that_lost_its_disk_misses_one_round_and_gets_the_keep_mask_again(tmp_path: Path):

@@ -20,19 +20,6 @@ def results(folder: Path) -> tuple[bytes, bytes]:
     return (folder / "rounds.jsonl").read_bytes(), (folder / "clients.csv").read_bytes()
 
 
-@pytest.mark.parametrize("algorithm", ["fed-pub", "fed-avg", "fed-prox", "local"])
-def test_one_seed_gives_the_same_bytes_whatever_the_global_generator_holds(
-    algorithm: str, graph_file: Path, tmp_path: Path
-):
-    keys: dict[str, Any] = SMALL | {"dataset": str(graph_file), "algorithm": algorithm}
-    torch.manual_seed(1)
-    first = results(simulated(tmp_path / "one", keys))
-    torch.manual_seed(2)
-    torch.rand(7)
-    assert results(simulated(tmp_path / "two", keys)) == first
-    assert results(simulated(tmp_path / "three", keys, seed=7)) != first
-
-
 def test_the_embedded_graph_gives_the_same_bytes_twice_and_learns(tmp_path: Path):
     keys = {"num-rounds": 4, "fraction-train": 0.5, "hidden-dim": 16}
     first = results(simulated(tmp_path / "one", keys))

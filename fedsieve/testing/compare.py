@@ -1,0 +1,64 @@
+"""Whether two runs' folders hold the same, and if not, where they first differ: one clause."""
+
+import csv
+from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+CLIENTS, ROUNDS = "clients.csv", "rounds.jsonl"
+RECORDS = (CLIENTS, ROUNDS)
+MODELS = "model/*.safetensors"
+SERVER = "checkpoint/server-*.safetensors"
+
+
+def client_rows(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's `clients.csv`."""
+    with (folder / CLIENTS).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in a safetensors file."""
+    with safe_open(path, framework="numpy") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+def difference(found: Path, expected: Path, parts: Iterable[str]) -> str | None:
+    """Return where the folder `found` first differs from `expected`, None if it does not.
+
+    Args:
+        found, expected: of runs.
+        parts: files, or patterns of files, to compare.
+    """
+    for part in parts:
+        names = {str(path.relative_to(folder)) for folder in (found, expected) for path in folder.glob(part)}
+        for name in sorted(names):
+            one, other = found / name, expected / name
+            if not (one.exists() and other.exists()):
+                return f"{name} is there once only"
+            if one.read_bytes() != other.read_bytes():
+                return _where(one, other)
+    return None
+
+
+def _where(one: Path, other: Path) -> str:
+    if one.name == CLIENTS:
+        return _row(one.parent, other.parent)
+    if one.suffix != ".safetensors":
+        return f"{one.name} differs"
+    arrays, others = load_file(one), load_file(other)
+    odd = [name for name in {**arrays, **others} if name not in arrays or name not in others]
+    odd += [name for name in arrays if name in others and arrays[name].tobytes() != others[name].tobytes()]
+    return f"{one.parent.name}/{one.name} differs in {odd[0] if odd else 'its order'}"
+
+
+def _row(found: Path, expected: Path) -> str:
+    for one, other in zip_longest(client_rows(found), client_rows(expected)):
+        if one != other and one and other:
+            column = next(column for column in one if one[column] != other[column])
+            where = f"in round {one['round']} client {one['client']}"
+            return f"{where} has {column} {one[column]} and not {other[column]}"
+    return f"{CLIENTS} has another number of rows"

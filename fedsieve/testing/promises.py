@@ -1,0 +1,292 @@
+"""The promises that every algorithm keeps, each a function that raises a `BrokenPromiseError` of one sentence."""
+
+import json
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NoReturn
+
+import numpy as np
+import torch
+from flwr.app import Context, Message
+
+from fedsieve.algorithm import load_algorithm
+from fedsieve.client.holdings import simulated
+from fedsieve.data.kinds import Kind
+from fedsieve.errors import RunFailedError, UserError, one_line
+from fedsieve.models import initial_weights
+from fedsieve.simulations.grid import App
+from fedsieve.testing import bad_replies
+from fedsieve.testing.compare import MODELS, RECORDS, SERVER, client_rows, difference, shapes
+from fedsieve.testing.runs import CLIENTS, ROUNDS, Between, Clients, Run, go_on, play, play_on_devices
+from fedsieve.testing.trial import AT, FAILS, Trial, is_spoilt, round_of
+
+LATE, SINCE = 3, 3
+"""The client that does not answer at first, and the round from which it does; before it a run is interrupted too."""
+
+
+class BrokenPromiseError(AssertionError):
+    """Says in one sentence, to the author of an algorithm, which promise it breaks and how."""
+
+
+class NotTriedError(Exception):
+    """A promise cannot be looked at before another one is kept; says which."""
+
+
+Promise = Callable[[Trial], None]
+
+
+def check(trial: Trial, promise: str) -> None:
+    """Look whether an algorithm keeps a promise.
+
+    Raises:
+        BrokenPromiseError: it does not.
+        NotTriedError: it breaks another one, on which this rests.
+    """
+    trial.once(("verdict", promise), lambda: PROMISES[promise](trial))
+
+
+def _needs(trial: Trial, promise: str) -> None:
+    try:
+        check(trial, promise)
+    except BrokenPromiseError as broken:
+        raise NotTriedError(f"rests on the promise {promise}, which is broken") from broken
+
+
+def is_installed(trial: Trial) -> None:
+    """It is registered in the group `fedsieve.algorithms`, can be imported, and has a frozen config with defaults."""
+    try:
+        load_algorithm(trial.setting.algorithm)
+        trial.setting.config("graph")
+    except UserError as error:
+        raise BrokenPromiseError(str(error)) from error
+
+
+def runs(trial: Trial, kind: Kind) -> None:
+    """It runs on both kinds of data: every reply is as `expected` says, and every client has a model of its own."""
+    _needs(trial, "is-installed")
+    with _told(f"a run on {kind} ends with"):
+        run = trial.reference(kind)
+    for number, rejected in _rejected(run):
+        for left_out, reason in rejected.items():
+            _broken(f"a run on {kind} leaves out client {left_out} in round {number}: {reason}", run)
+    expected = {
+        name: tuple(weight.shape)
+        for name, weight in initial_weights(run.config, simulated(run.config)[0].shape).items()
+    }
+    for client in range(CLIENTS):
+        path = run.folder / "model" / f"client-{client}.safetensors"
+        if not path.exists():
+            _broken(f"personal_model of client {client} raises on {kind}", run)
+        found = shapes(path)
+        if odd := [name for name in {**expected, **found} if found.get(name) != expected.get(name)]:
+            told = f"{odd[0]} is {found.get(odd[0], 'missing')} where the network has {expected.get(odd[0], 'none')}"
+            _broken(f"personal_model returns other weights than the network's on {kind}: {told}")
+
+
+def is_deterministic(trial: Trial, kind: Kind) -> None:
+    """One seed gives the same bytes, whatever the process's global generators hold."""
+    _needs(trial, f"runs-on-{kind}")
+    random.random()
+    np.random.random()
+    torch.rand(1)
+    again = play(trial.setting.config(kind))
+    _same(
+        again,
+        trial.reference(kind),
+        (*RECORDS, MODELS, SERVER),
+        f"a second run of one seed on {kind} gives other numbers, so something is drawn that fedsieve.seeds or torch's "
+        "default generator in train has not seeded",
+    )
+
+
+def ignores_order(trial: Trial) -> None:
+    """The order in which replies arrive changes no bit."""
+    _needs(trial, "deterministic-graph")
+    with _told("a run whose replies come in reverse order ends with"):
+        run = play(trial.setting.config("graph"), Between(arrange=lambda replies: reversed(list(replies))))
+    _same(
+        run,
+        trial.reference("graph"),
+        (*RECORDS, MODELS, SERVER),
+        "replies that come in reverse order give other numbers, so something is summed up as they arrive (hold, "
+        "unpack) and not in combine, which has them sorted",
+    )
+
+
+def survives_a_failing_client(trial: Trial) -> None:
+    """A client that fails in one round is left out of that round, and of no other."""
+    _needs(trial, "runs-on-graph")
+    with _told(f"a run whose client {FAILS} fails in round {AT} ends with"):
+        run = trial.failing()
+    _left_out(run, {AT: {FAILS}}, f"where client {FAILS} fails in round {AT}")
+
+
+def survives_an_absent_client(trial: Trial) -> None:
+    """A client that is not there in the first rounds is left out of them, and takes part when it comes."""
+    _needs(trial, "runs-on-graph")
+
+    def deliver(client: int, message: Message) -> bool:
+        return client != LATE or (round_of(message) or SINCE) >= SINCE
+
+    with _told(f"a run whose client {LATE} does not answer before round {SINCE} ends with"):
+        run = play(trial.setting.config("graph", everybody=True), Between(deliver=deliver))
+    absent = {number: {LATE} for number in range(1, SINCE)}
+    _left_out(run, absent, f"where client {LATE} does not answer before round {SINCE}")
+
+
+def keeps_client_state(trial: Trial) -> None:
+    """A client that is started anew before each message goes on from its saved state as if it had not been."""
+    _needs(trial, "deterministic-graph")
+    with _told("a run whose clients are started anew before each message ends with"):
+        run = play_on_devices(trial.setting.config("graph"), trial.setting.folder / "devices")
+    _same(
+        run,
+        trial.reference("graph"),
+        (*RECORDS, MODELS),
+        "clients that are started anew before each message give other numbers, so the trainer remembers something that "
+        "is not in the state that train returns",
+        run.raised,
+    )
+
+
+def keeps_server_state(trial: Trial) -> None:
+    """A run that was interrupted goes on from its checkpoint as if it had not been."""
+    _needs(trial, "keeps-client-state")
+    clients = Clients()
+
+    def deliver(_: int, message: Message) -> bool:
+        if round_of(message) == SINCE:
+            raise KeyboardInterrupt
+        return True
+
+    config = trial.setting.config("graph")
+    try:
+        with _told("a run that is interrupted ends with"):
+            play(config, Between(deliver=deliver), clients)
+    except KeyboardInterrupt:
+        pass
+    run = Run(config, clients.raised)
+    with _told(f"a run that was interrupted in round {SINCE} cannot go on"):
+        go_on(run, clients)
+    _same(
+        run,
+        trial.reference("graph"),
+        (*RECORDS, MODELS, SERVER),
+        f"a run that was interrupted in round {SINCE} and resumed gives other numbers, so the strategy remembers "
+        "something that server_arrays and restore, or server_arrays_of and restore_of, do not bring back",
+        run.raised,
+    )
+
+
+def rejects(trial: Trial, what: str, spoil: bad_replies.Spoil) -> None:
+    """A bad reply is left out, named, and changes nothing beside that."""
+    _needs(trial, "deterministic-graph")
+    _needs(trial, "survives-a-failing-client")
+
+    def answer(app: App, message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        return bad_replies.spoilt(reply, spoil) if is_spoilt(message, context) else reply
+
+    with _told(f"a reply with {what} ends the run with"):
+        run = play(trial.setting.config("graph", everybody=True), Between(answer=answer))
+    if str(FAILS) not in dict(_rejected(run))[AT]:
+        _broken(f"a reply with {what} is taken: unpack has to raise a ValueError for what stands for nothing")
+    _left_out(run, {AT: {FAILS}}, f"where client {FAILS} sends {what} in round {AT}")
+    _same(
+        run,
+        trial.failing(),
+        (MODELS, SERVER),
+        f"a reply with {what} is left out, but the run is not as if the client had failed: unpack or expected has kept "
+        "something of it",
+    )
+
+
+def is_equal_on_ray(trial: Trial) -> None:
+    """Two workers of the engine `ray` give the bytes of the engine `inline`."""
+    from fedsieve.testing.ray_players import play_on_ray  # Ray takes a second to import
+
+    _needs(trial, "deterministic-images")
+    _needs(trial, "ignores-the-order-of-replies")
+    _needs(trial, "keeps-client-state")
+    config = trial.setting.config("images")
+    with _told("a run on the engine ray ends with"):
+        play_on_ray(config, trial.players())
+    _same(
+        Run(config, []),
+        trial.reference("images"),
+        (*RECORDS, MODELS, SERVER),
+        "the engine ray gives other numbers than inline, so something depends on the process that a client is in",
+    )
+
+
+def _bad(what: str, spoil: bad_replies.Spoil) -> Promise:
+    return partial(rejects, what=what, spoil=spoil)
+
+
+def rejects_wrong_values(trial: Trial) -> None:
+    """A reply of numbers that stand for nothing is left out, named, and changes nothing beside that."""
+    rejects(trial, "numbers that stand for nothing", partial(bad_replies.wrong_values, any_value=trial.any_value))
+
+
+PROMISES: dict[str, Promise] = {
+    "is-installed": is_installed,
+    "runs-on-graph": partial(runs, kind="graph"),
+    "runs-on-images": partial(runs, kind="images"),
+    "deterministic-graph": partial(is_deterministic, kind="graph"),
+    "deterministic-images": partial(is_deterministic, kind="images"),
+    "ignores-the-order-of-replies": ignores_order,
+    "survives-a-failing-client": survives_a_failing_client,
+    "survives-an-absent-client": survives_an_absent_client,
+    "keeps-client-state": keeps_client_state,
+    "keeps-server-state": keeps_server_state,
+    "rejects-nan": _bad("NaN", bad_replies.not_a_number),
+    "rejects-wrong-shape": _bad("arrays of another shape", bad_replies.wrong_shape),
+    "rejects-wrong-type": _bad("arrays of another type", bad_replies.wrong_type),
+    "rejects-missing-array": _bad("an array missing", bad_replies.missing_array),
+    "rejects-unknown-array": _bad("an unknown array", bad_replies.unknown_array),
+    "rejects-wrong-values": rejects_wrong_values,
+    "equal-on-ray": is_equal_on_ray,
+}
+
+
+def _rejected(run: Run) -> Iterable[tuple[int, dict[str, str]]]:
+    """Return each round's number, and why clients were left out of it."""
+    lines = [json.loads(line) for line in (run.folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = {int(line["round"]): dict(line["rejected"]) for line in lines}
+    for row in client_rows(run.folder):
+        if row["status"].startswith("rejected"):
+            found.setdefault(int(row["round"]), {})[row["client"]] = row["status"].removeprefix("rejected: ")
+    return sorted(found.items())
+
+
+def _left_out(run: Run, expected: dict[int, set[int]], where: str) -> None:
+    """Check who was left out of which round, and that all rounds were played."""
+    by_round = dict(_rejected(run))
+    for number in range(1, ROUNDS + 1):
+        for client, reason in by_round[number].items():
+            if int(client) not in expected.get(number, set()):
+                _broken(f"{where}, round {number} leaves out client {client} too: {reason}", run)
+
+
+def _same(found: Run, expected: Run, parts: Iterable[str], broken: str, raised: list[Exception] | None = None) -> None:
+    if told := difference(found.folder, expected.folder, parts):
+        cause = raised[0] if raised else None
+        raise BrokenPromiseError(f"{broken}: {told}.") from cause
+
+
+def _broken(told: str, run: Run | None = None) -> NoReturn:
+    cause = run.raised[0] if run is not None and run.raised else None
+    raise BrokenPromiseError(f"{told.removesuffix('.')}.") from cause
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn what a run raises into a broken promise, which shows where the algorithm's own code has raised it."""
+    try:
+        yield
+    except (RunFailedError, UserError) as error:
+        raise BrokenPromiseError(f"{what}: {one_line(error).removesuffix('.')}.") from error.__cause__
+    except Exception as error:
+        raise BrokenPromiseError(f"{what}: {type(error).__name__}: {one_line(error).removesuffix('.')}.") from error

@@ -1,4 +1,4 @@
-"""The contract of one algorithm, and the registry that finds built-in ones and plug-ins alike.
+"""The contract of one algorithm, and how built-in ones and plug-ins are found alike.
 
 An algorithm is a pair: what the server does (a Flower `Strategy`, see `strategies/base.py`) and what a client does (a
 `Trainer`), with one frozen, validated configuration class. It is found through the entry-point group
@@ -7,15 +7,13 @@ An algorithm is a pair: what the server does (a Flower `Strategy`, see `strategi
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from fedsieve import plugins
 from fedsieve.data.kinds import Kind
-from fedsieve.errors import UserError, near, one_line
 
 if TYPE_CHECKING:
     from fedsieve.config import RunConfig
@@ -124,26 +122,17 @@ class Algorithm:
     returns_weights: bool = False
 
 
-@cache
-def _entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-
-
 def algorithm_names() -> list[str]:
     """Return the sorted names of all installed algorithms, without importing them."""
-    return sorted(_entries())
+    return plugins.names(ENTRY_POINTS)
 
 
-@cache
 def load_algorithm(name: str) -> Algorithm:
     """Import the algorithm registered as `name`; a name nobody registered is a `UserError`."""
-    entry = _entries().get(name)
-    if entry is None:
-        raise UserError(f"algorithm: got {name!r}{near(name, _entries())}, allowed: {', '.join(algorithm_names())}.")
-    try:
-        algorithm = entry.load()
-    except Exception as error:
-        raise UserError(f"algorithm: {name!r} ({entry.value}) could not be imported: {one_line(error)}.") from error
-    if not isinstance(algorithm, Algorithm):
-        raise UserError(f"algorithm: {name!r} ({entry.value}) is not a fedsieve.algorithm.Algorithm.")
+    algorithm = plugins.load(ENTRY_POINTS, name, "algorithm", _is_algorithm, "a fedsieve.algorithm.Algorithm")
+    assert isinstance(algorithm, Algorithm)
     return algorithm
+
+
+def _is_algorithm(found: object) -> bool:
+    return isinstance(found, Algorithm)

@@ -132,7 +132,9 @@ def resume(
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions or models")]) -> None:
+def list_(
+    what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions, models, masks or pruners")],
+) -> None:
     """List what can be named on the command line, with one line on each."""
     from rich.console import Console
 
@@ -325,7 +327,26 @@ def _models() -> dict[str, str]:
     return {name: f"{entry.kind}: {entry.summary}" for name, entry in MODELS.items()} | own
 
 
-CATALOGUES = {"algorithms": _algorithms, "datasets": _datasets, "partitions": _partitions, "models": _models}
+def _masks() -> dict[str, str]:
+    from fedsieve.masks.family import family_names, load_family
+
+    return {name: load_family(name).summary for name in family_names()}
+
+
+def _pruners() -> dict[str, str]:
+    from fedsieve.masks.pruning import load_pruner, pruner_names
+
+    return {name: (load_pruner(name).__doc__ or "").partition("\n")[0] for name in pruner_names()}
+
+
+CATALOGUES = {
+    "algorithms": _algorithms,
+    "datasets": _datasets,
+    "partitions": _partitions,
+    "models": _models,
+    "masks": _masks,
+    "pruners": _pruners,
+}
 
 
 def _given(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> dict[str, Any]:

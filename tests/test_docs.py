@@ -13,6 +13,8 @@ from fedsieve.config import RunConfig
 from fedsieve.data import DATASETS, PARTITIONS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.kinds import IMAGE_NAMES
+from fedsieve.masks.family import family_names, load_family
+from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS
 from fedsieve.simulations import ENGINES
 
@@ -24,6 +26,12 @@ NAMES = {
     "partition": ["auto", *PARTITIONS, *IMAGE_PARTITIONS],
     "model": ["auto", *MODELS, "module:function"],
     "engine": list(ENGINES),
+    "fed-mask.mask": [name for name in family_names() if load_family(name).learnt],
+    "fed-pm.mask": ["binary"],
+    "fed-pub.mask": ["personal", *family_names()],
+    "hide-n-seek.mask": [name for name in family_names() if load_family(name).learnt],
+    "hide-n-seek.pruner": pruner_names(),
+    "lottery-fl.mask": ["magnitude"],
 }
 """Keys that take names; what is installed decides which."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-import fedsieve.algorithm as registry
-from fedsieve.algorithm import Algorithm, AlgorithmConfig, algorithm_names, load_algorithm
+from fedsieve import plugins
+from fedsieve.algorithm import ENTRY_POINTS, Algorithm, AlgorithmConfig, algorithm_names, load_algorithm
 from fedsieve.config import parse
 from fedsieve.errors import UserError
 from tests.helpers import rounds_of, simulated
@@ -44,13 +44,13 @@ def entries(monkeypatch: pytest.MonkeyPatch):
     """Replace what is installed."""
 
     def install(**values: str) -> None:
-        found = [EntryPoint(name, value, registry.ENTRY_POINTS) for name, value in values.items()]
-        monkeypatch.setattr(registry, "entry_points", lambda group: found if group == registry.ENTRY_POINTS else [])
+        found = [EntryPoint(name, value, ENTRY_POINTS) for name, value in values.items()]
+        monkeypatch.setattr(plugins, "entry_points", lambda group: found if group == ENTRY_POINTS else [])
         forget()
 
     def forget() -> None:
-        registry._entries.cache_clear()
-        registry.load_algorithm.cache_clear()
+        plugins.entries.cache_clear()
+        plugins.load.cache_clear()
 
     yield install
     monkeypatch.undo()

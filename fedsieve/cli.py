@@ -301,7 +301,7 @@ def main() -> None:
 def _algorithms() -> dict[str, str]:
     from fedsieve.algorithm import algorithm_names, load_algorithm
 
-    return {name: load_algorithm(name).summary for name in algorithm_names()}
+    return _lines(algorithm_names(), lambda name: load_algorithm(name).summary)
 
 
 def _datasets() -> dict[str, str]:
@@ -330,13 +330,24 @@ def _models() -> dict[str, str]:
 def _masks() -> dict[str, str]:
     from fedsieve.masks.family import family_names, load_family
 
-    return {name: load_family(name).summary for name in family_names()}
+    return _lines(family_names(), lambda name: load_family(name).summary)
 
 
 def _pruners() -> dict[str, str]:
     from fedsieve.masks.pruning import load_pruner, pruner_names
 
-    return {name: (load_pruner(name).__doc__ or "").partition("\n")[0] for name in pruner_names()}
+    return _lines(pruner_names(), lambda name: (load_pruner(name).__doc__ or "").partition("\n")[0])
+
+
+def _lines(names: "Sequence[str]", line: "Callable[[str], str]") -> dict[str, str]:
+    """Return the line on each, or what is wrong with it: a broken plug-in does not hide the others."""
+    lines = {}
+    for name in names:
+        try:
+            lines[name] = line(name)
+        except UserError as error:
+            lines[name] = str(error)
+    return lines
 
 
 CATALOGUES = {

@@ -26,6 +26,8 @@ from fedsieve.masks.family import Family, Layout, attach_family, family_of
 from fedsieve.masks.personal import PersonalMask, adaptive_steps, shrink_, thresholded
 from fedsieve.seeds import random_state
 
+PERSONAL = "personal"
+
 START = 0.1
 """As under hide-n-seek and fed-mask: at 1 Adam would need a hundred steps of 0.01 to change an entry."""
 
@@ -53,9 +55,7 @@ class FedPubConfig(AlgorithmConfig):
     threshold: float = Field(
         1e-3, ge=0.0, le=1e6, description="mask entries below this count as 0 when the model is used"
     )
-    mask: str = Field(
-        "personal", description="personal: the paper's real-valued mask; or a family: fedsieve list masks"
-    )
+    mask: str = Field(PERSONAL, description="personal: the paper's real-valued mask; or a family: fedsieve list masks")
 
     @model_validator(mode="after")
     def _mask_is_possible(self) -> "FedPubConfig":
@@ -69,7 +69,7 @@ class FedPubConfig(AlgorithmConfig):
     @property
     def family(self) -> Family | None:
         """The family that `mask` names; None for the paper's own real-valued mask."""
-        return None if self.mask == "personal" else family_of("fed-pub.mask", self.mask)
+        return None if self.mask == PERSONAL else family_of("fed-pub.mask", self.mask, besides=[PERSONAL])
 
 
 class FedPubTrainer:

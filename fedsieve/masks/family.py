@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedsieve import plugins
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, near
 from fedsieve.masks.attach import attach_masks, transposed, weights
 from fedsieve.masks.binary import levels, maskable
 
@@ -197,26 +197,38 @@ def load_family(name: str, key: str = "mask") -> type[Family]:
     return family
 
 
-def family_of(key: str, given: str, refusal: Callable[[Family], str | None] = lambda _: None) -> Family:
+def family_of(
+    key: str,
+    given: str,
+    refusal: Callable[[Family], str | None] = lambda _: None,
+    besides: Collection[str] = (),
+) -> Family:
     """Return the family that the value `given` of `key` names.
 
     Args:
         key: of the configuration, for sentences.
         given: `NAME`, `NAME:PARAMETER`, or `N:M` for `nm:N:M`.
         refusal: why an algorithm cannot use a family, one clause, or None if it can.
+        besides: what else the key may be, for sentences.
 
     Raises:
         UserError: nobody registered it, its parameter is wrong, or it is refused.
     """
     name, _, parameter = (f"nm:{given}" if _N_OF_M.fullmatch(given) else given).partition(":")
+    if name not in family_names():
+        possible = _possible(refusal, besides)
+        raise UserError(f"{key}: got {given!r}{near(given, possible)}, allowed: {', '.join(possible)}.")
     try:
         family = load_family(name, key).of(parameter)
     except ValueError as error:
         raise UserError(f"{key}: got {given!r}, but {error}.") from error
     if (why := refusal(family)) is not None:
-        possible = [other for other in family_names() if _usable(other, refusal)]
-        raise UserError(f"{key}: got {given!r}, but {why}, allowed: {', '.join(possible)}.")
+        raise UserError(f"{key}: got {given!r}, but {why}, allowed: {', '.join(_possible(refusal, besides))}.")
     return family
+
+
+def _possible(refusal: Callable[[Family], str | None], besides: Collection[str]) -> list[str]:
+    return [*besides, *(name for name in family_names() if _usable(name, refusal))]
 
 
 def _usable(name: str, refusal: Callable[[Family], str | None]) -> bool:

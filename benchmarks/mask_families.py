@@ -1,0 +1,78 @@
+"""Every family of masks under every algorithm that takes several: `python benchmarks/mask_families.py`.
+
+Digits (mlp, dirichlet) and Cora (gcn, metis), 5 clients, 10 rounds, seeds 42-44, all runs in this process on one
+thread. FED-PUB trains 5 epochs a round, the others as many as they do by themselves: 5 on images, 20 on graphs. Of
+HideNseek the 2:4 mask is over all weights, since pruning would have chosen before it.
+"""
+
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from fedsieve.config import parse
+from fedsieve.simulations import simulate
+from runs import SEEDS, folder_of, heading, row
+
+DATA = ("digits", "cora")
+MASKS = {
+    "fed-mask": ("binary", "sign", "ternary", "2:4", "1:4"),
+    "hide-n-seek": ("sign", "binary", "ternary", "2:4"),
+    "fed-pub": ("personal", "binary", "sign", "ternary", "2:4", "magnitude:0.5", "erk:0.5"),
+}
+
+
+def keys_of(data: str, algorithm: str, mask: str) -> dict[str, Any]:
+    """Return the keys of a run but for its seed."""
+    keys = {"algorithm": algorithm, "dataset": data, "num-clients": 5, "num-rounds": 10, f"{algorithm}.mask": mask}
+    if algorithm == "fed-pub":
+        keys["local-epochs"] = 5
+    if algorithm == "hide-n-seek" and mask == "2:4":
+        keys["hide-n-seek.density"] = 1.0
+    return keys
+
+
+def measured(data: str, algorithm: str, mask: str, seed: int) -> dict[str, float]:
+    """Return what one run has reached, at the round with the best mean validation accuracy."""
+    folder = folder_of(f"mask-families/{data}-{algorithm}-{mask.replace(':', '_')}-{seed}")
+    if not (folder / "summary.json").exists():
+        keys = keys_of(data, algorithm, mask) | {"seed": seed, "out": str(folder), "checkpoint-every": 0}
+        simulate(parse(keys), quiet=True)
+    summary = json.loads((folder / "summary.json").read_text())
+    best = rounds_of(folder)[summary["best_round"] - 1]
+    return {
+        "validation": 100 * best["val_accuracy"],
+        "test": 100 * summary["test_accuracy"],
+        "received": 100 * summary["test_accuracy_received"],
+        "not 0": 100 * (1 - summary["mask_sparsity"]),
+        "bytes": summary["uplink_payload_bytes_per_client_round"],
+    }
+
+
+def rounds_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of `rounds.jsonl`."""
+    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    heading("python benchmarks/mask_families.py")
+    columns = ("validation, %", "test, %", "test as received, %", "entries not 0, %", "uplink payload, bytes")
+    row("data", "algorithm", "mask", *columns)
+    row(*["---"] * (3 + len(columns)))
+    for data in DATA:
+        for algorithm, masks in MASKS.items():
+            for mask in masks:
+                found = [measured(data, algorithm, mask, seed) for seed in SEEDS]
+                cells = [
+                    f"{fmean(values):,.0f}" if name == "bytes" else f"{fmean(values):.1f} ± {stdev(values):.1f}"
+                    for name in found[0]
+                    for values in [[run[name] for run in found]]
+                ]
+                row(data, f"`{algorithm}`", f"`{mask}`", *cells)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,12 +14,10 @@ from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import flatten, unflatten, unpack
-from fedsieve.masks.family import Family, Layout, attach_family, family_of
+from fedsieve.masks.family import Family, Layout, attach_family, family_of, learnt_only
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.planes import unpack_letters
-
-NOTHING_LEFT = "its weights are frozen, so that a mask that is not learnt leaves nothing to train"
 
 
 class FedMaskConfig(AlgorithmConfig):
@@ -38,7 +36,7 @@ class FedMaskConfig(AlgorithmConfig):
 
     @model_validator(mode="after")
     def _mask_is_learnt(self) -> "FedMaskConfig":
-        family_of("fed-mask.mask", self.mask, lambda family: None if family.learnt else NOTHING_LEFT)
+        family_of("fed-mask.mask", self.mask, learnt_only)
         return self
 
     @property

@@ -134,7 +134,7 @@ class FedPubTrainer:
             return kept
         layers = {name: self.weights[name].detach().cpu() for name in self.masks}
         begins = self.family.initial(layers, random_state(self.run.seed, "masks"))
-        return {name: (START if self.family.learnt else 1.0) * place for name, place in begins.items()}
+        return {name: START * place for name, place in begins.items()} if self.family.learnt else begins
 
     def _in_use(self, masks: Tensors) -> Tensors:
         """Return what weights are multiplied by when the model is used."""

@@ -14,7 +14,7 @@ from fedsieve.client.training import fit, make_optimizer, metrics
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import transposed, weights
 from fedsieve.masks.binary import maskable
-from fedsieve.masks.family import Family, family_of
+from fedsieve.masks.family import Family, family_of, learnt_only
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.planes import encode_letters, pack_letters, unpack_letters
@@ -24,8 +24,6 @@ from fedsieve.masks.survivors import Survivors
 
 LEVELS = 127
 """The mean sign travels as a whole number from -LEVELS to LEVELS, so that both ends code with the same model."""
-
-NOTHING_LEFT = "its weights are frozen, so that a mask that is not learnt leaves nothing to train"
 
 
 class HideNseekConfig(AlgorithmConfig):
@@ -65,7 +63,7 @@ class HideNseekConfig(AlgorithmConfig):
 
     @model_validator(mode="after")
     def _mask_is_learnt(self) -> "HideNseekConfig":
-        family = family_of("hide-n-seek.mask", self.mask, lambda family: None if family.learnt else NOTHING_LEFT)
+        family = family_of("hide-n-seek.mask", self.mask, learnt_only)
         given = f"hide-n-seek.mask: got {self.mask!r}"
         if family.scope == "row" and self.density < 1:
             raise ValueError(

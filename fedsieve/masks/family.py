@@ -227,6 +227,13 @@ def family_of(
     return family
 
 
+def learnt_only(family: Family) -> str | None:
+    """Return why an algorithm whose weights are frozen cannot use a family, one clause; None if it can."""
+    return (
+        None if family.learnt else "its weights are frozen, so that a mask that is not learnt leaves nothing to train"
+    )
+
+
 def _possible(refusal: Callable[[Family], str | None], besides: Collection[str]) -> list[str]:
     return [*besides, *(name for name in family_names() if _usable(name, refusal))]
 

@@ -17,8 +17,10 @@ from fedsieve.masks.family import Layout, family_of
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.planes import encode_letters
 from fedsieve.models import Shape, build, initial_weights, ones
+from fedsieve.simulations import resume
 from tests.client.test_fed_mask import NETWORKS, OnOnes
-from tests.helpers import config, simulated, summary_of
+from tests.helpers import assert_same_run, config, simulated, summary_of
+from tests.simulations.test_resume import KEYS, interrupted
 
 TAKEN: dict[str, list[str]] = {
     "fed-mask": ["binary", "sign", "ternary", "2:4", "1:3"],
@@ -137,6 +139,19 @@ def test_a_static_mask_under_fed_pub_follows_the_weights_that_are_received():
     }, result.state)  # fmt: skip
     for name, mask in kept.items():
         assert torch.equal(again.state[f"mask/{name}"] > 0, torch.flip(mask, (0,)))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "mask"),
+    [("fed-mask", "ternary"), ("fed-mask", "2:4"), ("hide-n-seek", "ternary"), ("fed-pub", "2:4"), ("fed-pub", "erk")],
+)
+def test_a_run_goes_on_as_if_it_had_not_been_interrupted(
+    algorithm: str, mask: str, graph_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own = KEYS | {"dataset": str(graph_file), "partition": "random"} | keys(algorithm, mask)
+    run = interrupted(tmp_path / "run", monkeypatch, own)
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", own))
 
 
 def test_a_mask_that_breaks_its_family_is_left_out():

@@ -181,8 +181,11 @@ class Layout:
         return family.fold(weight, latent) if family.scope == "entry" else weight * self.values(family, latent)
 
     def check(self, family: Family, entries: Tensor) -> None:
-        """Raise a ValueError, one clause, if a vector of letters of the alphabet is no mask of the family."""
-        if not torch.equal(self.values(family, family.centred(entries)), entries):
+        """Raise a ValueError, one clause, if a vector of letters of the alphabet is no mask of the family.
+
+        Where an entry depends on nothing but itself, they all are.
+        """
+        if family.scope != "entry" and not torch.equal(self.values(family, family.centred(entries)), entries):
             raise ValueError("the mask is none of its family")
 
 

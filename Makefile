@@ -64,6 +64,7 @@ bench: venv
 	$(BIN)/python benchmarks/client_step.py
 	$(BIN)/python benchmarks/batched.py
 	$(BIN)/python benchmarks/mask_capacity.py
+	$(BIN)/python benchmarks/mask_families.py
 	$(BIN)/python benchmarks/global_mask.py
 	$(BIN)/python benchmarks/images_tuning.py
 	$(BIN)/python benchmarks/ablation.py

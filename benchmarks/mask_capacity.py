@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from fedsieve.data.image_sets import load_images
-from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import BinaryMask
+from fedsieve.masks.attach import weights
+from fedsieve.masks.families import Binary
+from fedsieve.masks.family import attach_family
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.pruning import prune
 from fedsieve.masks.signs import SignMask
@@ -47,8 +48,7 @@ def made(family: str, lr: float, seed: int) -> tuple[nn.Module, torch.optim.Opti
     if family.startswith("{0,1}"):
         for name, weight in model.named_parameters():
             weight.data *= keep.get(name, 1)
-        masks = attach_masks(model, BinaryMask)
-        latents = [mask.latent for mask in masks.values() if isinstance(mask, BinaryMask)]
+        latents = list(attach_family(model, Binary()).values())
         for latent in latents:
             latent.data += 0.1
         return model, torch.optim.Adam(latents, lr=lr, fused=True)

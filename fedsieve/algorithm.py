@@ -1,4 +1,4 @@
-"""The contract of one algorithm, and the registry that finds built-in ones and plug-ins alike.
+"""The contract of one algorithm, and how built-in ones and plug-ins are found alike.
 
 An algorithm is a pair: what the server does (a Flower `Strategy`, see `strategies/base.py`) and what a client does (a
 `Trainer`), with one frozen, validated configuration class. It is found through the entry-point group
@@ -7,15 +7,13 @@ An algorithm is a pair: what the server does (a Flower `Strategy`, see `strategi
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from fedsieve import plugins
 from fedsieve.data.kinds import Kind
-from fedsieve.errors import UserError, near, one_line
 
 if TYPE_CHECKING:
     from fedsieve.config import RunConfig
@@ -124,51 +122,20 @@ class Algorithm:
     returns_weights: bool = False
 
 
-@cache
-def _entries() -> dict[str, list[EntryPoint]]:
-    entries: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=ENTRY_POINTS):
-        entries.setdefault(entry.name, []).append(entry)
-    return entries
-
-
 def algorithm_names() -> list[str]:
     """Return the sorted names of all installed algorithms, without importing them."""
-    return sorted(_entries())
+    return plugins.names(ENTRY_POINTS)
 
 
-def plugin_of(name: str) -> str | None:
-    """Return the installed package that brings the algorithm `name`, as in "fedsieve-ditto 0.1.0"; None if built in."""
-    packages = [package for package in map(_package, _entries()[name]) if package.split()[0] != "fedsieve"]
-    return " and ".join(packages) or None
-
-
-@cache
 def load_algorithm(name: str) -> Algorithm:
     """Import the algorithm registered as `name`.
 
     Raises:
         UserError: nobody has registered that name, or two packages have, or what is registered cannot be used.
     """
-    if name not in _entries():
-        raise UserError(f"algorithm: got {name!r}{near(name, _entries())}, allowed: {', '.join(algorithm_names())}.")
-    entry, *others = _entries()[name]
-    if others:
-        told = " and ".join(map(_package, _entries()[name]))
-        raise UserError(f"algorithm: {name!r} is registered by {told}; allowed: one of them installed.")
-    told = f"algorithm: {name!r} ({entry.value} of {_package(entry)})"
-    try:
-        algorithm = entry.load()
-    except Exception as error:
-        raise UserError(f"{told} could not be imported: {type(error).__name__}: {one_line(error)}.") from error
-    if fault := next(_faults(algorithm), None):
-        raise UserError(f"{told} {fault}.")
+    algorithm = plugins.load(ENTRY_POINTS, name, "algorithm", _faults)
     assert isinstance(algorithm, Algorithm)
     return algorithm
-
-
-def _package(entry: EntryPoint) -> str:
-    return "an unknown package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
 def _faults(found: object) -> Iterator[str]:

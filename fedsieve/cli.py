@@ -136,7 +136,9 @@ def resume(
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions or models")]) -> None:
+def list_(
+    what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions, models, masks or pruners")],
+) -> None:
     """List what can be named on the command line, with one line on each."""
     from rich.console import Console
 
@@ -349,21 +351,9 @@ def main() -> None:
 
 
 def _algorithms() -> dict[str, str]:
-    from fedsieve.algorithm import algorithm_names
+    from fedsieve.algorithm import ENTRY_POINTS, algorithm_names, load_algorithm
 
-    return {name: _told_of(name) for name in algorithm_names()}
-
-
-def _told_of(algorithm: str) -> str:
-    """Return an algorithm's line: a plug-in's names its package, and one that is broken does not hide the others."""
-    from fedsieve.algorithm import load_algorithm, plugin_of
-
-    try:
-        summary = load_algorithm(algorithm).summary
-    except UserError as error:
-        return f"cannot be used: {error}"
-    package = plugin_of(algorithm)
-    return summary if package is None else f"{summary} [{package}]"
+    return _lines(ENTRY_POINTS, algorithm_names(), lambda name: load_algorithm(name).summary)
 
 
 def _datasets() -> dict[str, str]:
@@ -389,7 +379,40 @@ def _models() -> dict[str, str]:
     return {name: f"{entry.kind}: {entry.summary}" for name, entry in MODELS.items()} | own
 
 
-CATALOGUES = {"algorithms": _algorithms, "datasets": _datasets, "partitions": _partitions, "models": _models}
+def _masks() -> dict[str, str]:
+    from fedsieve.masks.family import ENTRY_POINTS, family_names, load_family
+
+    return _lines(ENTRY_POINTS, family_names(), lambda name: load_family(name).summary)
+
+
+def _pruners() -> dict[str, str]:
+    from fedsieve.masks.pruning import ENTRY_POINTS, load_pruner, pruner_names
+
+    return _lines(ENTRY_POINTS, pruner_names(), lambda name: (load_pruner(name).__doc__ or "").partition("\n")[0])
+
+
+def _lines(group: str, names: "Sequence[str]", summary: "Callable[[str], str]") -> dict[str, str]:
+    """Return the line on each: a plug-in's names its package, and one that is broken does not hide the others."""
+    from fedsieve.plugins import plugin_of
+
+    lines = {}
+    for name in names:
+        try:
+            package = plugin_of(group, name)
+            lines[name] = summary(name) if package is None else f"{summary(name)} [{package}]"
+        except UserError as error:
+            lines[name] = f"cannot be used: {error}"
+    return lines
+
+
+CATALOGUES = {
+    "algorithms": _algorithms,
+    "datasets": _datasets,
+    "partitions": _partitions,
+    "models": _models,
+    "masks": _masks,
+    "pruners": _pruners,
+}
 
 
 def _given(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> dict[str, Any]:

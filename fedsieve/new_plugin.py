@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedsieve.algorithm import algorithm_names, kebab, plugin_of
+from fedsieve.algorithm import ENTRY_POINTS, algorithm_names, kebab
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
+from fedsieve.plugins import plugin_of
 
 TEMPLATE = Path(__file__).parent / "template"
 
@@ -51,7 +52,7 @@ def check_name(name: str) -> None:
     if name in map(kebab, RunConfig.model_fields):
         raise UserError(f"new-plugin: got {name!r}, which is a key of every run; allowed: another name.")
     if name in algorithm_names():
-        owner = plugin_of(name) or "FedSieve itself"
+        owner = plugin_of(ENTRY_POINTS, name) or "FedSieve itself"
         raise UserError(f"new-plugin: got {name!r}, an algorithm that {owner} has; allowed: another name.")
 
 

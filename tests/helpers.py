@@ -13,8 +13,8 @@ from unittest.mock import patch
 import psutil
 import pytest
 
-import fedsieve.algorithm as registry
-from fedsieve import cli
+from fedsieve import cli, plugins
+from fedsieve.algorithm import ENTRY_POINTS
 from fedsieve.config import RunConfig, parse
 from fedsieve.simulations import simulate
 from fedsieve.testing import write_graph  # noqa: F401 - most tests take it from here
@@ -98,27 +98,25 @@ def installed(
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
     lines = [f"{name} = {value}" for name, value in algorithms.items()]
-    (info / "entry_points.txt").write_text("\n".join([f"[{registry.ENTRY_POINTS}]", *lines, ""]))
+    (info / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINTS}]", *lines, ""]))
     with pytest.MonkeyPatch.context() as patch:
         for path in (site, *paths):
             patch.syspath_prepend(path)
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [*paths, site, os.environ.get("PYTHONPATH", "")])))
-        forget_algorithms()
+        forget_plugins()
         yield
-    forget_algorithms()
+    forget_plugins()
 
 
 @contextmanager
 def installed_from(project: Path, site: Path) -> Iterator[None]:
     """Install the package in the folder `project`, as `pip install -e` would but without a network, see `installed`."""
     about = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    with installed(
-        site, about["name"], about["entry-points"][registry.ENTRY_POINTS], project, version=about["version"]
-    ):
+    with installed(site, about["name"], about["entry-points"][ENTRY_POINTS], project, version=about["version"]):
         yield
 
 
-def forget_algorithms() -> None:
+def forget_plugins() -> None:
     """Let the registry look anew for what is installed."""
-    registry._entries.cache_clear()
-    registry.load_algorithm.cache_clear()
+    plugins.entries.cache_clear()
+    plugins.load.cache_clear()

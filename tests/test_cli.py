@@ -13,6 +13,8 @@ from fedsieve.algorithm import algorithm_names
 from fedsieve.data import DATASETS, PARTITIONS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.image_sets import IMAGE_DATASETS
+from fedsieve.masks.family import family_names
+from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS
 from fedsieve.reports.page import PNG_NAMES
 from tests.helpers import fedsieve, rounds_of, summary_of, write_graph
@@ -197,6 +199,8 @@ def test_a_runs_configuration_gives_the_same_run_again(graph_file: Path):
         ("datasets", [*DATASETS, *IMAGE_DATASETS]),
         ("partitions", [*PARTITIONS, *IMAGE_PARTITIONS]),
         ("models", [*MODELS, "my_package.my_module:my_function"]),
+        ("masks", family_names()),
+        ("pruners", pruner_names()),
     ],
 )
 def test_list_prints_every_name_with_a_line_on_it(what: str, names: Any, capfd: pytest.CaptureFixture[str]):

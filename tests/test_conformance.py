@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fedsieve.algorithm import algorithm_names, plugin_of
+from fedsieve.algorithm import ENTRY_POINTS, algorithm_names
 from fedsieve.new_plugin import new_plugin
+from fedsieve.plugins import plugin_of
 from fedsieve.testing import conformance
 from fedsieve.testing.promises import PROMISES, BrokenPromiseError, NotTriedError, check
 from fedsieve.testing.runs import Setting
@@ -74,7 +75,7 @@ def verdicts(trial: Trial, promises: Iterable[str]) -> dict[str, str]:
 
 def test_every_built_in_algorithm_is_here():
     there = {name.removeprefix("test_").replace("_", "-") for name in globals() if name.startswith("test_")}
-    assert {name for name in algorithm_names() if plugin_of(name) is None} <= there
+    assert {name for name in algorithm_names() if plugin_of(ENTRY_POINTS, name) is None} <= there
 
 
 def test_a_key_that_the_tests_need_for_themselves_is_told():

@@ -7,18 +7,21 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from fedsieve.algorithm import algorithm_names, kebab, load_algorithm, plugin_of
+from fedsieve.algorithm import ENTRY_POINTS, algorithm_names, kebab, load_algorithm
 from fedsieve.allowed import allowed
 from fedsieve.config import RunConfig
 from fedsieve.data import DATASETS, PARTITIONS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.kinds import IMAGE_NAMES
+from fedsieve.masks.family import family_names, load_family
+from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS
+from fedsieve.plugins import plugin_of
 from fedsieve.simulations import ENGINES
 
 CONFIGURATION = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
 
-BUILT_IN = [name for name in algorithm_names() if plugin_of(name) is None]
+BUILT_IN = [name for name in algorithm_names() if plugin_of(ENTRY_POINTS, name) is None]
 
 NAMES = {
     "algorithm": BUILT_IN,
@@ -26,6 +29,12 @@ NAMES = {
     "partition": ["auto", *PARTITIONS, *IMAGE_PARTITIONS],
     "model": ["auto", *MODELS, "module:function"],
     "engine": list(ENGINES),
+    "fed-mask.mask": [name for name in family_names() if load_family(name).learnt],
+    "fed-pm.mask": ["binary"],
+    "fed-pub.mask": ["personal", *family_names()],
+    "hide-n-seek.mask": [name for name in family_names() if load_family(name).learnt],
+    "hide-n-seek.pruner": pruner_names(),
+    "lottery-fl.mask": ["magnitude"],
 }
 """Keys that take names; of algorithms those that are built in."""
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-import fedsieve.algorithm as registry
-from fedsieve.algorithm import Algorithm, AlgorithmConfig, algorithm_names, load_algorithm
+from fedsieve import plugins
+from fedsieve.algorithm import ENTRY_POINTS, Algorithm, AlgorithmConfig, algorithm_names, load_algorithm
 from fedsieve.config import parse
 from fedsieve.errors import UserError
-from tests.helpers import fedsieve, forget_algorithms, installed, rounds_of, simulated
+from tests.helpers import fedsieve, forget_plugins, installed, rounds_of, simulated
 
 PLUGIN = """
 import numpy as np
@@ -43,13 +43,13 @@ def entries(monkeypatch: pytest.MonkeyPatch):
     """Replace what is installed."""
 
     def install(**values: str) -> None:
-        found = [EntryPoint(name, value, registry.ENTRY_POINTS) for name, value in values.items()]
-        monkeypatch.setattr(registry, "entry_points", lambda group: found if group == registry.ENTRY_POINTS else [])
-        forget_algorithms()
+        found = [EntryPoint(name, value, ENTRY_POINTS) for name, value in values.items()]
+        monkeypatch.setattr(plugins, "entry_points", lambda group: found if group == ENTRY_POINTS else [])
+        forget_plugins()
 
     yield install
     monkeypatch.undo()
-    forget_algorithms()
+    forget_plugins()
 
 
 def test_an_algorithm_that_is_not_registered_is_not_found_be_it_built_in(entries):

@@ -3,7 +3,7 @@
 The paper: "Sparse Random Networks for Communication-Efficient Federated Learning".
 """
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
@@ -12,8 +12,12 @@ from fedsieve.client.training import fit, load, make_optimizer, metrics, values
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.binary import BernoulliMask, flatten, fold, unflatten, unpack
+from fedsieve.masks.families import Binary
+from fedsieve.masks.family import family_of
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.masks.groups import groups_of
+
+DRAWN = "FedPM learns how likely a weight is to be kept, and draws masks of 0 and 1 by that"
 
 
 class FedPMConfig(AlgorithmConfig):
@@ -22,12 +26,18 @@ class FedPMConfig(AlgorithmConfig):
     init: Init = Field(
         "signed-constant", description="the frozen weights: signed-constant, the paper's, or kaiming-normal"
     )
+    mask: str = Field("binary", description="the family of masks; its definition leaves no other than binary")
     prior: float = Field(
         1.0, ge=1.0, description="λ0, where α and β of the Beta distributions begin; 1 is the uniform prior"
     )
     reset: int = Field(
         0, ge=0, description="rounds after which α and β begin anew at λ0; 0: 1 / fraction-train, rounded up"
     )
+
+    @model_validator(mode="after")
+    def _mask_is_binary(self) -> "FedPMConfig":
+        family_of("fed-pm.mask", self.mask, lambda family: None if family == Binary() else DRAWN)
+        return self
 
 
 class FedPMTrainer:
@@ -57,9 +67,9 @@ class FedPMTrainer:
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, self.scores, {})
         loss = fit(self.model, optimizer, task, self.run.local_epochs)
-        kept = self._draw()
+        mask = self._draw().float()
         local = task.evaluate(self.model)
-        return mask_result(kept, theta, self.groups, metrics(task, as_received, local, loss))
+        return mask_result(mask, theta, self.groups, Binary(), metrics(task, as_received, local, loss))
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ the mask that the client sent last."""

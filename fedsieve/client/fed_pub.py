@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -22,7 +22,14 @@ from fedsieve.client.training import (
 )
 from fedsieve.config import RunConfig
 from fedsieve.masks.attach import attach_masks, weights
+from fedsieve.masks.family import Family, Layout, attach_family, family_of
 from fedsieve.masks.personal import PersonalMask, adaptive_steps, shrink_, thresholded
+from fedsieve.seeds import random_state
+
+PERSONAL = "personal"
+
+START = 0.1
+"""As under hide-n-seek and fed-mask: at 1 Adam would need a hundred steps of 0.01 to change an entry."""
 
 EMBEDDING = "functional-embedding"
 """Name of h_k among the arrays sent."""
@@ -37,7 +44,7 @@ class FedPubConfig(AlgorithmConfig):
     sparsity: Literal["none", "subgradient", "proximal"] = Field(
         "proximal",
         description="none: the published code, no regulariser has a gradient; subgradient: the printed loss; "
-        "proximal: soft thresholding after each step",
+        "proximal: soft thresholding of a personal mask after each step",
     )
     lambda1: float = Field(1e-3, ge=0.0, description="λ1 of λ1·‖μ‖₁, for sparsity = subgradient")
     lambda2: float = Field(1e-3, ge=0.0, description="λ2 of λ2·‖θ - θ̄‖², for sparsity = subgradient or proximal")
@@ -48,6 +55,21 @@ class FedPubConfig(AlgorithmConfig):
     threshold: float = Field(
         1e-3, ge=0.0, le=1e6, description="mask entries below this count as 0 when the model is used"
     )
+    mask: str = Field(PERSONAL, description="personal: the paper's real-valued mask; or a family: fedsieve list masks")
+
+    @model_validator(mode="after")
+    def _mask_is_possible(self) -> "FedPubConfig":
+        if self.family is not None and self.sparsity == "subgradient":
+            raise ValueError(
+                f"fed-pub.mask: got {self.mask!r} with fed-pub.sparsity = 'subgradient', whose λ1 term is of "
+                "real-valued masks, allowed: 'personal', or with fed-pub.sparsity = 'none' or 'proximal'"
+            )
+        return self
+
+    @property
+    def family(self) -> Family | None:
+        """The family that `mask` names; None for the paper's own real-valued mask."""
+        return None if self.mask == PERSONAL else family_of("fed-pub.mask", self.mask, besides=[PERSONAL])
 
 
 class FedPubTrainer:
@@ -59,22 +81,31 @@ class FedPubTrainer:
     dominate and accuracy falls. `proximal`, ours, keeps λ2 as printed and replaces the λ1 term by a proximal step
     after each of the optimiser's, which really sets entries to 0. It shrinks an entry the faster the smaller its weight
     is: a uniform step cost more accuracy at every sparsity (docs/results.md).
+
+    With a family of masks, ours too, every W is used as W ⊙ mask(m). Latents m that are learnt begin at `START` times
+    where the family does and stay on the client as μ does; λ1 and the proximal step are of real numbers and left out. A
+    static mask is chosen anew from the weights received each round.
     """
 
     def __init__(self, run: RunConfig, config: FedPubConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        attached = attach_masks(model, lambda weight: PersonalMask(weight, config.threshold))
-        self.masks = {name: mask.mask for name, mask in attached.items() if isinstance(mask, PersonalMask)}
+        self.family, self.layout = config.family, Layout.of(model)
+        if self.family is None:
+            attached = attach_masks(model, lambda weight: PersonalMask(weight, config.threshold))
+            self.masks = {name: mask.mask for name, mask in attached.items() if isinstance(mask, PersonalMask)}
+        else:
+            self.masks = attach_family(model, self.family)
         self.weights = weights(model)
-        self.trained = {f"mask/{name}": mask for name, mask in self.masks.items()} | self.weights
+        learnt = {f"mask/{name}": mask for name, mask in self.masks.items() if mask.requires_grad}
+        self.trained = learnt | self.weights
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from the personalised weights θ̄_k received and the client's own mask."""
         load(self.weights, received)
-        load(self.masks, filed("mask", state) or {name: torch.ones_like(w) for name, w in self.masks.items()})
+        load(self.masks, self._own_masks(state))
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, self.trained, state)
-        shrinks = self.config.sparsity == "proximal" and self.config.prox > 0
+        shrinks = self.config.sparsity == "proximal" and self.config.prox > 0 and self.family is None
         after_step = self._shrink_masks if shrinks else None
         loss = fit(self.model, optimizer, task, self.run.local_epochs, self._regularisers(), after_step)
         with parametrize.cached():
@@ -89,11 +120,28 @@ class FedPubTrainer:
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return θ_k ⊙ μ_k, thresholded."""
-        masks = filed("mask", state)
+        masks = self._in_use(filed("mask", state))
         return {
-            name: weight * thresholded(masks[name], self.config.threshold) if name in masks else weight
-            for name, weight in filed("weights", state).items()
+            name: weight * masks[name] if name in masks else weight for name, weight in filed("weights", state).items()
         }
+
+    def _own_masks(self, state: Tensors) -> Tensors:
+        """Return the client's own masks, or latents; where it has none or they are static, those to begin with."""
+        kept = filed("mask", state)
+        if self.family is None:
+            return kept or {name: torch.ones_like(mask) for name, mask in self.masks.items()}
+        if kept and self.family.learnt:
+            return kept
+        layers = {name: self.weights[name].detach().cpu() for name in self.masks}
+        begins = self.family.initial(layers, random_state(self.run.seed, "masks"))
+        return {name: START * place for name, place in begins.items()} if self.family.learnt else begins
+
+    def _in_use(self, masks: Tensors) -> Tensors:
+        """Return what weights are multiplied by when the model is used."""
+        if self.family is None:
+            return {name: thresholded(mask, self.config.threshold) for name, mask in masks.items()}
+        in_x_out = self.layout.in_x_out
+        return {name: self.family.values(latent, int(name in in_x_out)) for name, latent in masks.items()}
 
     def _regularisers(self) -> Callable[[], Tensor] | None:
         """Return the terms of eq. 6 that have a gradient, θ̄_k being the weights just loaded."""
@@ -118,7 +166,6 @@ class FedPubTrainer:
             shrink_(mask, adaptive_steps(self.weights[name], step, power))
 
     def _sparsity(self) -> float:
-        """Return the share of mask entries that the threshold makes 0."""
-        masks = list(values(self.masks).values())
-        kept = sum(int(torch.count_nonzero(thresholded(mask, self.config.threshold))) for mask in masks)
-        return 1 - kept / sum(mask.numel() for mask in masks)
+        """Return the share of mask entries that are 0 when the model is used."""
+        masks = list(self._in_use(values(self.masks)).values())
+        return 1 - sum(int(torch.count_nonzero(mask)) for mask in masks) / sum(mask.numel() for mask in masks)

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import fit, make_optimizer, metrics
 from fedsieve.config import RunConfig
-from fedsieve.masks.attach import weights
-from fedsieve.masks.binary import maskable, pack, unpack
-from fedsieve.masks.codec import encode
+from fedsieve.masks.attach import transposed, weights
+from fedsieve.masks.binary import maskable
+from fedsieve.masks.family import Family, family_of, learnt_only
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.masks.groups import groups_of
-from fedsieve.masks.signs import SignMask, signed
+from fedsieve.masks.planes import encode_letters, pack_letters, unpack_letters
+from fedsieve.masks.pruning import ITERATIONS, load_pruner
+from fedsieve.masks.signs import SignMask, masked
 from fedsieve.masks.survivors import Survivors
 
 LEVELS = 127
@@ -28,15 +30,18 @@ class HideNseekConfig(AlgorithmConfig):
     """Keys `hide-n-seek.*`."""
 
     density: float = Field(0.2, gt=0.0, le=1.0, description="share of the weights that the server keeps")
-    pruner: Literal["synflow", "erk", "uniform", "magnitude"] = Field(
-        "synflow", description="how the server prunes, once and without data"
+    mask: str = Field("sign", description="the family of masks, one that is learnt: fedsieve list masks")
+    pruner: str = Field("synflow", description="how the server prunes, once and without data: fedsieve list pruners")
+    prune_iterations: int = Field(
+        ITERATIONS, ge=1, le=10_000, description="steps of a pruner that goes in steps, as synflow does"
     )
     init: Init = Field(
         "signed-constant", description="the frozen weights: kaiming-normal, or signed-constant of the same deviation"
     )
     aggregate: Literal["mean", "vote"] = Field(
         "mean",
-        description="what the server sends: the mean of the signs, or the sign of a round's majority, 1 bit a weight",
+        description="what the server sends: the mean of the signs, or the sign of a round's majority, 1 bit a weight; "
+        "of another family the mean mask, centred",
     )
     memory: float = Field(
         0.7, ge=0.0, lt=1.0, description="share of the average so far in the next, for aggregate = mean; 0: forget it"
@@ -50,6 +55,29 @@ class HideNseekConfig(AlgorithmConfig):
     average_last: float = Field(
         0.5, ge=0.0, le=1.0, description="share of a round's last steps whose mean latents give the signs; 0: one step"
     )
+
+    @property
+    def family(self) -> Family:
+        """The family that `mask` names."""
+        return family_of("hide-n-seek.mask", self.mask)
+
+    @model_validator(mode="after")
+    def _mask_is_learnt(self) -> "HideNseekConfig":
+        family = family_of("hide-n-seek.mask", self.mask, learnt_only)
+        given = f"hide-n-seek.mask: got {self.mask!r}"
+        if family.scope == "row" and self.density < 1:
+            raise ValueError(
+                f"{given} with hide-n-seek.density = {self.density:g}, where pruning has already chosen among the "
+                "inputs of a unit, allowed: with hide-n-seek.density = 1"
+            )
+        if self.aggregate == "vote" and len(family.alphabet) > 2:
+            raise ValueError(f"{given} with hide-n-seek.aggregate = 'vote', allowed: a mask of two values")
+        return self
+
+    @model_validator(mode="after")
+    def _pruner_is_there(self) -> "HideNseekConfig":
+        load_pruner(self.pruner, "hide-n-seek.pruner")
+        return self
 
     @model_validator(mode="after")
     def _magnitudes_differ(self) -> "HideNseekConfig":
@@ -68,15 +96,16 @@ class HideNseekTrainer:
     the server sends, with a share of the client's own last signs; a multiple of 1 would freeze every sign. The
     optimiser starts anew with them. The signs are those of the latents' mean over the last steps: a single step's are
     noisy, as each sign is all or nothing (tail averaging, Jain et al., JMLR 2018, for signs). What stays on the client
-    is the keep-mask and its last signs, one bit a weight each.
+    is the keep-mask and its last signs, one bit a weight each. With another family of masks than the reconstruction's,
+    mask(m) takes the place of sign(m), and the mean entry, in [-1, 1], that of the mean sign.
     """
 
     def __init__(self, run: RunConfig, config: HideNseekConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         frozen = freeze_(model, config.init, run.seed)
         self.weights = {name: tensor.clone() for name, tensor in frozen.items()}
-        self._all_groups = groups_of(model)
-        self.mask = SignMask(weights(model))
+        self._all_groups, self.family, self._in_x_out = groups_of(model), config.family, transposed(model)
+        self.mask = SignMask(weights(model), self.family, self._in_x_out)
         self._pruned: tuple[bytes, Tensor, Survivors] | None = None
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
@@ -89,7 +118,8 @@ class HideNseekTrainer:
         broadcast = unpack_broadcast({name: tensor.cpu().numpy() for name, tensor in received.items()}, survivors)
         start = torch.from_numpy(broadcast).to(self.mask.latent.device).float() / LEVELS
         if own is not None:
-            start.lerp_(unpack(own, len(start)).to(start.device).float().mul_(2).sub_(1), self.config.own_share)
+            last = self.family.centred(self._entries(own, len(start))).to(start.device)
+            start.lerp_(last, self.config.own_share)
         self.mask.load_(self.config.restart * start)
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, {"latent": self.mask.latent}, {})
@@ -106,17 +136,25 @@ class HideNseekTrainer:
         if task.num_examples > 0:
             self.mask.load_(mean)
         local = task.evaluate(self.model)
-        signs = (self.mask.latent.detach() >= 0).cpu().numpy()
+        entries = survivors.layout(self._in_x_out).values(self.family, self.mask.latent.detach())
+        letters = self.family.letters(entries)
+        code = encode_letters(letters, levels_of(self.family, broadcast), self.groups)
+        kept = survivors.density * (int(torch.count_nonzero(entries)) / len(entries))
         return TrainResult(
-            arrays={"signs": torch.from_numpy(encode(signs, broadcast, self.groups).copy())},
-            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - survivors.density},
-            state={"keep": keep, "signs": pack(torch.from_numpy(signs))},
+            arrays={"signs": torch.from_numpy(code.copy())},
+            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - kept},
+            state={"keep": keep, "signs": torch.from_numpy(pack_letters(letters, len(self.family.alphabet)))},
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ sign(m) of the client's last signs."""
         _, survivors = self._prune(state["keep"])
-        return self.weights | signed(self.weights, survivors, unpack(state["signs"], sum(survivors.layer_sizes)))
+        entries = self._entries(state["signs"], sum(survivors.layer_sizes))
+        return self.weights | masked(self.weights, survivors, entries)
+
+    def _entries(self, packed: Tensor, n: int) -> Tensor:
+        """Return the entries of a client's last mask, on the CPU."""
+        return self.family.entries(unpack_letters(packed.cpu().numpy(), n, len(self.family.alphabet)))
 
     def _prune(self, packed: Tensor) -> tuple[Tensor, Survivors]:
         """Keep what the packed keep-mask keeps; it and what it says are one for all clients of a process."""
@@ -134,6 +172,11 @@ class HideNseekTrainer:
 def _same(keep: Tensor, own: Tensor | None) -> bool:
     """Return whether the client's own signs are of the weights that `keep` keeps."""
     return own is not None and torch.equal(keep.cpu(), own.cpu())
+
+
+def levels_of(family: Family, broadcast: NDArray[np.int8]) -> list[NDArray[np.int8]]:
+    """Return what the codec is told of each plane of bits; of signs the broadcast itself."""
+    return family.levels(family.uncentred(broadcast / LEVELS))
 
 
 def pack_broadcast(mean: NDArray[np.int8], aggregate: str) -> dict[str, NDArray[np.uint8] | NDArray[np.int8]]:

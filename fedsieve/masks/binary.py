@@ -1,4 +1,4 @@
-"""Masks of zeros and ones over weights: learnt by thresholds, drawn at random, or given.
+"""Masks of zeros and ones over weights, drawn at random or given; those that thresholds give are a `family`.
 
 A mask travels and is kept as one vector of the network's masked weights: layer after layer, each row by row.
 """
@@ -12,25 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedsieve.masks.attach import MATRIX_DIM
-
-
-class BinaryMask(nn.Module):
-    """Parametrization w -> w ⊙ [m ≥ 0], gradient straight through the threshold to the latent m.
-
-    Li et al., "FedMask", SenSys 2021: one real value a weight is learnt, and a threshold makes it binary.
-
-    Args:
-        weight: the frozen weights w; m has their shape.
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.latent = nn.Parameter(torch.zeros_like(weight))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the weights that are kept, 0 elsewhere."""
-        kept: Tensor = _Thresholded.apply(weight, self.latent)  # type: ignore[no-untyped-call]
-        return kept
 
 
 class BernoulliMask(nn.Module):
@@ -124,20 +105,6 @@ def levels(mean: NDArray[np.float32]) -> NDArray[np.int8]:
 def _draw(theta: Tensor) -> Tensor:
     # torch.bernoulli takes three times as long on a CPU
     return torch.rand_like(theta) < theta
-
-
-class _Thresholded(torch.autograd.Function):
-    """w ⊙ [m ≥ 0]; as d[m ≥ 0] / dm counts 1 (Bengio et al. 2013), the gradient of m is w times the output's."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, latent: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        return folded(weight, latent >= 0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        (weight,) = ctx.saved_tensors
-        return None, gradients[0] * weight
 
 
 class _Drawn(torch.autograd.Function):

@@ -1,101 +1,172 @@
-"""Pruning at initialisation: which weights a network keeps, chosen before any training and without any data."""
+"""Pruning at initialisation: which weights a network keeps, chosen before any training and without any data.
 
-from collections.abc import Callable, Sequence
+A pruner is a function, found through the entry-point group `fedsieve.pruners`; the built-in ones are registered in the
+same way. `prune` calls it, and checks what it returns.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedsieve import plugins
 from fedsieve.masks.attach import MATRIX_DIM
 from fedsieve.masks.synflow import Flow, one_thread
+
+ENTRY_POINTS = "fedsieve.pruners"
 
 ITERATIONS = 100
 """SynFlow's number of steps (Tanaka et al. 2020)."""
 
+TOLERANCE = 0.01
+"""Share of all weights by which a pruner may miss the density; one weight a layer is allowed in any case."""
+
 Keep = dict[str, Tensor]
-Pruner = Callable[[nn.Module, Any, int, np.random.RandomState], Keep]
+
+Pruner = Callable[[nn.Module, Any, float, np.random.RandomState, int], Keep]
+"""`pruner(network, ones, density, random, iterations)` returns a bool mask, of its shape, for each weight matrix.
+
+The network is to be left as it is; `ones` is an input of ones, `random` the only source of chance, and `iterations` the
+number of steps of a pruner that goes in steps. The first line of its docstring is what `fedsieve list pruners` shows.
+"""
 
 
-def prune(pruner: str, model: nn.Module, ones: Any, density: float, random: np.random.RandomState) -> Keep:
+def pruner_names() -> list[str]:
+    """Return the sorted names of all installed pruners, without importing them."""
+    return plugins.names(ENTRY_POINTS)
+
+
+def load_pruner(name: str, key: str = "pruner") -> Pruner:
+    """Import the pruner registered as `name`; a name nobody registered is a `UserError` about `key`."""
+    pruner: Pruner = plugins.load(ENTRY_POINTS, name, key, _faults)
+    return pruner
+
+
+def _faults(found: object) -> Iterator[str]:
+    if not callable(found):
+        yield "is not a function"
+
+
+def prune(
+    pruner: str,
+    model: nn.Module,
+    ones: Any,
+    density: float,
+    random: np.random.RandomState,
+    iterations: int = ITERATIONS,
+) -> Keep:
     """Return a bool mask for each weight matrix or kernel: True where the weight is kept.
 
-    Of all these weights together, round(`density` x their number) are kept, but at least one of each.
+    Of all these weights together the built-in pruners keep round(`density` x their number), but at least one of each.
 
     Args:
-        pruner: a name in `PRUNERS`.
+        pruner: a name of the group `fedsieve.pruners`.
         model: on the CPU, without parametrizations; it is left as it is.
         ones: what the network takes as its input, of ones, in float64; a tensor may be of any type.
         density: above 0 and at most 1.
         random: breaks ties and draws random masks; the same generator gives the same masks, with any number of threads.
+        iterations: steps of a pruner that goes in steps, at least 1.
 
     Raises:
-        ValueError: for a density outside its bounds.
+        UserError: nobody registered that name.
+        ValueError: for a density outside its bounds, or because the pruner did not return what it should.
         FloatingPointError: see `Flow.scores`.
     """
     if not 0 < density <= 1:
         raise ValueError(f"density must be above 0 and at most 1, got {density}")
-    weights = _weights(model)
-    budget = max(round(density * sum(weight.numel() for weight in weights.values())), len(weights))
-    return PRUNERS[pruner](model, ones, budget, random)
+    keep = load_pruner(pruner)(model, ones, density, random, iterations)
+    return _checked(keep, _weights(model), density)
 
 
-def synflow(model: nn.Module, ones: Any, budget: int, random: np.random.RandomState) -> Keep:
-    """Keep the weights of the highest SynFlow scores, pruned in 100 steps (Tanaka et al. 2020, algorithm 1).
+def _checked(keep: Keep, weights: Mapping[str, Tensor], density: float) -> Keep:
+    """Return the masks in the order of the layers, if they are what a pruner has to return."""
+    if not isinstance(keep, Mapping) or set(keep) != set(weights):
+        raise ValueError(f"it has to return a mask for each of {', '.join(weights)}, and for nothing else")
+    for name, weight in weights.items():
+        mask = keep[name]
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != weight.shape:
+            given = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(f"its mask of {name} is {given} where torch.bool {tuple(weight.shape)} is expected")
+        if not mask.any():
+            raise ValueError(f"it keeps no weight of {name}")
+    total, kept = sum(weight.numel() for weight in weights.values()), sum(int(mask.sum()) for mask in keep.values())
+    if abs(kept - density * total) > max(TOLERANCE * total, len(weights)):
+        raise ValueError(f"it keeps {kept / total:.4g} of the weights where the density is {density:g}")
+    return {name: keep[name] for name in weights}
 
-    After step i a share ρ^(i/100) is kept, and what was pruned stays so, as in the paper. Weights that are signs times
-    one constant a layer tie by whole layers, of which the published code's threshold drops all; so ties are broken at
-    random here, and the best weight of every layer is kept. Weights without any flow tie at 0.
+
+def synflow(model: nn.Module, ones: Any, density: float, random: np.random.RandomState, iterations: int) -> Keep:
+    """Keep the weights of the highest SynFlow scores, pruned in steps (Tanaka et al., NeurIPS 2020, algorithm 1).
+
+    After step i of n a share ρ^(i/n) is kept, and what was pruned stays so, as in the paper, where n is 100. Weights
+    that are signs times one constant a layer tie by whole layers, of which the published code's threshold drops all; so
+    ties are broken at random here, and the best weight of every layer is kept. Weights without any flow tie at 0.
 
     Scores are equal if their first 20 bits are. The bits after them hold rounding error, by which weights that tie
     would be ranked in some order of the machine's.
     """
     weights = _weights(model)
-    total = sum(weight.numel() for weight in weights.values())
+    total, budget = sum(weight.numel() for weight in weights.values()), _budget(weights, density)
     flow = Flow(model, weights)
     inputs = ones.double() if isinstance(ones, Tensor) else ones
     kept = np.ones(total, dtype=bool)
     with one_thread():
-        for i in range(1, ITERATIONS + 1):
+        for i in range(1, iterations + 1):
             # Adding half of the last bit that stays rounds; as integers, floats at or above 0 are in their own order.
             bits = [score.view(torch.int64).add_(1 << 31) >> 32 for score in flow.scores(inputs).values()]
             keys = np.concatenate([bit.to(torch.int32).numpy().ravel() for bit in bits])
             keys[~kept] = -1
-            kept = _largest(keys, weights, round(total * (budget / total) ** (i / ITERATIONS)), random)
+            kept = _largest(keys, weights, round(total * (budget / total) ** (i / iterations)), random)
             flow.mask(_shaped(kept, weights))
     return _shaped(kept, weights)
 
 
-def magnitude(model: nn.Module, _: Any, budget: int, random: np.random.RandomState) -> Keep:
-    """Keep the largest |w| of the whole network, in float32; ties are broken at random."""
-    weights = _weights(model)
+def magnitude(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
+    """Keep the largest weights of the whole network (Han et al., NeurIPS 2015, section 3, at initialisation).
+
+    Of the largest |w| in float32, and the largest of every layer; ties are broken at random.
+    """
+    return largest(_weights(model), density, random)
+
+
+def erk(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
+    """Keep random weights, more of small layers: Erdős–Rényi-Kernel (Evci et al., ICML 2020, section 3)."""
+    return random_erk(_weights(model), density, random)
+
+
+def uniform(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
+    """Keep random weights, the same share of each layer's."""
+    return _random(_weights(model), Tensor.numel, density, random)
+
+
+def largest(weights: Mapping[str, Tensor], density: float, random: np.random.RandomState) -> Keep:
+    """Keep the largest |w| of these layers together, in float32, and of each at least one; ties are random."""
     sizes = [weight.abs().float().contiguous().view(torch.int32).numpy().ravel() for weight in weights.values()]
-    return _shaped(_largest(np.concatenate(sizes), weights, budget, random), weights)
+    return _shaped(_largest(np.concatenate(sizes), weights, _budget(weights, density), random), weights)
 
 
-def erk(model: nn.Module, _: Any, budget: int, random: np.random.RandomState) -> Keep:
+def random_erk(weights: Mapping[str, Tensor], density: float, random: np.random.RandomState) -> Keep:
     """Keep random weights, of each layer's in proportion to the sum of its dimensions: Erdős–Rényi-Kernel.
 
     Evci et al., "Rigging the Lottery: Making All Tickets Winners", ICML 2020, section 3: the density of n_in x n_out
     kernels of w x h is ∝ (n_in + n_out + w + h) / (n_in n_out w h). A layer that would exceed 1 is dense, and the rest
     is shared out among the others.
     """
-    return _random(model, lambda weight: sum(weight.shape), budget, random)
-
-
-def uniform(model: nn.Module, _: Any, budget: int, random: np.random.RandomState) -> Keep:
-    """Keep random weights, the same share of each layer's."""
-    return _random(model, Tensor.numel, budget, random)
-
-
-PRUNERS: dict[str, Pruner] = {"synflow": synflow, "erk": erk, "uniform": uniform, "magnitude": magnitude}
+    return _random(weights, lambda weight: sum(weight.shape), density, random)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach() for name, weight in model.named_parameters() if weight.dim() >= MATRIX_DIM}
 
 
-def _shaped(kept: np.ndarray, weights: dict[str, Tensor]) -> Keep:
+def _budget(weights: Mapping[str, Tensor], density: float) -> int:
+    """Return how many of all weights are kept: at least one of each layer."""
+    return max(round(density * sum(weight.numel() for weight in weights.values())), len(weights))
+
+
+def _shaped(kept: np.ndarray, weights: Mapping[str, Tensor]) -> Keep:
     """Cut one row of booleans into the layers' masks, copied: safetensors refuses tensors that share memory."""
     pieces = torch.split(torch.from_numpy(kept), [weight.numel() for weight in weights.values()])
     return {
@@ -103,7 +174,7 @@ def _shaped(kept: np.ndarray, weights: dict[str, Tensor]) -> Keep:
     }
 
 
-def _largest(keys: np.ndarray, weights: dict[str, Tensor], budget: int, random: np.random.RandomState) -> np.ndarray:
+def _largest(keys: np.ndarray, weights: Mapping[str, Tensor], budget: int, random: np.random.RandomState) -> np.ndarray:
     """Return booleans with `budget` True: at the best of each layer and, beside these, where `keys` are largest.
 
     `keys` is int32, a score's bits or -1 for a weight that is pruned already; it is changed.
@@ -124,11 +195,12 @@ def _largest(keys: np.ndarray, weights: dict[str, Tensor], budget: int, random: 
     return kept
 
 
-def _random(model: nn.Module, share: Callable[[Tensor], int], budget: int, random: np.random.RandomState) -> Keep:
-    weights = _weights(model)
+def _random(
+    weights: Mapping[str, Tensor], share: Callable[[Tensor], int], density: float, random: np.random.RandomState
+) -> Keep:
     shares, sizes = [share(weight) for weight in weights.values()], [weight.numel() for weight in weights.values()]
     kept = []
-    for size, count in zip(sizes, _counts(shares, sizes, budget), strict=True):
+    for size, count in zip(sizes, _counts(shares, sizes, _budget(weights, density)), strict=True):
         layer = np.zeros(size, dtype=bool)
         layer[random.permutation(size)[:count]] = True
         kept.append(layer)

@@ -1,13 +1,17 @@
-"""The sign supermask of HideNseek: frozen weights, of which only the signs are learnt."""
+"""The supermask of HideNseek: frozen weights, of which only the signs, or the entries of another mask, are learnt."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedsieve.masks.binary import maskable
+from fedsieve.masks.families import Sign
+from fedsieve.masks.family import Family
 from fedsieve.masks.survivors import Survivors
+
+SIGN = Sign()
 
 
 class SignMask:
@@ -23,12 +27,17 @@ class SignMask:
 
     Args:
         parameters: the network's, by plain name.
+        family: what takes the place of the sign.
+        in_x_out: names of the matrices whose second dimension counts outputs.
 
     Attributes:
         latent: m, one dimension: the surviving weights layer after layer, each row by row.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], family: Family = SIGN, in_x_out: Collection[str] = ()
+    ) -> None:
+        self.family, self.in_x_out = family, in_x_out
         self.layers = maskable(parameters)
         for parameter in self.layers.values():
             parameter.data = parameter.data.contiguous()
@@ -40,6 +49,7 @@ class SignMask:
     def keep_(self, weights: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> None:
         """Keep those of the frozen `weights` where `keep`, a bool tensor a layer, is True; the latents begin at 0."""
         self._index = {name: keep[name].flatten().nonzero().flatten() for name in self.layers}
+        self._layout = Survivors({name: keep[name] for name in self.layers}).layout(self.in_x_out)
         self._sizes = [index.numel() for index in self._index.values()]
         self._kept = torch.cat([weights[name].flatten()[index] for name, index in self._index.items()])
         for parameter in self.layers.values():
@@ -66,17 +76,16 @@ class SignMask:
             if of_weight is not None:
                 torch.index_select(of_weight.flatten(), 0, index, out=part)
             self.layers[name].grad = None
-        self.latent.grad = gradient.mul_(self._kept)
+        self.latent.grad = self.family.gradient(gradient.mul_(self._kept), self.latent)
 
     @torch.no_grad()
     def _write(self, *_: Any) -> None:
-        # The product is ±0 where m = 0, with the sign of w. Ten times as fast as torch.where(latent >= 0, w, -w).
-        signed_ = torch.copysign(self._kept, self._kept * self.latent)
-        for (name, index), part in zip(self._index.items(), torch.split(signed_, self._sizes), strict=True):
+        masked = self._layout.fold(self.family, self._kept, self.latent)
+        for (name, index), part in zip(self._index.items(), torch.split(masked, self._sizes), strict=True):
             self.layers[name].view(-1).scatter_(0, index, part)
 
 
-def signed(weights: Mapping[str, Tensor], survivors: Survivors, positive: Tensor) -> dict[str, Tensor]:
-    """Return w ⊙ sign of each pruned layer; `positive` says of each surviving weight whether its sign is +1."""
-    signs = survivors.scatter(positive.float().mul_(2).sub_(1))
-    return {name: weights[name] * sign.to(weights[name].device) for name, sign in signs.items()}
+def masked(weights: Mapping[str, Tensor], survivors: Survivors, entries: Tensor) -> dict[str, Tensor]:
+    """Return w ⊙ mask of each pruned layer; `entries` are those of the surviving weights."""
+    found = survivors.scatter(entries)
+    return {name: weights[name] * mask.to(weights[name].device) for name, mask in found.items()}

@@ -1,6 +1,6 @@
 """The weights that pruning keeps, as one vector: what sign masks are sent over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedsieve.masks.family import Layout
 from fedsieve.masks.groups import Groups
 
 
@@ -31,6 +32,22 @@ class Survivors:
     def density(self) -> float:
         """Share of the weights that survive."""
         return sum(self.layer_sizes) / sum(mask.numel() for mask in self.keep.values())
+
+    def layout(self, in_x_out: Collection[str]) -> Layout:
+        """Return how the surviving weights lie in a vector: in layers of their shapes where all of a layer survive.
+
+        Args:
+            in_x_out: names of the matrices whose second dimension counts outputs.
+        """
+        sizes = zip(self.keep.items(), self.layer_sizes, strict=True)
+        return Layout(
+            {name: tuple(mask.shape) if size == mask.numel() else (size,) for (name, mask), size in sizes}, in_x_out
+        )
+
+    def weights(self, layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return those of the layers' weights that survive, of the shapes of `layout`."""
+        shapes = self.layout(()).shapes
+        return {name: layers[name][mask].view(tuple(shapes[name])) for name, mask in self.keep.items()}
 
     def by_layer(self, vector: Tensor) -> dict[str, Tensor]:
         """Cut a vector over the surviving weights into one a layer."""

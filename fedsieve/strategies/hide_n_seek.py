@@ -7,13 +7,15 @@ import torch
 
 from fedsieve import seeds
 from fedsieve.algorithm import Algorithm
-from fedsieve.client.hide_n_seek import LEVELS, HideNseekConfig, HideNseekTrainer, pack_broadcast
-from fedsieve.errors import UserError
-from fedsieve.masks.codec import decode, max_code_bytes
+from fedsieve.client.hide_n_seek import LEVELS, HideNseekConfig, HideNseekTrainer, levels_of, pack_broadcast
+from fedsieve.errors import UserError, one_line
+from fedsieve.masks.attach import transposed
+from fedsieve.masks.binary import flatten
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
+from fedsieve.masks.planes import decode_letters, max_letters_bytes, pack_letters, unpack_letters
 from fedsieve.masks.pruning import prune
-from fedsieve.masks.signs import signed
+from fedsieve.masks.signs import masked
 from fedsieve.masks.survivors import Survivors
 from fedsieve.models import build, ones
 from fedsieve.strategies.base import FederatedStrategy
@@ -38,18 +40,22 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
     """
 
     def initialise(self, initial: Arrays) -> None:
-        """Prune, and begin with the sign +1 for every weight."""
+        """Prune, and begin where the family does: with the sign +1 for every weight."""
         network = build(self.run, self.shape)
         self.frozen = freeze_(network, self.settings.init, self.run.seed)
         ready = ones(self.shape, torch.float64)
-        random = seeds.random_state(self.run.seed, "pruning")
+        random, pruner = seeds.random_state(self.run.seed, "pruning"), self.settings.pruner
         try:
-            kept = prune(self.settings.pruner, network, ready, self.settings.density, random)
-        except FloatingPointError as error:
-            raise UserError(f"hide-n-seek.pruner: got {self.settings.pruner!r}, but {error}.") from error
-        self._all_groups = groups_of(network)
+            kept = prune(pruner, network, ready, self.settings.density, random, self.settings.prune_iterations)
+        except (FloatingPointError, ValueError) as error:
+            raise UserError(f"hide-n-seek.pruner: got {pruner!r}, but {one_line(error)}.") from error
+        except Exception as error:  # a plug-in's own
+            fault = f"{type(error).__name__}: {one_line(error)}"
+            raise UserError(f"hide-n-seek.pruner: got {pruner!r}, but it failed: {fault}.") from error
+        self._all_groups, self._in_x_out, self.family = groups_of(network), transposed(network), self.settings.family
         self._keep_only(Survivors(kept))
-        self.average = np.ones(len(self.groups))
+        begins = self.family.initial(self.survivors.weights(self.frozen), seeds.random_state(self.run.seed, "masks"))
+        self.average = flatten(begins).double().numpy()
         self._broadcast()
 
     def arrays_for(self, client: int) -> Arrays:
@@ -58,26 +64,28 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
 
     def expected(self) -> Mapping[str, Expected]:
         """A reply holds one code."""
-        return {"signs": Expected.up_to(max_code_bytes(self.mean.size), np.uint8)}
+        return {"signs": Expected.up_to(max_letters_bytes(self.mean.size, len(self.family.alphabet)), np.uint8)}
 
     def unpack(self, client: int, arrays: Arrays) -> Arrays:
-        """Decode the signs: bits, 1 for +1."""
-        return {"signs": np.packbits(decode(arrays["signs"], self.mean, self.groups))}
+        """Decode the signs, and pack them as bits, 1 for +1; of another family the letters."""
+        letters = decode_letters(arrays["signs"], self.levels, self.groups)
+        self.layout.check(self.family, self.family.entries(letters))
+        return {"signs": pack_letters(letters, len(self.family.alphabet))}
 
     def combine(self, replies: Sequence[ClientReply]) -> None:
         """Average the signs, weighted by the number of training examples; one reply at a time, in float64."""
         shares = size_weights([reply.num_examples for reply in replies])[0]
-        mean = np.zeros(self.mean.size)
+        mean, places = np.zeros(self.mean.size), self.family.centred(np.asarray(self.family.alphabet, dtype=np.float64))
         for share, reply in zip(shares, replies, strict=True):
-            signs = np.unpackbits(reply.arrays["signs"], count=mean.size)
-            mean += np.where(signs, share, -share)
+            mean += share * places[unpack_letters(reply.arrays["signs"], mean.size, len(places))]
         memory = 0.0 if self.settings.aggregate == "vote" else self.settings.memory
         self.average = memory * self.average + (1 - memory) * mean
         self._broadcast()
 
     def global_model(self) -> Arrays:
-        """Return the frozen weights with the signs of the mean."""
-        folded = self.frozen | signed(self.frozen, self.survivors, torch.from_numpy(self.mean >= 0))
+        """Return the frozen weights with the signs, or other mask, of the mean."""
+        entries = self.layout.values(self.family, torch.from_numpy(self.mean / LEVELS).float())
+        folded = self.frozen | masked(self.frozen, self.survivors, entries)
         return {name: tensor.numpy() for name, tensor in folded.items()}
 
     def server_arrays(self) -> Arrays:
@@ -93,12 +101,13 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
 
     def _keep_only(self, survivors: Survivors) -> None:
         self.survivors, self.keep = survivors, survivors.packed()
-        self.groups = survivors.take(self._all_groups)
+        self.groups, self.layout = survivors.take(self._all_groups), survivors.layout(self._in_x_out)
 
     def _broadcast(self) -> None:
         voted = self.settings.aggregate == "vote"
         levels = np.where(self.average >= -TIE, LEVELS, -LEVELS) if voted else np.rint(LEVELS * self.average)
         self.mean = levels.astype(np.int8)
+        self.levels = levels_of(self.family, self.mean)
         self.signs_only: Arrays = dict(pack_broadcast(self.mean, self.settings.aggregate))
         self.with_keep_mask: Arrays = self.signs_only | {"keep": self.keep}
 

@@ -1,12 +1,13 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.binary import (
     BernoulliMask,
-    BinaryMask,
     FixedMask,
     flatten,
     levels,
@@ -15,17 +16,24 @@ from fedsieve.masks.binary import (
     unflatten,
     unpack,
 )
+from fedsieve.masks.families import Binary
+from fedsieve.masks.family import FamilyMask
 
 
-def masked(kind: type[nn.Module], w: list[float]) -> tuple[nn.Linear, nn.Module]:
+def masked(kind: Callable[[Tensor], nn.Module], w: list[float]) -> tuple[nn.Linear, nn.Module]:
     model = nn.Linear(len(w), 1, bias=False)
     model.weight.data = torch.tensor([w])
     return model, attach_masks(model, kind)["weight"]
 
 
+def thresholded(weight: Tensor) -> FamilyMask:
+    return FamilyMask(weight, Binary())
+
+
 def test_a_threshold_of_zero_keeps_zero_and_the_gradient_goes_straight_through():
-    model, mask = masked(BinaryMask, [3.0, -2.0, 5.0])
-    assert isinstance(mask, BinaryMask)
+    model, mask = masked(thresholded, [3.0, -2.0, 5.0])
+    weights(model)["weight"].requires_grad_(False)
+    assert isinstance(mask, FamilyMask)
     mask.latent.data = torch.tensor([[0.0, -0.1, 7.0]])
     assert model.weight.tolist() == [[3, 0, 5]]
     model(torch.tensor([1.0, 10.0, 100.0])).backward()

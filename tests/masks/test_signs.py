@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedsieve.masks.attach import weights
-from fedsieve.masks.signs import SignMask, signed
+from fedsieve.masks.signs import SIGN, SignMask, masked
 from fedsieve.masks.survivors import Survivors
 
 W = torch.tensor([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]])
@@ -147,8 +147,8 @@ def test_it_is_torch_where_and_its_gradient(layer: tuple[Tensor, Tensor, Tensor]
     weight, keep, latent = layer
     layer, mask = made(weight, keep, latent[keep].clone())
     assert torch.equal(layer, torch.where(keep, torch.where(latent >= 0, weight, -weight), 0.0))
-    # `signed` folds the same signs
-    folded = signed({"w": weight}, Survivors({"w": keep}), latent[keep] >= 0)
+    # `masked` folds the same signs
+    folded = masked({"w": weight}, Survivors({"w": keep}), SIGN.values(latent[keep]))
     assert torch.equal(folded["w"], layer.detach())
     outer = torch.arange(1.0, weight.numel() + 1).view(weight.shape)
     layer.backward(outer)
@@ -159,10 +159,10 @@ def test_it_is_torch_where_and_its_gradient(layer: tuple[Tensor, Tensor, Tensor]
     assert not layer[~keep].any()
 
 
-def test_signed_weights_of_several_layers_by_hand():
+def test_masked_weights_of_several_layers_by_hand():
     survivors = Survivors({"a": torch.tensor([[True, False]]), "b": torch.tensor([[True], [True]])})
     frozen = {"a": torch.tensor([[2.0, 3.0]]), "b": torch.tensor([[-5.0], [7.0]]), "bias": torch.tensor([1.0])}
-    folded = signed(frozen, survivors, torch.tensor([False, False, True]))
+    folded = masked(frozen, survivors, torch.tensor([-1.0, -1.0, 1.0]))
     assert {name: tensor.tolist() for name, tensor in folded.items()} == {"a": [[-2, 0]], "b": [[5], [7]]}
     assert frozen["a"].tolist() == [[2, 3]]
 

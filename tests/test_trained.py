@@ -137,6 +137,19 @@ def test_a_loaded_image_network_is_as_accurate_on_the_clients_test_images_as_the
         assert sum(hits) / sum(count for _, count in figures.values()) == pytest.approx(shared)
 
 
+@pytest.mark.parametrize("mask", ["fed-mask.mask=ternary", "fed-mask.mask=2:4", "fed-pub.mask=magnitude:0.5"])
+def test_masks_of_every_family_are_folded_in(mask: str, tmp_path: Path):
+    key, family = mask.split("=")
+    keys = QUICK | {"dataset": "digits", "partition": "pathological", "examples-per-client": 100, key: family}
+    folder = run_simulation(tmp_path / "run", keys, algorithm=key.partition(".")[0])
+    for client, held in enumerate(simulated(config_of(folder))):
+        assert isinstance(held, Images)
+        model = load_model(folder, client)
+        assert_plain(model)
+        assert of_images(model, held) == pytest.approx(told(folder)[client][0], abs=1e-9)
+        assert share_of_zeros(model) > 0.05
+
+
 @pytest.mark.parametrize("kind", ["images", "graph"])
 def test_a_network_of_the_users_own_is_loaded_as_it_is(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "my_nets.py").write_text(OWN_NETS)

@@ -14,6 +14,7 @@ from fedsieve.data import DATASETS, PARTITIONS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.image_sets import IMAGE_DATASETS
 from fedsieve.models import MODELS
+from fedsieve.simulations.experiment import built_in
 from tests.helpers import fedsieve, rounds_of, summary_of, write_graph
 
 SHORT = ("--num-clients", 3, "--num-rounds", 2, "-s", "hidden-dim=4", "--quiet")
@@ -195,6 +196,7 @@ def test_a_runs_configuration_gives_the_same_run_again(graph_file: Path):
         ("datasets", [*DATASETS, *IMAGE_DATASETS]),
         ("partitions", [*PARTITIONS, *IMAGE_PARTITIONS]),
         ("models", [*MODELS, "my_package.my_module:my_function"]),
+        ("experiments", [*built_in()]),
     ],
 )
 def test_list_prints_every_name_with_a_line_on_it(what: str, names: Any, capfd: pytest.CaptureFixture[str]):

@@ -120,7 +120,7 @@ def find(given: str) -> Path:
 
 def built_in() -> dict[str, Path]:
     """Return the built-in experiment files by name."""
-    return {path.stem: path for path in sorted(BUILT_IN.glob("*.toml"))}
+    return {path.stem: path for path in sorted(BUILT_IN.glob("*.toml"), key=lambda path: path.stem)}
 
 
 def summaries() -> dict[str, str]:

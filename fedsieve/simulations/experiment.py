@@ -166,10 +166,9 @@ def _compared(given: Mapping[str, Any], index: int, base: Mapping[str, Any]) -> 
         raise UserError(f"runs[{index}].label: got {named!r}, allowed: a string, or an algorithm to be called by.")
     own = {key: value for key, value in given.items() if key not in {LABEL, "sweep"}}
     check_keys(own, f"runs[{index}].", (LABEL, "sweep"))
-    for key, value in dotted(own).items():
-        if isinstance(value, list):
-            raise UserError(f"runs[{index}].{key}: got a list, allowed: one value, or the list as sweep.{key}.")
-    return Compared(label=named, keys=dotted(own), sweep=given.get("sweep", {}))
+    if not isinstance(sweep := given.get("sweep", {}), dict):
+        raise UserError(f"runs[{index}].sweep: got {sweep!r}, allowed: lists by key, as in sweep.lr = [0.01, 0.1].")
+    return Compared(label=named, keys=dotted(own), sweep=sweep)
 
 
 def _layout(given: Any) -> Layout:
@@ -181,6 +180,8 @@ def _layout(given: Any) -> Layout:
         if isinstance(where := column.get("where"), dict):
             column |= {"where": dotted(where)}
         columns.append(validated(Column, column, prefix))
+        if columns[-1].over and columns[-1].under:
+            raise UserError(f"{prefix}over: got {columns[-1].over!r} beside under, allowed: one of the two.")
         metric = columns[-1].metric
         if metric not in FIGURES:
             raise UserError(f"{prefix}metric: got {metric!r}{near(metric, FIGURES)}, allowed: {', '.join(FIGURES)}.")
@@ -204,9 +205,9 @@ def _tables(values: Mapping[str, Any], key: str, prefix: str = "") -> list[dict[
 
 
 def check_keys(values: Mapping[str, Any], prefix: str, own: Sequence[str] = ()) -> None:
-    """Raise a `UserError` for keys that a run has not and that are not of `own`, or that the experiment gives it."""
+    """Raise a `UserError` for keys that are neither a run's nor of `own`, that the experiment gives, and for lists."""
     known = [*own, *(key for key in keys() if key not in {"seed", "out"}), *algorithm_names()]
-    for key in values:
+    for key, value in dotted(values).items():
         if key == "seed":
             raise UserError(f"{prefix}seed: is not a key here, allowed: seeds = [42, 43, 44], say, for all runs.")
         if key == "out":
@@ -215,3 +216,5 @@ def check_keys(values: Mapping[str, Any], prefix: str, own: Sequence[str] = ()) 
             hint = near(key, known)
             told = ", ".join([*own, "the keys of a run (docs/configuration.md)"])
             raise UserError(f"{prefix}{key}: is not a key{hint}, allowed: {told}.")
+        if isinstance(value, list):
+            raise UserError(f"{prefix}{key}: got a list, allowed: one value, or the list as sweep.{key}.")

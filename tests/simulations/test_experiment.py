@@ -88,6 +88,7 @@ def test_a_long_name_is_cut_and_told_apart(tmp_path: Path):
         ("seeds = 1", "seeds: got 1, allowed: a valid list."),
         ('seeds = ["a"]', "seeds.0: got 'a', allowed: a valid integer."),
         ("seeds = [1, 1]", "sweep: seed=1 and seed=1 are the same run, allowed: each run once."),
+        ("lr = [0.1, 0.2]", "lr: got a list, allowed: one value, or the list as sweep.lr."),
         ("num-rounds = -1", "num-rounds: got -1, allowed: a whole number, at least 0."),
         ("[sweep]\nnum-rounds = []", "sweep.num-rounds: got [], allowed: a list of at least one value."),
         ("[sweep]\nnum-rounds = 3", "sweep.num-rounds: got 3, allowed: a list of at least one value."),
@@ -112,6 +113,14 @@ def test_a_long_name_is_cut_and_told_apart(tmp_path: Path):
         ),
         ('[[runs]]\nlabel = "a"\nlr = -1.0', "runs 'a': lr: got -1.0, allowed: a number, at least 0."),
         ('[[runs]]\nlabel = "a b"\n[[runs]]\nlabel = "a-b"\nlr = 0.1', "sweep: two runs would be in the folder a-b,"),
+        (
+            "[[runs]]\nlabel = 'a'\nsweep = 3",
+            "runs[0].sweep: got 3, allowed: lists by key, as in sweep.lr = [0.01, 0.1].",
+        ),
+        (
+            "[table]\nrows = ['lr']\ncolumns = [{ metric = 'val_accuracy', over = 'a', under = 'b' }]",
+            "table.columns[0].over: got 'a' beside under, allowed: one of the two.",
+        ),
         ("runs = 3", "runs: got 3, allowed: a list of tables."),
         ('engine = "flower"', "engine: got 'flower', allowed in an experiment: inline or ray"),
         ("[table]\ncolumns = ['test_accuracy']", "table.rows: is missing."),

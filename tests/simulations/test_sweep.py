@@ -84,32 +84,33 @@ def test_a_sweep_that_is_interrupted_and_then_killed_ends_as_if_nothing_had_happ
     graph_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     write(graph_file, f"num-rounds = {ROUNDS}\ncheckpoint-every = 10")
-    one, two = (Path("runs/mine") / f"seed={seed}" for seed in (1, 2))
+    keys = {"dataset": str(graph_file), "algorithm": "fed-avg", "num-clients": 3, "hidden-dim": 4}
+    done = simulated(Path("runs/mine/seed=1"), keys, num_rounds=ROUNDS, checkpoint_every=10, seed=1)
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*")}
+    folder = Path("runs/mine/seed=2")
+
     seen: list[psutil.Process] = []
-    watch = Thread(target=interrupt_when, args=(lambda: lines(one) >= 3, seen))
+    watch = Thread(target=interrupt_when, args=(lambda: lines(folder) >= 3, seen))
     watch.start()
     assert fedsieve("sweep", "mine.toml") == 130
     watch.join()
     assert "interrupted: the same command goes on from here" in capfd.readouterr().err
     assert [process.is_running() for process in seen] == [False]
-    assert 3 <= summary_of(one)["num_rounds"] < ROUNDS
-    assert not two.exists()
+    reached = lines(folder)
+    assert reached == summary_of(folder)["num_rounds"] < ROUNDS
 
     process = subprocess.Popen([sys.executable, "-P", "-m", "fedsieve", "sweep", "mine.toml", "--quiet"])
-    wait_until(lambda: lines(two) >= 3)
+    wait_until(lambda: lines(folder) >= reached + 3)
     (run,) = workers(psutil.Process(process.pid))
     process.kill()
     process.wait()
     wait_until(lambda: not run.is_running() or run.status() == psutil.STATUS_ZOMBIE)
-    assert 3 <= lines(two) < ROUNDS
+    assert reached + 3 <= lines(folder) < ROUNDS
 
-    before = {path: path.stat().st_mtime_ns for path in one.rglob("*")}
     assert fedsieve("sweep", "mine.toml", "--quiet") == 0
-    assert {path: path.stat().st_mtime_ns for path in one.rglob("*")} == before
-    for seed, folder in ((1, one), (2, two)):
-        keys = {"dataset": str(graph_file), "algorithm": "fed-avg", "num-clients": 3, "hidden-dim": 4, "seed": seed}
-        once = simulated(tmp_path / "once" / str(seed), keys, num_rounds=ROUNDS, checkpoint_every=0)
-        assert_same_run(folder, once, folders=("model",))
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
+    once = simulated(tmp_path / "once", keys, num_rounds=ROUNDS, checkpoint_every=0, seed=2)
+    assert_same_run(folder, once, folders=("model",))
     assert "missing" not in Path("runs/mine/table.md").read_text()
 
 

@@ -50,14 +50,12 @@ bench: venv
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/rounds_by_engine.py
+	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/deployment.py
 	$(BIN)/python benchmarks/lean_grid.py
 	$(BIN)/python benchmarks/mixing.py
-	$(BIN)/python benchmarks/sparsity.py
-	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/plain_local.py
-	$(BIN)/python benchmarks/digits.py
 	$(BIN)/python benchmarks/codec.py
 	$(BIN)/python benchmarks/codec_in_runs.py
 	$(BIN)/python benchmarks/synflow.py
@@ -65,11 +63,14 @@ bench: venv
 	$(BIN)/python benchmarks/batched.py
 	$(BIN)/python benchmarks/mask_capacity.py
 	$(BIN)/python benchmarks/mask_families.py
-	$(BIN)/python benchmarks/global_mask.py
-	$(BIN)/python benchmarks/images_tuning.py
-	$(BIN)/python benchmarks/ablation.py
-	$(BIN)/python benchmarks/uplink.py
-	$(BIN)/python benchmarks/images.py
+	$(BIN)/fedsieve sweep digits
+	$(BIN)/fedsieve sweep sparsity
+	$(BIN)/fedsieve sweep accuracy
+	$(BIN)/fedsieve sweep global-mask
+	$(BIN)/fedsieve sweep images-tuning
+	$(BIN)/fedsieve sweep ablation
+	$(BIN)/fedsieve sweep uplink
+	$(BIN)/fedsieve sweep images
 
 clean:
 	rm -rf .venv build dist docs/_build docs/reference *.egg-info .pytest_cache .mypy_cache .ruff_cache

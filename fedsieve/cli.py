@@ -135,9 +135,60 @@ def resume(
     _tell(folder, quiet=quiet, as_json=as_json)
 
 
+@app.command()
+def sweep(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="An experiment file, or one of: fedsieve list experiments.", show_default=False
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where the runs lie.", show_default="runs/<name of FILE>")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each on one thread.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs and how far they are; run nothing.")
+    ] = False,
+    table: Annotated[bool, typer.Option("--table", help="Make the table of what has ended; run nothing.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run what an experiment file asks for and has not been run yet, and make its table."""
+    _set_up_log(quiet)
+    from fedsieve.reports.experiment_table import ExperimentTable, written
+    from fedsieve.simulations.combinations import combinations, layout_of
+    from fedsieve.simulations.experiment import find, read_experiment
+    from fedsieve.simulations.sweep import Standing, standing
+    from fedsieve.simulations.sweep import sweep as run_all
+
+    path = find(experiment)
+    asked = read_experiment(path)
+    points = combinations(asked, path)
+    out = Path("runs") / path.stem if out is None else out
+    if dry_run:
+        for point in points:
+            typer.echo(f"{out / point.name}: {standing(point, out / point.name).value}")
+        return
+    failed = {} if table else run_all(points, out, jobs=jobs, quiet=quiet)
+    folders = {point.name: out / point.name for point in points}
+    finished = {point.name: folders[point.name] for point in points
+                if standing(point, folders[point.name]) is Standing.DONE}  # fmt: skip
+    made = ExperimentTable(layout_of(asked, points), points, finished)
+    paths = written(made, out, asked.title, f"fedsieve sweep {experiment}", asked.seeds, finished)
+    if not quiet:
+        for part in made.rich():
+            _console(stderr=False).print(part)
+        missing = len(points) - len(finished)
+        typer.echo(
+            f"The table is in {' and '.join(map(str, paths))}"
+            + f"; {missing} of {len(points)} runs are missing." * bool(missing)
+        )
+    if failed:
+        told = "; ".join(f"{name}: {fault.rstrip('.')}" for name, fault in failed.items())
+        raise RunFailedError(f"{len(failed)} of {len(points)} runs failed: {told}.")
+
+
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions, models, masks or pruners")],
+    what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions, models, masks, pruners, experiments")],
 ) -> None:
     """List what can be named on the command line, with one line on each."""
     from rich.console import Console
@@ -405,6 +456,12 @@ def _lines(group: str, names: "Sequence[str]", summary: "Callable[[str], str]") 
     return lines
 
 
+def _experiments() -> dict[str, str]:
+    from fedsieve.simulations.experiment import summaries
+
+    return summaries()
+
+
 CATALOGUES = {
     "algorithms": _algorithms,
     "datasets": _datasets,
@@ -412,16 +469,17 @@ CATALOGUES = {
     "models": _models,
     "masks": _masks,
     "pruners": _pruners,
+    "experiments": _experiments,
 }
 
 
 def _given(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> dict[str, Any]:
     """Return the keys that the user gives: flags override -s, and both override the file."""
-    from fedsieve.config import parse_assignment, read
+    from fedsieve.config import dotted, parse_assignment, read
 
-    values = read(config) if config is not None else {}
-    values = _merged(values, dict(parse_assignment(text) for text in assignments or []))
-    return _merged(values, {key: value for key, value in flags.items() if value is not None})
+    values = dotted(read(config)) if config is not None else {}
+    values |= dict(parse_assignment(text) for text in assignments or [])
+    return values | {key: value for key, value in flags.items() if value is not None}
 
 
 def _shown(quiet: bool) -> "Callable[[str], None]":
@@ -452,21 +510,6 @@ def _show_states(found: "Sequence[State]") -> None:
         pid = "" if state.pid is None else str(state.pid)
         table.add_row(state.name, pid, since, str(state.starts), state.link)
     _console(stderr=False).print(table)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` updated by `over`, tables flattened to dotted keys so that either spelling overrides the other."""
-    return _dotted(base) | _dotted(over)
-
-
-def _dotted(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
-        else:
-            flat[key] = value
-    return flat
 
 
 def _set_up_log(quiet: bool) -> None:

@@ -200,9 +200,9 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         raise UserError("settings: is not a key; an algorithm's own keys are prefixed by its name, as in fed-pub.tau.")
     run |= _left_open(name, run)
     settings = {
-        section: _validate(load_algorithm(section).config, own, f"{section}.") for section, own in sections.items()
+        section: validated(load_algorithm(section).config, own, f"{section}.") for section, own in sections.items()
     }
-    config = _validate(RunConfig, run | {"settings": settings[name]}, "")
+    config = validated(RunConfig, run | {"settings": settings[name]}, "")
     assert isinstance(config, RunConfig)
     return config
 
@@ -215,6 +215,17 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not TOML: {error}.") from error
+
+
+def dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of tables as dotted keys, `{"fed-pub": {"tau": 3}}` as `{"fed-pub.tau": 3}`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def parse_assignment(text: str) -> tuple[str, Scalar]:
@@ -296,7 +307,8 @@ def _known_section(section: object, key: str) -> str:
     return section
 
 
-def _validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Any:
+def validated(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Any:
+    """Return `values` as `schema`; the first fault is a `UserError` of one sentence, `prefix` before the key."""
     try:
         return schema.model_validate(dict(values), by_name=False, by_alias=True)
     except ValidationError as error:
@@ -308,6 +320,8 @@ def _sentence(error: ValidationError, schema: type[BaseModel], values: Mapping[s
     if fault["type"] == "value_error":
         return f"{fault['ctx']['error']!s}."
     key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "missing":
+        return f"{prefix}{key}: is missing."
     known = {kebab(name): field for name, field in schema.model_fields.items() if name != "settings"}
     if fault["type"] == "extra_forbidden":
         hint = _prefix_missing(key, values) or near(key, known, prefix)
@@ -315,6 +329,8 @@ def _sentence(error: ValidationError, schema: type[BaseModel], values: Mapping[s
     words = (key in known and allowed(known[key])) or fault["msg"].removeprefix("Input should be ")
     if fault["type"] == "finite_number":
         words = words.replace("a number", "a finite number")
+    if fault["type"] == "too_short":
+        words = "a list of at least one value"
     return f"{prefix}{key}: got {fault['input']!r}, allowed: {words}."
 
 

@@ -30,12 +30,9 @@ class History:
         rounds = [round_ for round_ in self.rounds if not round_.for_metric_only]
         if not rounds:
             return {"num_rounds": 0, "best_round": 0}
-        standing, validation = self._standing(0), []
-        for round_ in rounds:
-            standing.update(round_.replies)
-            validation.append(standing.mean("val-accuracy") or 0.0)
+        validation = self.validation_by_round()
         best = max(range(len(rounds)), key=lambda index: (validation[index], -index))
-        at_best, final = self._standing(best + 1), standing
+        at_best, final = self._standing(best + 1), self._standing(len(rounds))
         tests = at_best.values("test-accuracy")
         means, last = at_best.means(), final.means()
         return {
@@ -52,6 +49,15 @@ class History:
             },
             "mask_sparsity": _mean([m["mask-sparsity"] for m in at_best.by_client.values() if "mask-sparsity" in m]),
         }
+
+    def validation_by_round(self) -> list[float]:
+        """Return each round's mean validation accuracy, over the same clients; see `accuracy_summary`."""
+        standing, found = self._standing(0), []
+        for round_ in self.rounds:
+            if not round_.for_metric_only:
+                standing.update(round_.replies)
+                found.append(standing.mean("val-accuracy") or 0.0)
+        return found
 
     def traffic_summary(self) -> dict[str, object]:
         """Return the summary's figures on bytes, rejected replies and time."""

@@ -1,0 +1,125 @@
+"""The figures of finished runs that a table of them may show."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from fedsieve.reports.compare import spread
+from fedsieve.server.history import History
+from fedsieve.server.records import read_rounds
+from fedsieve.server.run_folder import read_summary
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run that has finished left in its folder."""
+
+    folder: Path
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`."""
+        return read_summary(self.folder)
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """The mean validation accuracy at the best round, as `rounds.jsonl` has it; None without rounds."""
+        best = self.summary["best_round"]
+        found: float | None = self._lines("rounds.jsonl")[best - 1]["val_accuracy"] if best else None
+        return found
+
+    @property
+    def cpu_seconds_per_client_round(self) -> float | None:
+        """The median over rounds of CPU seconds a participant."""
+        timings = self._lines("timings.jsonl")  # a last training for the metric only has a line here alone
+        shares = [
+            time["cpu_seconds"] / len(line["participants"])
+            for time, line in zip(timings, self._lines("rounds.jsonl"), strict=False)
+        ]
+        return median(shares) if shares else None
+
+    def megabytes_until(self, target: float | None) -> float | None:
+        """Return what all clients sent and were sent until the mean validation accuracy was `target`; None if never."""
+        if target is None:
+            return None
+        seconds = {line["round"]: line["seconds"] for line in self._lines("timings.jsonl")}
+        with (self.folder / "clients.csv").open(encoding="utf-8", newline="") as file:
+            rounds = list(read_rounds(file, seconds))
+        moved = 0.0
+        for round_, accuracy in zip(rounds, History(rounds).validation_by_round(), strict=False):
+            moved += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
+            if accuracy >= target:
+                return moved / 1e6
+        return None
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / name
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, and how a table shows its mean and deviation over seeds.
+
+    Attributes:
+        heading: of its column.
+        of: takes a run's results and its target accuracy.
+        digits: after the point.
+        deviates: show the deviation; a number of bytes hardly has any.
+        needs_all: show nothing unless every run has it.
+    """
+
+    heading: str
+    of: Callable[[Results, float | None], float | None]
+    digits: int = 1
+    deviates: bool = True
+    needs_all: bool = False
+
+    def shown(self, values: list[float | None], ratio: int | None = None) -> str:
+        """Return `mean ± deviation` over runs, the mean of one; "-" for a figure that none has.
+
+        Of ratios of the figure, `ratio` digits are shown.
+        """
+        found = [value for value in values if value is not None]
+        if not found or (self.needs_all and len(found) < len(values)):
+            return "-"
+        if ratio is not None:
+            return spread([{"value": value} for value in found], "value", 1, ratio)
+        if not self.deviates:
+            return f"{fmean(found):,.{self.digits}f}"
+        return spread([{"value": value} for value in found], "value", 1, self.digits)
+
+
+def _percent(key: str) -> Callable[[Results, float | None], float | None]:
+    return lambda results, _: None if results.summary[key] is None else 100 * results.summary[key]
+
+
+def _bytes(heading: str, key: str) -> Figure:
+    return Figure(heading, lambda results, _: results.summary[key], digits=0, deviates=False)
+
+
+def _validation(results: Results, _: float | None) -> float | None:
+    return None if results.val_accuracy is None else 100 * results.val_accuracy
+
+
+FIGURES: dict[str, Figure] = {
+    "val_accuracy": Figure("validation, %", _validation),
+    "test_accuracy": Figure("test, %", _percent("test_accuracy")),
+    "test_accuracy_received": Figure("as received, %", _percent("test_accuracy_received")),
+    "test_accuracy_global": Figure("global model, %", _percent("test_accuracy_global")),
+    "mask_sparsity": Figure("masks zero, %", _percent("mask_sparsity")),
+    "uplink_bytes_per_client_round": _bytes("up, bytes", "uplink_bytes_per_client_round"),
+    "uplink_payload_bytes_per_client_round": _bytes("payload up, bytes", "uplink_payload_bytes_per_client_round"),
+    "downlink_bytes_per_client_round": _bytes("down, bytes", "downlink_bytes_per_client_round"),
+    "megabytes_until_target": Figure(
+        "MB until target", lambda results, target: results.megabytes_until(target), digits=2, needs_all=True
+    ),
+    "cpu_seconds_per_client_round": Figure(
+        "CPU s a client-round", lambda results, _: results.cpu_seconds_per_client_round, digits=3
+    ),
+}
+"""By the name that `[table]` of an experiment file uses: as in `summary.json`, where it is there."""

@@ -1,0 +1,157 @@
+"""Runs an experiment: each run in a process of its own, and none again that has ended."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from fedsieve.config import Scalar, parse, read
+from fedsieve.errors import RunFailedError, UserError, one_line
+from fedsieve.server.checkpoint_folder import newest_manifest
+from fedsieve.server.reopen import CONFIG
+from fedsieve.server.run_folder import anywhere, check_folder
+from fedsieve.simulations import resume, simulate
+from fedsieve.simulations.combinations import Point
+from fedsieve.simulations.experiment import naming
+from fedsieve.simulations.sweep_progress import SweepProgress
+
+_log = logging.getLogger("fedsieve")
+
+INTERRUPTED = 130
+
+_PROCESSES = multiprocessing.get_context("spawn")
+
+
+class Standing(Enum):
+    """How far a run is."""
+
+    NEW = "not begun"
+    BEGUN = "unfinished"
+    DONE = "done"
+
+
+def standing(point: Point, folder: Path) -> Standing:
+    """Return how far the run in `folder` is; nothing is written.
+
+    Raises:
+        UserError: the folder holds another run, or something else.
+    """
+    if not (folder / CONFIG).is_file():
+        check_folder(folder)
+        return Standing.NEW
+    with naming(folder / CONFIG):
+        before = parse(read(folder / CONFIG)).flat()
+    for key, value in anywhere(point.run).flat().items():
+        if key != "out" and before.get(key) != value:
+            given = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
+            raise UserError(f"{folder}: holds {given}; remove it, or choose another --out.")
+    newest = newest_manifest(folder / "checkpoint")
+    return Standing.DONE if newest is not None and newest.covers(point.run) else Standing.BEGUN
+
+
+def sweep(points: Sequence[Point], out: Path, *, jobs: int = 1, quiet: bool = False) -> dict[str, str]:
+    """Have all runs ended, each in the folder of its name in `out`; return what went wrong, by name.
+
+    A run that has ended is left as it is, one that was interrupted is gone on with, and one that fails does not keep
+    the others. `jobs` processes work at once; they and their number change no number of a run.
+
+    Raises:
+        UserError: a folder holds something else; then nothing is run.
+        KeyboardInterrupt: once the runs under way have left what they have reached on disk.
+    """
+    stand = {point.name: standing(point, out / point.name) for point in points}
+    waiting = deque(point for point in points if stand[point.name] is not Standing.DONE)
+    running: dict[int, _Job] = {}
+    failed: dict[str, str] = {}
+    with SweepProgress(len(points), len(points) - len(waiting), jobs, quiet=quiet) as progress:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    point = waiting.popleft()
+                    job = _start(point, out / point.name, stand[point.name], quiet)
+                    running[job.process.sentinel] = job
+                    progress.started(point.name)
+                for sentinel in wait(list(running)):
+                    job = running.pop(sentinel)  # type: ignore[arg-type]
+                    fault = job.fault()
+                    if fault:
+                        failed[job.name] = fault
+                    progress.ended(job.name, time.monotonic() - job.began, fault)
+        except BaseException:
+            for job in running.values():
+                job.process.terminate()
+            for job in running.values():
+                job.process.join()
+            _log.info("interrupted: the same command goes on from here")
+            raise
+    return failed
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run under way."""
+
+    name: str
+    process: BaseProcess
+    told: Connection
+    began: float
+
+    def fault(self) -> str:
+        """Return what ended a process that has ended, "" if nothing did but the run's end."""
+        self.process.join()
+        try:
+            return str(self.told.recv())
+        except EOFError:
+            code = self.process.exitcode
+        finally:
+            self.told.close()
+        if code == INTERRUPTED:
+            return "it was interrupted"
+        return f"its process ended with exit code {code}" if code else ""
+
+
+def _start(point: Point, folder: Path, stand: Standing, quiet: bool) -> _Job:
+    told, tells = _PROCESSES.Pipe(duplex=False)
+    arguments = (point.name, point.run.flat(), str(folder), stand is Standing.BEGUN, quiet, tells)
+    process = _PROCESSES.Process(target=_work, args=arguments, name=point.name)
+    process.start()
+    tells.close()
+    return _Job(point.name, process, told, time.monotonic())
+
+
+def _work(name: str, keys: dict[str, Scalar], folder: str, begun: bool, quiet: bool, tells: Connection) -> None:
+    """Run once; in a process group of its own, so that Ctrl-C comes once, from the process that has started this."""
+    os.setpgrp()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    Thread(target=_end_with_parent, daemon=True).start()
+    logging.basicConfig(format=f"{name}: %(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    try:
+        if begun:
+            resume(Path(folder), quiet=True)
+        else:
+            simulate(parse(keys | {"out": folder}), quiet=True)
+    except (UserError, RunFailedError) as error:
+        tells.send(str(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        logging.exception("the run failed")
+        tells.send(f"{type(error).__name__}: {one_line(error)}")
+
+
+def _end_with_parent() -> None:
+    """Take the end of the process that has started this, even by SIGKILL, as Ctrl-C."""
+    parent: Any = multiprocessing.parent_process()
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

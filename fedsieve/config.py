@@ -22,12 +22,12 @@ Scalar = str | int | float | bool
 
 _SECTION = "algorithm-config"
 
-OPEN: dict[str, Scalar] = {"partition": "auto", "model": "auto", "local-epochs": 0, "lr": 0.0}
+OPEN: dict[str, Scalar] = {"partition": "auto", "model": "auto", "local-epochs": 0, "lr": 0.0, "frozen-gain": 0.0}
 """Keys that a user may leave open, and the value that says so; a parsed configuration holds what was chosen."""
 
 BY_KIND: dict[Kind, dict[str, Scalar]] = {
-    "graph": {"partition": "metis", "model": "gcn", "local-epochs": 1, "lr": 0.01},
-    "images": {"partition": "dirichlet", "model": "lenet", "local-epochs": 1, "lr": 0.01},
+    "graph": {"partition": "metis", "model": "gcn", "local-epochs": 1, "lr": 0.01, "frozen-gain": 4.0},
+    "images": {"partition": "dirichlet", "model": "lenet", "local-epochs": 1, "lr": 0.01, "frozen-gain": 1.0},
 }
 
 BY_DATASET: dict[str, dict[str, Scalar]] = {"digits": {"model": "mlp"}}
@@ -75,6 +75,13 @@ class RunConfig(BaseModel):
     )
     hidden_dim: int = Field(128, ge=1, le=65_536, description="width of the hidden layers of gcn")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer of gcn")
+    frozen_gain: float = Field(
+        0.0,
+        ge=0.0,
+        le=1e3,
+        description="how large the weights are that hide-n-seek, fed-mask and fed-pm freeze, as a multiple of He's; "
+        "0: 1, on graphs 4",
+    )
     optimizer: Literal["adam", "sgd"] = Field("adam", description="the clients' optimiser")
     lr: float = Field(0.0, ge=0.0, description="learning rate; 0: the algorithm's own, mostly 0.01")
     momentum: float = Field(0.0, ge=0.0, lt=1.0, description="momentum of sgd")

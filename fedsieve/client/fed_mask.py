@@ -58,7 +58,7 @@ class FedMaskTrainer:
 
     def __init__(self, run: RunConfig, config: FedMaskConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed)
+        freeze_(model, config.init, run.seed, run.frozen_gain)
         self.groups, self.family, self.layout = groups_of(model), config.family, Layout.of(model)
         self.latents = attach_family(model, self.family)
         self.weights = weights(model)

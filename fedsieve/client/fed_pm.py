@@ -52,7 +52,7 @@ class FedPMTrainer:
 
     def __init__(self, run: RunConfig, config: FedPMConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed)
+        freeze_(model, config.init, run.seed, run.frozen_gain)
         self.groups = groups_of(model)
         attached = attach_masks(model, BernoulliMask)
         self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, BernoulliMask)}

@@ -102,7 +102,7 @@ class HideNseekTrainer:
 
     def __init__(self, run: RunConfig, config: HideNseekConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        frozen = freeze_(model, config.init, run.seed)
+        frozen = freeze_(model, config.init, run.seed, run.frozen_gain)
         self.weights = {name: tensor.clone() for name, tensor in frozen.items()}
         self._all_groups, self.family, self._in_x_out = groups_of(model), config.family, transposed(model)
         self.mask = SignMask(weights(model), self.family, self._in_x_out)

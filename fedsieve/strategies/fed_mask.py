@@ -37,7 +37,7 @@ class FedMask(FederatedStrategy[FedMaskConfig]):
     def initialise(self, initial: Arrays) -> None:
         """Begin where the family does, {0,1} with masks of ones."""
         network = build(self.run, self.shape)
-        self.frozen = freeze_(network, self.settings.init, self.run.seed)
+        self.frozen = freeze_(network, self.settings.init, self.run.seed, self.run.frozen_gain)
         self.groups, self.family, self.layout = groups_of(network), self.settings.family, Layout.of(network)
         layers = {name: self.frozen[name] for name in self.layout.shapes}
         begins = flatten(self.family.initial(layers, seeds.random_state(self.run.seed, "masks")))

@@ -35,7 +35,7 @@ class FedPM(FederatedStrategy[FedPMConfig]):
     def initialise(self, initial: Arrays) -> None:
         """Begin with θ = 0.5 for every weight."""
         network = build(self.run, self.shape)
-        self.frozen = freeze_(network, self.settings.init, self.run.seed)
+        self.frozen = freeze_(network, self.settings.init, self.run.seed, self.run.frozen_gain)
         self.groups = groups_of(network)
         self.reset = self.settings.reset or math.ceil(1 / self.run.fraction_train - 1e-9)
         self.combined = 0

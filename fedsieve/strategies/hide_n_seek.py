@@ -42,7 +42,7 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
     def initialise(self, initial: Arrays) -> None:
         """Prune, and begin where the family does: with the sign +1 for every weight."""
         network = build(self.run, self.shape)
-        self.frozen = freeze_(network, self.settings.init, self.run.seed)
+        self.frozen = freeze_(network, self.settings.init, self.run.seed, self.run.frozen_gain)
         ready = ones(self.shape, torch.float64)
         random, pruner = seeds.random_state(self.run.seed, "pruning"), self.settings.pruner
         try:

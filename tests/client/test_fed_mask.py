@@ -150,5 +150,5 @@ def test_on_any_network_the_personal_model_computes_what_was_evaluated(
 def test_the_frozen_weights_are_those_of_hide_n_seek():
     run = config({"algorithm": "fed-mask"})
     ours, other = FedMaskTrainer(run, run.settings, linear([9.0, 9.0], 9.0)), linear([9.0, 9.0], 9.0)  # type: ignore[arg-type]
-    freeze_(other, "kaiming-normal", run.seed)
+    freeze_(other, "kaiming-normal", run.seed, run.frozen_gain)
     assert torch.equal(ours.weights["weight"], other.weight)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fedsieve.masks.frozen import Init, freeze_
 from fedsieve.models.gcn import GCN, GraphConvolution
+from tests.helpers import config
 
 INITS: list[Init] = ["kaiming-normal", "signed-constant"]
 
@@ -99,3 +100,16 @@ def test_the_weights_are_frozen():
     freeze_(layer, "signed-constant", 42)
     s = 0.81649661  # sqrt(2 / 3)
     torch.testing.assert_close(layer.weight.data, torch.tensor([[s, -s, -s], [-s, -s, -s]]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_a_gain_makes_every_weight_so_many_times_as_large(init: Init):
+    plain, larger = nn.Linear(6, 4), nn.Linear(6, 4)
+    freeze_(plain, init, 42)
+    freeze_(larger, init, 42, gain=4.0)
+    assert torch.equal(larger.weight, 4 * plain.weight)
+
+
+@pytest.mark.parametrize(("dataset", "gain"), [("cora", 4.0), ("digits", 1.0)])
+def test_the_gain_left_open_is_that_of_the_kind_of_data(dataset: str, gain: float):
+    assert config(dataset=dataset).frozen_gain == gain

@@ -180,8 +180,8 @@ def test_a_path_wins_over_a_name_and_neither_is_one_sentence(tmp_path: Path, mon
 
 
 NUMBER_OF_RUNS = {
-    "ablation": 16, "accuracy": 72, "digits": 21, "global-mask": 7, "images": 96, "images-tuning": 22, "sparsity": 48,
-    "uplink": 9,
+    "ablation": 16, "accuracy": 72, "digits": 21, "frozen-gain": 24, "global-mask": 7, "images": 96,
+    "images-tuning": 22, "sparsity": 48, "uplink": 9,
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def entries_of(folder: Path, client: int) -> tuple[Tensor, Layout]:
     shape = Shape((1, 8, 8), 10) if run.dataset == "digits" else Shape((64,), 10)
     network = build(run, shape)
     layout = Layout.of(network)
-    frozen = freeze_(network, run.settings.init, run.seed)  # type: ignore[attr-defined]
+    frozen = freeze_(network, run.settings.init, run.seed, run.frozen_gain)  # type: ignore[attr-defined]
     model = load_file(folder / "model" / f"client-{client}.safetensors")
     return torch.cat([(model[name] / frozen[name]).flatten() for name in layout.shapes]), layout
 

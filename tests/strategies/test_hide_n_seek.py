@@ -228,7 +228,7 @@ def test_a_client_without_examples_counts_for_nothing():
 
 def frozen_of(strategy: HideNseek) -> dict[str, torch.Tensor]:
     network = build(strategy.run, strategy.shape)
-    freeze_(network, strategy.settings.init, strategy.run.seed)
+    freeze_(network, strategy.settings.init, strategy.run.seed, strategy.run.frozen_gain)
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 

@@ -3,6 +3,8 @@
 `template/` is such a package, of the algorithm `my-algorithm`; it is copied with that name replaced.
 """
 
+import ast
+import keyword
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from fedsieve.algorithm import ENTRY_POINTS, algorithm_names, kebab
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
 from fedsieve.plugins import plugin_of
+from fedsieve.simulations.experiment import LABEL, OWN
 
 TEMPLATE = Path(__file__).parent / "template"
 
@@ -49,11 +52,25 @@ def check_name(name: str) -> None:
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         allowed = f"allowed: up to {LONGEST} lower-case letters, digits and single hyphens, a letter first"
         raise UserError(f"new-plugin: got {name!r}{_hint(name)}, {allowed}.")
-    if name in map(kebab, RunConfig.model_fields):
-        raise UserError(f"new-plugin: got {name!r}, which is a key of every run; allowed: another name.")
+    if name in {*map(kebab, RunConfig.model_fields), *OWN, LABEL}:
+        raise UserError(f"new-plugin: got {name!r}, which is a key of runs or experiments; allowed: another name.")
+    if keyword.iskeyword(camel(name)) or {camel(name), name} & _imported():
+        raise UserError(f"new-plugin: got {name!r}, a name that Python or the package's files need; allowed: another.")
     if name in algorithm_names():
         owner = plugin_of(ENTRY_POINTS, name) or "FedSieve itself"
         raise UserError(f"new-plugin: got {name!r}, an algorithm that {owner} has; allowed: another name.")
+
+
+def camel(name: str) -> str:
+    """Return the name of a class for the algorithm `name`."""
+    return "".join(map(str.capitalize, name.split("-")))
+
+
+def _imported() -> set[str]:
+    """Return the names that the package's files import."""
+    nodes = (node for path in _files() if path.suffix == ".py" for node in ast.walk(ast.parse(path.read_text("utf-8"))))
+    found = (alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names)
+    return {alias.asname or alias.name.partition(".")[0] for alias in found}
 
 
 def _hint(name: str) -> str:
@@ -83,7 +100,7 @@ def _renamed(text: str, name: str) -> str:
     for old, new in {
         "my-algorithm": name,
         "my_algorithm": "_".join(words),
-        "MyAlgorithm": "".join(map(str.capitalize, words)),
+        "MyAlgorithm": camel(name),
     }.items():
         text = text.replace(old, new)
     return text

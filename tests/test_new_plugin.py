@@ -70,8 +70,10 @@ def test_a_new_plugin_passes_its_own_tests_and_is_told_from_a_later_one(
         ("ärger", r"got 'ärger' \(did you mean rger\?\), allowed"),
         ("x" * 33, r"got 'x+', allowed"),
         ("a\nb", r"got 'a\\nb' \(did you mean a-b\?\), allowed"),
-        ("num-clients", r"got 'num-clients', which is a key of every run; allowed: another name"),
-        ("settings", r"got 'settings', which is a key of every run"),
+        ("num-clients", r"got 'num-clients', which is a key of runs or experiments; allowed: another name"),
+        ("settings", r"got 'settings', which is a key of runs"),
+        *((word, rf"got '{word}', which is a key of runs") for word in ("sweep", "runs", "table", "seeds", "label")),
+        *((word, rf"got '{word}', a name that Python or") for word in ("none", "true", "false", "expected", "shape")),
         ("fed-avg", r"got 'fed-avg', an algorithm that FedSieve itself has; allowed: another name"),
     ],
 )

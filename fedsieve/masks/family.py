@@ -23,6 +23,8 @@ from fedsieve.masks.binary import levels, maskable
 
 ENTRY_POINTS = "fedsieve.masks"
 
+MIN_LETTERS, MAX_LETTERS = 2, 16
+
 _N_OF_M = re.compile(r"\d+:\d+")
 """`2:4` is short for `nm:2:4`."""
 
@@ -249,8 +251,22 @@ def _usable(name: str, refusal: Callable[[Family], str | None]) -> bool:
 
 
 def _faults(found: object) -> Iterator[str]:
+    """Yield what makes a registered object unusable as a family, a clause each."""
     if not (isinstance(found, type) and issubclass(found, Family)):
         yield "is not a class of fedsieve.masks.family.Family"
+        return
+    for name in sorted(getattr(found, "__abstractmethods__", ())):
+        yield f"is a family without {name}"
+    if not isinstance(getattr(found, "summary", None), str):
+        yield "is a family without a summary"
+    letters = getattr(found, "alphabet", ())
+    if not (
+        isinstance(letters, tuple)
+        and MIN_LETTERS <= len(letters) <= MAX_LETTERS
+        and all(type(letter) is int for letter in letters)
+        and list(letters) == sorted(set(letters))
+    ):
+        yield f"has the alphabet {letters!r}, allowed: {MIN_LETTERS} to {MAX_LETTERS} whole numbers, ascending"
 
 
 class _Folded(torch.autograd.Function):

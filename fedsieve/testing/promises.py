@@ -268,6 +268,8 @@ def _left_out(run: Run, expected: dict[int, set[int]], where: str) -> None:
         for client, reason in by_round[number].items():
             if int(client) not in expected.get(number, set()):
                 _broken(f"{where}, round {number} leaves out client {client} too: {reason}", run)
+        for missed in sorted(expected.get(number, set()) - set(map(int, by_round[number]))):
+            _broken(f"{where}, round {number} counts client {missed}", run)
 
 
 def _same(found: Run, expected: Run, parts: Iterable[str], broken: str, raised: list[Exception] | None = None) -> None:

@@ -35,6 +35,19 @@ class Steps(Family):
         return torch.bucketize(latent, torch.tensor([-0.5, 0.0, 0.5])).to(latent.dtype)
 
 
+class Open(Family):
+    summary = "does not say what its entries are"
+    alphabet = (0, 1)
+
+
+class Mute(Steps):
+    summary = None
+
+
+class Single(Steps):
+    alphabet = (1,)
+
+
 def first(network, ones, density, random, iterations):
     """Keep the first weights of each layer.
 
@@ -76,6 +89,9 @@ ENTRIES = """
 steps = sieves:Steps
 broken = sieves:Absent
 wrong = sieves:first
+open = sieves:Open
+mute = sieves:Mute
+single = sieves:Single
 
 [fedsieve.pruners]
 first = sieves:first
@@ -161,6 +177,9 @@ def test_both_are_listed_with_a_line_and_broken_ones_with_what_is_wrong(capfd: p
             "wrong",
             "fed-mask.mask: 'wrong' (sieves:first of sieves 1.0) is not a class of fedsieve.masks.family.Family.",
         ),
+        ("open", "fed-mask.mask: 'open' (sieves:Open of sieves 1.0) is a family without values."),
+        ("mute", "fed-mask.mask: 'mute' (sieves:Mute of sieves 1.0) is a family without a summary."),
+        ("single", "fed-mask.mask: 'single' (sieves:Single of sieves 1.0) has the alphabet (1,), allowed: 2 to 16 "),
         ("step", "fed-mask.mask: got 'step' (did you mean steps?), allowed: binary, nm, sign, steps, ternary."),
     ],
 )

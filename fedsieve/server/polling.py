@@ -1,12 +1,21 @@
 """A Grid over Flower's own that looks for replies often, hands them out as they come, and may stop waiting."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.run import Run
+
+from fedsieve.errors import one_line
+
+_log = logging.getLogger("fedsieve")
+
+TRIES, PAUSE = 10, 3.0
+"""How often a message is pushed at most, and seconds between two attempts: a SuperLink takes a few to start."""
 
 
 class PollingGrid(Grid):
@@ -54,7 +63,17 @@ class PollingGrid(Grid):
     def _pushed(self, message: Message) -> Iterable[str]:
         size = sum(len(array.data) for record in message.content.array_records.values() for array in record.values())
         self.largest = max(self.largest, size)
-        return self._grid.push_messages([message])
+        for _ in range(TRIES):
+            try:
+                pushed = [
+                    message_id or message.metadata.message_id for message_id in self._grid.push_messages([message])
+                ]
+            except ObjectPushError as error:  # the SuperLink was started again meanwhile, and has forgotten the session
+                _log.warning("a message could not be pushed and is pushed again: %s", one_line(error))
+                time.sleep(PAUSE)
+            else:
+                return pushed
+        return []
 
     def set_run(self, run: Run) -> None:
         """Set the run."""

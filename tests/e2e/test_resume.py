@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_killed_at_twenty_moments_ends_as_one_that_was_not(case: str, graph_file: Path, tmp_path: Path):
     keys = KEYS | {"dataset": str(graph_file)} | CASES[case]

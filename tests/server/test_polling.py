@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 from flwr.app import Message
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from fedsieve.server.polling import PollingGrid
 from tests.messages import FakeGrid, asking, failure
@@ -32,6 +33,26 @@ def test_replies_are_handed_out_as_they_come():
     replies = PollingGrid(grid, 0.01).send_and_receive(asking(node) for node in (2, 3))
     assert [reply.metadata.reply_to_message_id for reply in replies] == ["0", "1"]
     assert [message.metadata.dst_node_id for message in grid.asked] == [2, 3], "an iterator is read once"
+
+
+def test_a_message_whose_push_a_superlinks_restart_broke_off_is_pushed_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fedsieve.server.polling.PAUSE", 0.0)
+
+    class Restarting(Polled):
+        failures = 2
+
+        def push_messages(self, messages: Any) -> list[str]:
+            found = super().push_messages(messages)
+            if self.failures:
+                self.failures -= 1
+                self.asked.pop()
+                raise ObjectPushError("an object", 1, "a session")
+            return found
+
+    assert len(list(PollingGrid(Restarting(1), 0.01).send_and_receive([asking(2)]))) == 1
+    grid = Restarting(1)
+    grid.failures = 99
+    assert list(PollingGrid(grid, 0.01).send_and_receive([asking(2)])) == []
 
 
 def test_waiting_ends_in_time():

@@ -14,7 +14,7 @@ from fedsieve.reports.comparison import PAGE, check_ours, paired_rows, paired_to
 from fedsieve.reports.page import FIGURES, write_report
 from fedsieve.reports.paired import other_data
 from fedsieve.reports.reading import RunRecord, read_run
-from fedsieve.reports.settings import Setting, settings_of
+from fedsieve.reports.settings import Setting, settings_of, stopped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +45,8 @@ def report(
     alone = None if local is None else _alone(local, runs)
     settings = settings_of(runs)
     console.print(comparison(settings))
+    for sentence in stopped(settings):
+        show(sentence)
     if len(settings) > 1:
         _show_pairs(settings, show, console)
     for run in runs:

@@ -10,7 +10,7 @@ from fedsieve.reports.figure import Section, Table
 from fedsieve.reports.html import GENERATOR, filled
 from fedsieve.reports.page import write_page
 from fedsieve.reports.paired import pairings
-from fedsieve.reports.settings import Setting, labels_of, title_of
+from fedsieve.reports.settings import Setting, labels_of, stopped, title_of
 from fedsieve.reports.style import COMPARISON_PAGE
 from fedsieve.reports.words import counted
 
@@ -34,7 +34,7 @@ def write_comparison(path: Path, settings: Sequence[Setting]) -> Path:
         title=f"{counted(len(settings), 'setting')} compared: {', '.join(algorithms)}",
         told=f"All have in common: {title_of(settings) or 'nothing of data set, partition, clients and rounds'}.",
         rows=rows_of(settings),
-        rows_told=f"{CAPTION[0].upper()}{CAPTION[1:]}. Mean ± standard deviation over seeds.",
+        rows_told=[f"{CAPTION[0].upper()}{CAPTION[1:]}. Mean ± standard deviation over seeds.", *stopped(settings)],
         paired=paired_rows(settings),
         paired_told=paired_told(settings),
         sections=found,

@@ -30,7 +30,7 @@ def told(run: RunRecord) -> str:
 
 def state(run: RunRecord) -> str:
     """Return how the run ended, and what can be done about it."""
-    done, wanted = len(run.rounds), run.keys.get("num-rounds", run.summary["num_rounds"])
+    done, wanted = len(run.rounds), run.wanted
     rounds = f"{done} of {wanted} rounds" if done < wanted else counted(done, "round")
     again = f" “fedsieve resume {run.folder}” goes on with it." if run.keys.get("engine") != "flower" else ""
     if run.ended == "interrupted":

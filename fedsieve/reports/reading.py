@@ -78,6 +78,11 @@ class RunRecord:
         """The algorithm and the data set."""
         return f"{self.summary['algorithm']} on {Path(self.summary['dataset']).name}"
 
+    @property
+    def wanted(self) -> int:
+        """Rounds that it was to do; it may have stopped before."""
+        return int(self.keys.get("num-rounds", self.summary["num_rounds"]))
+
     def means(self, column: str) -> NDArray:
         """Return a column of `rounds.jsonl`, R, NaN where it says nothing."""
         return np.array([_number(line.get(column)) for line in self.rounds], dtype=np.float64)

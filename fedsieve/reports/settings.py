@@ -42,7 +42,7 @@ def settings_of(runs: Sequence[RunRecord]) -> list[Setting]:
         alike = [_keys(other) for other in runs if other.summary["algorithm"] == run.summary["algorithm"]]
         differing = {key: value for key, value in _keys(run).items() if any(keys.get(key) != value for keys in alike)}
         named = " ".join([str(run.summary["algorithm"]), *(f"{key}={value}" for key, value in differing.items())])
-        values = (*(run.summary[key] for key in TOLD if key != "algorithm"), named)
+        values = (*(_value(run, key) for key in TOLD if key != "algorithm"), named)
         found.setdefault(values, Setting(values, [])).runs.append(run)
     return list(found.values())
 
@@ -72,6 +72,21 @@ def labels_of(settings: Sequence[Setting]) -> list[str]:
         )
         for setting in settings
     ]
+
+
+def stopped(settings: Sequence[Setting]) -> list[str]:
+    """Return, in one sentence if any, which runs did fewer rounds than they were to: by patience, or cut off."""
+    found = [
+        f"{label}, seed {run.summary['seed']}, after {run.summary['num_rounds']:,} of {counted(run.wanted, 'round')}"
+        for label, setting in zip(labels_of(settings), settings, strict=True)
+        for run in setting.runs
+        if run.summary["num_rounds"] < run.wanted
+    ]
+    return [f"Stopped earlier: {'; '.join(found)}."] if found else []
+
+
+def _value(run: RunRecord, key: str) -> Any:
+    return run.wanted if key == "num_rounds" else run.summary[key]
 
 
 def _told(word: str, value: Any) -> str:

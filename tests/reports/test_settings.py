@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from rich.console import Console
+
+from fedsieve.reports.command import report
+from fedsieve.reports.reading import RunRecord, read_run
+from fedsieve.reports.settings import settings_of
+from tests.helpers import config
+from tests.reports.made_up import write_run
+
+
+def written(folder: Path, rounds: int = 2, **keys: object) -> Path:
+    """Write a run of the given keys that has done so many rounds."""
+    run = config({"algorithm": "fed-avg", "dataset": "digits", "num-rounds": 4} | keys)
+    write_run(folder, 2, rounds, seed=run.seed, algorithm=run.algorithm, dataset=run.dataset, partition=run.partition)
+    (folder / "config.toml").write_text(run.toml())
+    return folder
+
+
+def read(*folders: Path) -> list[RunRecord]:
+    return [read_run(folder) for folder in folders]
+
+
+def test_runs_that_stopped_at_other_rounds_are_seeds_of_one_setting_and_told(tmp_path: Path):
+    folders = [written(tmp_path / str(seed), done, seed=seed) for seed, done in ((1, 4), (2, 3), (3, 1))]
+    (setting,) = settings_of(read(*folders))
+    assert [run.summary["seed"] for run in setting.runs] == [1, 2, 3]
+    told: list[str] = []
+    report(folders, None, tmp_path / "all.html", told.append, Console(quiet=True))
+    sentence = "Stopped earlier: fed-avg, seed 2, after 3 of 4 rounds; fed-avg, seed 3, after 1 of 4 rounds."
+    assert told[0] == sentence
+    assert sentence in (tmp_path / "all.html").read_text()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsieve.reports import figure
-from fedsieve.reports.settings import TOLD, Setting, common, title_of
+from fedsieve.reports.settings import TOLD, Setting, common, named, title_of
 
 UP = "uplink_bytes_per_client_round"
 CAPTION = (
@@ -29,9 +29,9 @@ def rows_of(settings: Sequence[Setting]) -> figure.Table:
     head = [word for word, alike in zip(TOLD.values(), shared, strict=True) if not alike]
     head += ["seeds", "test %", "received %", "F1 %", "zeros %", f"up {name}", "s a round"]
     rows = []
-    for setting in settings:
+    for setting, values in zip(settings, named(settings), strict=True):
         runs = [run.summary for run in setting.runs]
-        own = [str(value) for value, alike in zip(setting.values, shared, strict=True) if not alike]
+        own = [str(value) for value, alike in zip(values, shared, strict=True) if not alike]
         own += [
             ", ".join(str(run["seed"]) for run in runs),
             spread(runs, "test_accuracy", 100),
@@ -50,9 +50,9 @@ def comparison(settings: Sequence[Setting]) -> Table:
     told = rows_of(settings)
     title = Text(title_of(settings), style="bold")
     table = Table(title=title, caption=Text(CAPTION, style="dim"), box=box.SIMPLE_HEAD)
-    named = sum(not alike for alike in common(settings))
+    names = sum(not alike for alike in common(settings))
     for at, column in enumerate(told.head):
-        justify = "left" if at < named else "right"
+        justify = "left" if at < names else "right"
         table.add_column(column, justify=justify, no_wrap=column in {"algorithm", "test %"})  # type: ignore[arg-type]
     for row in told.rows:
         table.add_row(*map(Text, row))

@@ -82,6 +82,6 @@ def other_data(one: RunRecord, other: RunRecord) -> str:
 
 def _held(run: RunRecord) -> dict[str, object]:
     summary = run.summary
-    own = {"dataset": summary["dataset"], "partition": summary["partition"], "num-clients": summary["num_clients"]}
+    own = {"dataset": run.dataset, "partition": summary["partition"], "num-clients": summary["num_clients"]}
     own |= {key: run.keys.get(key) for key in DATA}
     return own | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})

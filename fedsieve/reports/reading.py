@@ -79,6 +79,11 @@ class RunRecord:
         return f"{self.summary['algorithm']} on {Path(self.summary['dataset']).name}"
 
     @property
+    def dataset(self) -> str:
+        """The data set's name or, of one's own, its whole path: the summary has it as it was typed."""
+        return str(self.keys.get("dataset", self.summary["dataset"]))
+
+    @property
     def wanted(self) -> int:
         """Rounds that it was to do; it may have stopped before."""
         return int(self.keys.get("num-rounds", self.summary["num_rounds"]))

@@ -1,7 +1,9 @@
 """Runs grouped by what was run: those that differ in their seed alone are one setting."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fedsieve.algorithm import kebab
@@ -29,11 +31,6 @@ class Setting:
     values: tuple[Any, ...]
     runs: list[RunRecord]
 
-    @property
-    def algorithm(self) -> str:
-        """The algorithm, and the keys in which its settings differ."""
-        return str(self.values[-1])
-
 
 def settings_of(runs: Sequence[RunRecord]) -> list[Setting]:
     """Group the runs, in the order in which each setting comes first."""
@@ -41,8 +38,9 @@ def settings_of(runs: Sequence[RunRecord]) -> list[Setting]:
     for run in runs:
         alike = [_keys(other) for other in runs if other.summary["algorithm"] == run.summary["algorithm"]]
         differing = {key: value for key, value in _keys(run).items() if any(keys.get(key) != value for keys in alike)}
-        named = " ".join([str(run.summary["algorithm"]), *(f"{key}={value}" for key, value in differing.items())])
-        values = (*(_value(run, key) for key in TOLD if key != "algorithm"), named)
+        algorithm = " ".join([str(run.summary["algorithm"]), *(f"{key}={value}" for key, value in differing.items())])
+        own = {"dataset": run.dataset, "num_rounds": run.wanted}
+        values = (*(own.get(key, run.summary[key]) for key in TOLD if key != "algorithm"), algorithm)
         found.setdefault(values, Setting(values, [])).runs.append(run)
     return list(found.values())
 
@@ -52,9 +50,20 @@ def common(settings: Sequence[Setting]) -> list[bool]:
     return [len({setting.values[at] for setting in settings}) == 1 for at in range(len(TOLD) - 1)] + [False]
 
 
+def named(settings: Sequence[Setting]) -> list[tuple[Any, ...]]:
+    """Return each setting's values as they are shown: of a data set's path its last part, where no other has that."""
+    paths = {str(setting.values[0]) for setting in settings}
+    names = Counter(Path(path).name for path in paths)
+    return [
+        (path.name if path.is_absolute() and names[path.name] == 1 else str(path), *setting.values[1:])
+        for setting in settings
+        for path in [Path(setting.values[0])]
+    ]
+
+
 def title_of(settings: Sequence[Setting]) -> str:
     """Return what all settings have in common: "cora, metis, 10 clients"."""
-    words = zip(TOLD.values(), settings[0].values, common(settings), strict=True)
+    words = zip(TOLD.values(), named(settings)[0], common(settings), strict=True)
     return ", ".join(_told(word, value) for word, value, shared in words if shared)
 
 
@@ -63,14 +72,14 @@ def labels_of(settings: Sequence[Setting]) -> list[str]:
     shared = common(settings)
     return [
         ", ".join(
-            [setting.algorithm]
+            [str(values[-1])]
             + [
                 _told(word, value)
-                for word, value, alike in zip(TOLD.values(), setting.values, shared, strict=True)
+                for word, value, alike in zip(TOLD.values(), values, shared, strict=True)
                 if not alike and word != "algorithm"
             ]
         )
-        for setting in settings
+        for values in named(settings)
     ]
 
 
@@ -83,10 +92,6 @@ def stopped(settings: Sequence[Setting]) -> list[str]:
         if run.summary["num_rounds"] < run.wanted
     ]
     return [f"Stopped earlier: {'; '.join(found)}."] if found else []
-
-
-def _value(run: RunRecord, key: str) -> Any:
-    return run.wanted if key == "num_rounds" else run.summary[key]
 
 
 def _told(word: str, value: Any) -> str:

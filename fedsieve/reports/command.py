@@ -36,6 +36,7 @@ def report(
     Raises:
         UserError: a folder is not that of a run, or a page cannot be written.
     """
+    folders = _once(folders, show)
     if out is not None and len(folders) < 2:
         raise UserError("--out: names the page that compares runs, got one run, allowed: two or more.")
     path = out or PAGE
@@ -55,6 +56,17 @@ def report(
     if len(runs) > 1:
         figures = write_comparison(path, settings)
         show(f"{path}, which compares them, and PNG files of its figures in {figures}")
+
+
+def _once(folders: Sequence[Path], show: Callable[[str], None]) -> list[Path]:
+    """Return the folders without those that were given before, which is told: a run counted twice is no two seeds."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        place = folder.resolve()
+        if place in found:
+            show(f"{folder} is the run of {found[place]} again, and is left out.")
+        found.setdefault(place, folder)
+    return list(found.values())
 
 
 def _show_pairs(settings: Sequence[Setting], show: Callable[[str], None], console: "Console") -> None:

@@ -9,7 +9,7 @@ from fedsieve.reports.courses import courses
 from fedsieve.reports.figure import Section, Table
 from fedsieve.reports.html import GENERATOR, filled
 from fedsieve.reports.page import write_page
-from fedsieve.reports.paired import pairings
+from fedsieve.reports.paired import pairings, repeated
 from fedsieve.reports.settings import Setting, labels_of, stopped, title_of
 from fedsieve.reports.style import COMPARISON_PAGE
 from fedsieve.reports.words import counted
@@ -85,6 +85,11 @@ def paired_told(settings: Sequence[Setting]) -> list[str]:
             "Test accuracy of the same client in two runs of one seed, each at its run's best round: mean over "
             "clients, then mean ± standard deviation over seeds."
         )
+        told += [
+            f"{name} has several runs of seed {seed}, of which the one that was named last is paired."
+            for name, setting in zip(names, settings, strict=True)
+            for seed in repeated(setting)
+        ]
     unpaired: dict[str, list[str]] = {}
     for name, pairing in found:
         if pairing.reason:

@@ -1,5 +1,6 @@
 """What a setting gains over another where both ran on the same data: runs paired by seed, clients by id."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -68,6 +69,12 @@ def paired(setting: Setting, other: Setting) -> Pairing:
 def pairings(settings: Sequence[Setting]) -> list[Pairing]:
     """Return how each setting but the first does against the first."""
     return [paired(setting, settings[0]) for setting in settings[1:]]
+
+
+def repeated(setting: Setting) -> list[int]:
+    """Return the seeds of which the setting has several runs; the last is the one that is paired."""
+    seeds = Counter(int(run.summary["seed"]) for run in setting.runs)
+    return [seed for seed, count in seeds.items() if count > 1]
 
 
 def _by_seed(setting: Setting) -> dict[int, RunRecord]:

@@ -45,7 +45,10 @@ def write_comparison(path: Path, settings: Sequence[Setting]) -> Path:
 
 
 def check_ours(path: Path) -> None:
-    """Raise a `UserError` where there is something at `path` already that is no page of ours."""
+    """Raise a `UserError` where there is something at `path` that is no page of ours, or where a run's page belongs."""
+    place = path.resolve()
+    if place.name == "report.html" and any((place.parent / name).exists() for name in ("summary.json", "clients.csv")):
+        raise UserError(f"--out: {path} is the page of the run in that folder, allowed: another name.")
     try:
         ours = not path.exists() or f'name="generator" content="{GENERATOR} ' in path.read_text("utf-8")[:400]
     except (OSError, UnicodeDecodeError):

@@ -48,3 +48,15 @@ def test_a_folder_given_twice_is_no_second_seed(tmp_path: Path):
     assert "<td>42, 7</td>" in (tmp_path / "all.html").read_text()
     with pytest.raises(UserError, match="got one run"):
         report([run, again], None, tmp_path / "all.html", told.append, Console(quiet=True))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_comparison_does_not_replace_a_runs_page(there: bool, tmp_path: Path):
+    run, other = write_run(tmp_path / "run", 2), write_run(tmp_path / "other", 2, seed=7)
+    page = other / "report.html"
+    if there:
+        report([other], None, None, lambda line: None, Console(quiet=True))
+    with pytest.raises(UserError, match=r"--out: .*is the page of the run in that folder"):
+        report([run, run / ".." / "other"], None, run / ".." / "other" / "report.html", print, Console(quiet=True))
+    assert page.exists() == there
+    assert not (run / "report.html").exists()

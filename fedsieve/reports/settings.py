@@ -9,6 +9,7 @@ from typing import Any
 from fedsieve.algorithm import kebab
 from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.words import counted
+from fedsieve.strategies.screening import printable
 
 TOLD = {
     "dataset": "data set",
@@ -51,13 +52,12 @@ def common(settings: Sequence[Setting]) -> list[bool]:
 
 
 def named(settings: Sequence[Setting]) -> list[tuple[Any, ...]]:
-    """Return each setting's values as they are shown: of a data set's path its last part, where no other has that."""
+    """Return each setting's values as they are shown: printable, a data set's path by its name if only one has it."""
     paths = {str(setting.values[0]) for setting in settings}
     names = Counter(Path(path).name for path in paths)
     return [
-        (path.name if path.is_absolute() and names[path.name] == 1 else str(path), *setting.values[1:])
-        for setting in settings
-        for path in [Path(setting.values[0])]
+        tuple(printable(value) if isinstance(value, str) else value for value in (_shown(dataset, names), *others))
+        for dataset, *others in (setting.values for setting in settings)
     ]
 
 
@@ -92,6 +92,11 @@ def stopped(settings: Sequence[Setting]) -> list[str]:
         if run.summary["num_rounds"] < run.wanted
     ]
     return [f"Stopped earlier: {'; '.join(found)}."] if found else []
+
+
+def _shown(dataset: str, names: Counter[str]) -> str:
+    path = Path(dataset)
+    return path.name if path.is_absolute() and names[path.name] == 1 else dataset
 
 
 def _told(word: str, value: Any) -> str:

@@ -5,12 +5,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rich import box
-from rich.filesize import pick_unit_and_suffix
 from rich.table import Table
 from rich.text import Text
 
 from fedsieve.reports import figure
 from fedsieve.reports.settings import TOLD, Setting, common, named, title_of
+from fedsieve.reports.words import unit_of
 
 UP = "uplink_bytes_per_client_round"
 CAPTION = (
@@ -23,11 +23,8 @@ CAPTION = (
 def rows_of(settings: Sequence[Setting]) -> figure.Table:
     """Return the table of the settings; what all have in common is in none of its columns."""
     shared = common(settings)
-    unit, name = _unit(
-        [run.summary[UP] for setting in settings for run in setting.runs if run.summary.get(UP) is not None]
-    )
     head = [word for word, alike in zip(TOLD.values(), shared, strict=True) if not alike]
-    head += ["seeds", "test %", "received %", "F1 %", "zeros %", f"up {name}", "s a round"]
+    head += ["seeds", "test %", "received %", "F1 %", "zeros %", "up", "s a round"]
     rows = []
     for setting, values in zip(settings, named(settings), strict=True):
         runs = [run.summary for run in setting.runs]
@@ -38,7 +35,7 @@ def rows_of(settings: Sequence[Setting]) -> figure.Table:
             spread(runs, "test_accuracy_received", 100),
             spread(runs, "test_macro_f1", 100),
             spread(runs, "mask_sparsity", 100),
-            spread(runs, UP, 1 / unit),
+            _bytes(runs),
             spread(runs, "seconds_per_round", 1, digits=3),
         ]
         rows.append(own)
@@ -59,9 +56,11 @@ def comparison(settings: Sequence[Setting]) -> Table:
     return table
 
 
-def _unit(sizes: Sequence[float]) -> tuple[int, str]:
-    """Return the unit in which all sizes are at least 1, in bytes, and its name; kB where there are none."""
-    return pick_unit_and_suffix(int(min(sizes, default=1000)), ["bytes", "kB", "MB", "GB"], 1000)
+def _bytes(runs: Sequence[dict[str, Any]]) -> str:
+    """Return what a client sends in a round, with a unit of its own: settings can be a million times apart."""
+    sizes = [run[UP] for run in runs if run.get(UP) is not None]
+    unit, name = unit_of(fmean(sizes)) if sizes else (1, "")
+    return f"{spread(runs, UP, 1 / unit)} {name}".rstrip()
 
 
 def spread(runs: Sequence[dict[str, Any]], key: str, factor: float, digits: int = 1) -> str:

@@ -16,6 +16,11 @@ from fedsieve.wire import NDArray
 MOST = len(SERIES)
 """Settings that have a line."""
 
+SO_FAR = (
+    " Where a round takes some of the clients, a line is over those heard of so far; the table at the top of the page "
+    "and its best rounds are over all clients."
+)
+
 FAR = 20
 """Times that one setting may end farther along the axis than another before it is logarithmic."""
 
@@ -125,12 +130,14 @@ def _drawn(
     band = " Bands: one standard deviation over seeds to either side." if several else ""
     uneven = any(len(run.rounds) != len(course.numbers) for course in shown for run in course.runs)
     cut = " A line ends where the first of its runs did." if uneven else ""
+    partly = any(run.sampled < 1 for course in shown for run in course.runs)
+    so_far = SO_FAR if partly else ""
     rows = rows_of(
         [course.label, str(number), figures(float(x)), percent(float(mean))]
         for course in found
         for number, x, mean in zip(course.numbers, course.at(of_run), course.mean, strict=True)
     )
-    caption = f"{told}Mean over clients of each client's own model, mean over the runs.{band}{cut}{few}"
+    caption = f"{told}Mean over clients of each client's own model, mean over the runs.{so_far}{band}{cut}{few}"
     table = Table(["setting", "round", label, "test accuracy"], rows)
     return Drawn(name, title, caption, figure, lines=lines, table=table)
 

@@ -18,9 +18,8 @@ class Tile:
 
 def told(run: RunRecord) -> str:
     """Return what was run, in a sentence."""
-    summary, keys = run.summary, run.keys
-    fraction = keys.get("fraction-train", 1.0)
-    sampled = f", of which a round takes {fraction:.0%}" if fraction < 1 else ""
+    summary = run.summary
+    sampled = f", of which a round takes {run.sampled:.0%}" if run.sampled < 1 else ""
     return (
         f"{counted(summary['num_clients'], 'client')}{sampled}, trained with {summary['algorithm']} on "
         f"{Path(summary['dataset']).name}, dealt by the partition {summary['partition']}; seed {summary['seed']}, "

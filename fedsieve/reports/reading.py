@@ -84,6 +84,11 @@ class RunRecord:
         return str(self.keys.get("dataset", self.summary["dataset"]))
 
     @property
+    def sampled(self) -> float:
+        """The share of the clients that a round takes; all where that is not known."""
+        return float(self.keys.get("fraction-train", 1.0))
+
+    @property
     def wanted(self) -> int:
         """Rounds that it was to do; it may have stopped before."""
         return int(self.keys.get("num-rounds", self.summary["num_rounds"]))

@@ -9,6 +9,7 @@ import pytest
 
 from fedsieve.array_files import array_bytes
 from fedsieve.reports.comparison import write_comparison
+from fedsieve.reports.courses import courses
 from fedsieve.reports.figure import Drawn, Missing, Part
 from fedsieve.reports.page import report_page, sections, write_report
 from fedsieve.reports.reading import read_run
@@ -206,3 +207,12 @@ def test_names_with_control_characters_are_drawn_without(runs: Path, tmp_path: P
     page = (tmp_path / "all.html").read_text()
     assert "fed avg" in page
     assert "co ra" in page
+
+
+def test_whose_means_the_lines_are_is_said_where_a_round_takes_some_clients(runs: Path):
+    def captions(folder: Path) -> list[str]:
+        found = [parts(folder)["Accuracy by round"], *courses(settings_of([read_run(folder)]))]
+        return [part.caption for part in found if isinstance(part, Drawn)]
+
+    assert ["heard of so far" in caption for caption in captions(runs / "pub")] == [True] * 4
+    assert ["heard of so far" in caption for caption in captions(runs / "images")] == [False] * 4

@@ -62,10 +62,9 @@ def _once(folders: Sequence[Path], show: Callable[[str], None]) -> list[Path]:
     """Return the folders without those that were given before, which is told: a run counted twice is no two seeds."""
     found: dict[Path, Path] = {}
     for folder in folders:
-        place = folder.resolve()
-        if place in found:
-            show(f"{folder} is the run of {found[place]} again, and is left out.")
-        found.setdefault(place, folder)
+        if folder.resolve() in found:
+            show(f"{folder} is given more than once, and counts once.")
+        found.setdefault(folder.resolve(), folder)
     return list(found.values())
 
 

@@ -44,7 +44,7 @@ def test_a_folder_given_twice_is_no_second_seed(tmp_path: Path):
     run, other = write_run(tmp_path / "run", 2), write_run(tmp_path / "other", 2, seed=7)
     again, told = tmp_path / "other" / ".." / "run", list[str]()
     report([run, other, again], None, tmp_path / "all.html", told.append, Console(quiet=True))
-    assert told[0] == f"{again} is the run of {run} again, and is left out."
+    assert told[0] == f"{again} is given more than once, and counts once."
     assert "<td>42, 7</td>" in (tmp_path / "all.html").read_text()
     with pytest.raises(UserError, match="got one run"):
         report([run, again], None, tmp_path / "all.html", told.append, Console(quiet=True))

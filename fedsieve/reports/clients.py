@@ -6,6 +6,7 @@ from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
 from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.theme import LIGHT, SERIES, blank, drawing
 from fedsieve.reports.words import counted, percent, rows_of, thinned
+from fedsieve.strategies.screening import printable
 
 SHOWN = 200
 """Clients that have a point."""
@@ -36,7 +37,7 @@ def final(run: RunRecord, local: RunRecord | None) -> Part:
             places, before, after = zip(*pairs, strict=True)
             axes.vlines(places, before, after, color=LIGHT["client"], linewidth=1)
             axes.plot(places, before, "D", color=SERIES[1], markerfacecolor="none", label="local-only", markersize=size)
-        axes.plot(x, y, "o", color=SERIES[0], label=run.summary["algorithm"], markersize=size)
+        axes.plot(x, y, "o", color=SERIES[0], label=printable(run.summary["algorithm"]), markersize=size)
         mean = float(np.mean(list(own.values())))
         axes.axhline(mean, color=SERIES[0], linestyle=(0, (5, 2)), linewidth=1, label=f"mean, {percent(mean)}")
         axes.grid(visible=False, axis="x")

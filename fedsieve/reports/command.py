@@ -14,7 +14,7 @@ from fedsieve.reports.comparison import PAGE, check_ours, paired_rows, paired_to
 from fedsieve.reports.page import FIGURES, write_report
 from fedsieve.reports.paired import other_data
 from fedsieve.reports.reading import RunRecord, read_run
-from fedsieve.reports.settings import Setting, settings_of
+from fedsieve.reports.settings import Setting, settings_of, stopped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +36,7 @@ def report(
     Raises:
         UserError: a folder is not that of a run, or a page cannot be written.
     """
+    folders = _once(folders, show)
     if out is not None and len(folders) < 2:
         raise UserError("--out: names the page that compares runs, got one run, allowed: two or more.")
     path = out or PAGE
@@ -45,6 +46,8 @@ def report(
     alone = None if local is None else _alone(local, runs)
     settings = settings_of(runs)
     console.print(comparison(settings))
+    for sentence in stopped(settings):
+        show(sentence)
     if len(settings) > 1:
         _show_pairs(settings, show, console)
     for run in runs:
@@ -53,6 +56,16 @@ def report(
     if len(runs) > 1:
         figures = write_comparison(path, settings)
         show(f"{path}, which compares them, and PNG files of its figures in {figures}")
+
+
+def _once(folders: Sequence[Path], show: Callable[[str], None]) -> list[Path]:
+    """Return the folders without those that were given before, which is told: a run counted twice is no two seeds."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        if folder.resolve() in found:
+            show(f"{folder} is given more than once, and counts once.")
+        found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 def _show_pairs(settings: Sequence[Setting], show: Callable[[str], None], console: "Console") -> None:

@@ -5,12 +5,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rich import box
-from rich.filesize import pick_unit_and_suffix
 from rich.table import Table
 from rich.text import Text
 
 from fedsieve.reports import figure
-from fedsieve.reports.settings import TOLD, Setting, common, title_of
+from fedsieve.reports.settings import TOLD, Setting, common, named, title_of
+from fedsieve.reports.words import unit_of
 
 UP = "uplink_bytes_per_client_round"
 CAPTION = (
@@ -23,22 +23,19 @@ CAPTION = (
 def rows_of(settings: Sequence[Setting]) -> figure.Table:
     """Return the table of the settings; what all have in common is in none of its columns."""
     shared = common(settings)
-    unit, name = _unit(
-        [run.summary[UP] for setting in settings for run in setting.runs if run.summary.get(UP) is not None]
-    )
     head = [word for word, alike in zip(TOLD.values(), shared, strict=True) if not alike]
-    head += ["seeds", "test %", "received %", "F1 %", "zeros %", f"up {name}", "s a round"]
+    head += ["seeds", "test %", "received %", "F1 %", "zeros %", "up", "s a round"]
     rows = []
-    for setting in settings:
+    for setting, values in zip(settings, named(settings), strict=True):
         runs = [run.summary for run in setting.runs]
-        own = [str(value) for value, alike in zip(setting.values, shared, strict=True) if not alike]
+        own = [str(value) for value, alike in zip(values, shared, strict=True) if not alike]
         own += [
             ", ".join(str(run["seed"]) for run in runs),
             spread(runs, "test_accuracy", 100),
             spread(runs, "test_accuracy_received", 100),
             spread(runs, "test_macro_f1", 100),
             spread(runs, "mask_sparsity", 100),
-            spread(runs, UP, 1 / unit),
+            _bytes(runs),
             spread(runs, "seconds_per_round", 1, digits=3),
         ]
         rows.append(own)
@@ -50,18 +47,20 @@ def comparison(settings: Sequence[Setting]) -> Table:
     told = rows_of(settings)
     title = Text(title_of(settings), style="bold")
     table = Table(title=title, caption=Text(CAPTION, style="dim"), box=box.SIMPLE_HEAD)
-    named = sum(not alike for alike in common(settings))
+    names = sum(not alike for alike in common(settings))
     for at, column in enumerate(told.head):
-        justify = "left" if at < named else "right"
+        justify = "left" if at < names else "right"
         table.add_column(column, justify=justify, no_wrap=column in {"algorithm", "test %"})  # type: ignore[arg-type]
     for row in told.rows:
         table.add_row(*map(Text, row))
     return table
 
 
-def _unit(sizes: Sequence[float]) -> tuple[int, str]:
-    """Return the unit in which all sizes are at least 1, in bytes, and its name; kB where there are none."""
-    return pick_unit_and_suffix(int(min(sizes, default=1000)), ["bytes", "kB", "MB", "GB"], 1000)
+def _bytes(runs: Sequence[dict[str, Any]]) -> str:
+    """Return what a client sends in a round, with a unit of its own: settings can be a million times apart."""
+    sizes = [run[UP] for run in runs if run.get(UP) is not None]
+    unit, name = unit_of(fmean(sizes)) if sizes else (1, "")
+    return f"{spread(runs, UP, 1 / unit)} {name}".rstrip()
 
 
 def spread(runs: Sequence[dict[str, Any]], key: str, factor: float, digits: int = 1) -> str:

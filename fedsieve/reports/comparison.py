@@ -9,8 +9,8 @@ from fedsieve.reports.courses import courses
 from fedsieve.reports.figure import Section, Table
 from fedsieve.reports.html import GENERATOR, filled
 from fedsieve.reports.page import write_page
-from fedsieve.reports.paired import pairings
-from fedsieve.reports.settings import Setting, labels_of, title_of
+from fedsieve.reports.paired import pairings, repeated
+from fedsieve.reports.settings import Setting, labels_of, stopped, title_of
 from fedsieve.reports.style import COMPARISON_PAGE
 from fedsieve.reports.words import counted
 
@@ -34,7 +34,7 @@ def write_comparison(path: Path, settings: Sequence[Setting]) -> Path:
         title=f"{counted(len(settings), 'setting')} compared: {', '.join(algorithms)}",
         told=f"All have in common: {title_of(settings) or 'nothing of data set, partition, clients and rounds'}.",
         rows=rows_of(settings),
-        rows_told=f"{CAPTION[0].upper()}{CAPTION[1:]}. Mean ± standard deviation over seeds.",
+        rows_told=[f"{CAPTION[0].upper()}{CAPTION[1:]}. Mean ± standard deviation over seeds.", *stopped(settings)],
         paired=paired_rows(settings),
         paired_told=paired_told(settings),
         sections=found,
@@ -45,7 +45,10 @@ def write_comparison(path: Path, settings: Sequence[Setting]) -> Path:
 
 
 def check_ours(path: Path) -> None:
-    """Raise a `UserError` where there is something at `path` already that is no page of ours."""
+    """Raise a `UserError` where there is something at `path` that is no page of ours, or where a run's page belongs."""
+    place = path.resolve()
+    if place.name == "report.html" and any((place.parent / name).exists() for name in ("summary.json", "clients.csv")):
+        raise UserError(f"--out: {path} is the page of the run in that folder, allowed: another name.")
     try:
         ours = not path.exists() or f'name="generator" content="{GENERATOR} ' in path.read_text("utf-8")[:400]
     except (OSError, UnicodeDecodeError):
@@ -85,6 +88,11 @@ def paired_told(settings: Sequence[Setting]) -> list[str]:
             "Test accuracy of the same client in two runs of one seed, each at its run's best round: mean over "
             "clients, then mean ± standard deviation over seeds."
         )
+        told += [
+            f"{name} has several runs of seed {seed}, of which the one that was named last is paired."
+            for name, setting in zip(names, settings, strict=True)
+            for seed in repeated(setting)
+        ]
     unpaired: dict[str, list[str]] = {}
     for name, pairing in found:
         if pairing.reason:

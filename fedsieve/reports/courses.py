@@ -16,6 +16,11 @@ from fedsieve.wire import NDArray
 MOST = len(SERIES)
 """Settings that have a line."""
 
+SO_FAR = (
+    " Where a round takes some of the clients, a line is over those heard of so far; the table at the top of the page "
+    "and its best rounds are over all clients."
+)
+
 FAR = 20
 """Times that one setting may end farther along the axis than another before it is logarithmic."""
 
@@ -94,7 +99,7 @@ def _bytes(run: RunRecord) -> NDArray:
 def _drawn(
     name: str, title: str, label: str, found: list[_Course], of_run: Callable[[RunRecord], NDArray], told: str
 ) -> Drawn:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     lines: dict[str, str] = {}
     shown = found[:MOST]
@@ -115,6 +120,8 @@ def _drawn(
         ends = [float(course.at(of_run)[-1]) for course in shown]
         if min(ends) > 0 and max(ends) > FAR * min(ends):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         elif of_run is _rounds:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         figure.legend(
@@ -125,12 +132,14 @@ def _drawn(
     band = " Bands: one standard deviation over seeds to either side." if several else ""
     uneven = any(len(run.rounds) != len(course.numbers) for course in shown for run in course.runs)
     cut = " A line ends where the first of its runs did." if uneven else ""
+    partly = any(run.sampled < 1 for course in shown for run in course.runs)
+    so_far = SO_FAR if partly else ""
     rows = rows_of(
         [course.label, str(number), figures(float(x)), percent(float(mean))]
         for course in found
         for number, x, mean in zip(course.numbers, course.at(of_run), course.mean, strict=True)
     )
-    caption = f"{told}Mean over clients of each client's own model, mean over the runs.{band}{cut}{few}"
+    caption = f"{told}Mean over clients of each client's own model, mean over the runs.{so_far}{band}{cut}{few}"
     table = Table(["setting", "round", label, "test accuracy"], rows)
     return Drawn(name, title, caption, figure, lines=lines, table=table)
 

@@ -23,6 +23,12 @@ LONG = 300
 POINTS = 30
 """Rounds up to which each is marked."""
 
+SO_FAR = (
+    " Means are over the clients heard of so far; the test accuracy at the top of the page and the best round are over "
+    "all clients, each with its first training until it has another."
+)
+"""How the means under partial participation differ from those of the summary."""
+
 NO_ROUND = "No round was finished, so there is nothing to draw."
 
 
@@ -38,7 +44,7 @@ def accuracy(run: RunRecord) -> Part:
         beside=(("validation", run.means("val_accuracy")), ("test, as received", run.means("test_accuracy_received"))),
         mean=("test", run.means("test_accuracy")),
         caption="Each client's own model after its training. “As received” is the model that the server sent, before "
-        "the client has trained it.",
+        f"the client has trained it.{SO_FAR if run.sampled < 1 else ''}",
         factor=100,
     )
 

@@ -18,9 +18,8 @@ class Tile:
 
 def told(run: RunRecord) -> str:
     """Return what was run, in a sentence."""
-    summary, keys = run.summary, run.keys
-    fraction = keys.get("fraction-train", 1.0)
-    sampled = f", of which a round takes {fraction:.0%}" if fraction < 1 else ""
+    summary = run.summary
+    sampled = f", of which a round takes {run.sampled:.0%}" if run.sampled < 1 else ""
     return (
         f"{counted(summary['num_clients'], 'client')}{sampled}, trained with {summary['algorithm']} on "
         f"{Path(summary['dataset']).name}, dealt by the partition {summary['partition']}; seed {summary['seed']}, "
@@ -30,7 +29,7 @@ def told(run: RunRecord) -> str:
 
 def state(run: RunRecord) -> str:
     """Return how the run ended, and what can be done about it."""
-    done, wanted = len(run.rounds), run.keys.get("num-rounds", run.summary["num_rounds"])
+    done, wanted = len(run.rounds), run.wanted
     rounds = f"{done} of {wanted} rounds" if done < wanted else counted(done, "round")
     again = f" “fedsieve resume {run.folder}” goes on with it." if run.keys.get("engine") != "flower" else ""
     if run.ended == "interrupted":

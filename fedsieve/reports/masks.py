@@ -7,6 +7,7 @@ from fedsieve.reports.heat import POINTED, heat_map
 from fedsieve.reports.kept_weights import KeptWeights, kept_weights
 from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.words import percent
+from fedsieve.strategies.screening import printable
 from fedsieve.wire import NDArray
 
 LAYERS, OVERLAP = "Zeros by layer and client", "Overlap of the clients' masks"
@@ -41,6 +42,7 @@ def _nothing(run: RunRecord) -> str:
 
 def _layers(found: KeptWeights) -> Drawn:
     layers, zeros = found.layers[:MOST_LAYERS], 100 * found.zeros.T[:MOST_LAYERS]
+    layers = [printable(layer) for layer in layers]
     names = [str(client) for client in found.clients]
     figure, zones = heat_map(
         zeros,
@@ -64,6 +66,8 @@ def _layers(found: KeptWeights) -> Drawn:
 def _overlap(found: KeptWeights) -> Part:
     if len(found.clients) < 2:
         return Missing(OVERLAP, "There is only one client's model: overlap needs two.")
+    if np.isnan(found.shared).all():
+        return Missing(OVERLAP, "No weight is kept by any client.")
     alike = bool(np.nanmin(found.shared) == 1.0)
     values = 100 * (found.agreeing if alike else found.shared)
     names = [str(client) for client in found.clients]

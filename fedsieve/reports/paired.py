@@ -1,5 +1,6 @@
 """What a setting gains over another where both ran on the same data: runs paired by seed, clients by id."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -70,6 +71,12 @@ def pairings(settings: Sequence[Setting]) -> list[Pairing]:
     return [paired(setting, settings[0]) for setting in settings[1:]]
 
 
+def repeated(setting: Setting) -> list[int]:
+    """Return the seeds of which the setting has several runs; the last is the one that is paired."""
+    seeds = Counter(int(run.summary["seed"]) for run in setting.runs)
+    return [seed for seed, count in seeds.items() if count > 1]
+
+
 def _by_seed(setting: Setting) -> dict[int, RunRecord]:
     return {int(run.summary["seed"]): run for run in setting.runs}
 
@@ -82,6 +89,6 @@ def other_data(one: RunRecord, other: RunRecord) -> str:
 
 def _held(run: RunRecord) -> dict[str, object]:
     summary = run.summary
-    own = {"dataset": summary["dataset"], "partition": summary["partition"], "num-clients": summary["num_clients"]}
+    own = {"dataset": run.dataset, "partition": summary["partition"], "num-clients": summary["num_clients"]}
     own |= {key: run.keys.get(key) for key in DATA}
     return own | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})

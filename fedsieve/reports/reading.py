@@ -78,6 +78,21 @@ class RunRecord:
         """The algorithm and the data set."""
         return f"{self.summary['algorithm']} on {Path(self.summary['dataset']).name}"
 
+    @property
+    def dataset(self) -> str:
+        """The data set's name or, of one's own, its whole path: the summary has it as it was typed."""
+        return str(self.keys.get("dataset", self.summary["dataset"]))
+
+    @property
+    def sampled(self) -> float:
+        """The share of the clients that a round takes; all where that is not known."""
+        return float(self.keys.get("fraction-train", 1.0))
+
+    @property
+    def wanted(self) -> int:
+        """Rounds that it was to do; it may have stopped before."""
+        return int(self.keys.get("num-rounds", self.summary["num_rounds"]))
+
     def means(self, column: str) -> NDArray:
         """Return a column of `rounds.jsonl`, R, NaN where it says nothing."""
         return np.array([_number(line.get(column)) for line in self.rounds], dtype=np.float64)

@@ -135,7 +135,7 @@ COMPARISON_PAGE = (
     + """
 <p>{{ told }}</p>
 {{ table(rows) }}
-<p style="margin-top:.6rem">{{ rows_told }}</p>
+{% for sentence in rows_told %}<p style="margin-top:.6rem">{{ sentence }}</p>{% endfor %}
 <h2>Paired differences</h2>
 {% for sentence in paired_told %}<p>{{ sentence }}</p>{% endfor %}
 {% if paired.rows %}{{ table(paired) }}{% endif %}

@@ -38,3 +38,25 @@ def test_of_several_runs_the_local_one_of_the_same_data_is_taken(tmp_path: Path,
     monkeypatch.setattr("fedsieve.reports.command.write_comparison", lambda path, settings: path)
     report([*runs, *alone], None, tmp_path / "all.html", lambda line: None, Console(quiet=True))
     assert taken == {"run-1": "alone-1", "run-2": "alone-2", "run-3": None, "alone-2": None, "alone-1": None}
+
+
+def test_a_folder_given_twice_is_no_second_seed(tmp_path: Path):
+    run, other = write_run(tmp_path / "run", 2), write_run(tmp_path / "other", 2, seed=7)
+    again, told = tmp_path / "other" / ".." / "run", list[str]()
+    report([run, other, again], None, tmp_path / "all.html", told.append, Console(quiet=True))
+    assert told[0] == f"{again} is given more than once, and counts once."
+    assert "<td>42, 7</td>" in (tmp_path / "all.html").read_text()
+    with pytest.raises(UserError, match="got one run"):
+        report([run, again], None, tmp_path / "all.html", told.append, Console(quiet=True))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_comparison_does_not_replace_a_runs_page(there: bool, tmp_path: Path):
+    run, other = write_run(tmp_path / "run", 2), write_run(tmp_path / "other", 2, seed=7)
+    page = other / "report.html"
+    if there:
+        report([other], None, None, lambda line: None, Console(quiet=True))
+    with pytest.raises(UserError, match=r"--out: .*is the page of the run in that folder"):
+        report([run, run / ".." / "other"], None, run / ".." / "other" / "report.html", print, Console(quiet=True))
+    assert page.exists() == there
+    assert not (run / "report.html").exists()

@@ -1,11 +1,15 @@
+import json
 import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fedsieve.array_files import array_bytes
 from fedsieve.reports.comparison import write_comparison
+from fedsieve.reports.courses import courses
 from fedsieve.reports.figure import Drawn, Missing, Part
 from fedsieve.reports.page import report_page, sections, write_report
 from fedsieve.reports.reading import read_run
@@ -174,3 +178,41 @@ def test_a_line_is_told_what_it_is_and_is_easier_to_point_at_than_it_is_wide(run
     assert all(any(path.get("class") == "reach" for path in group) for group in hover)
     assert root.get("role") == "img"
     assert "Accuracy by round" in root.get("aria-label", "")
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_no_client_keeps_a_weight_there_is_no_overlap(runs: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "pub", folder)
+    for path in (folder / "model").glob("client-*"):
+        path.write_bytes(array_bytes({"a.weight": np.zeros((2, 3), np.float32)}))
+    found = parts(folder)
+    assert found["Overlap of the clients' masks"] == Missing(
+        "Overlap of the clients' masks", "No weight is kept by any client."
+    )
+    assert isinstance(found["Zeros by layer and client"], Drawn)
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_with_control_characters_are_drawn_without(runs: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "pub", folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"algorithm": "fed\x01avg"}))
+    for path in (folder / "model").glob("client-*"):
+        path.write_bytes(array_bytes({"a\x01b": np.ones((2, 3), np.float32)}))
+    other = write_run(tmp_path / "other", 3, dataset="co\x02ra")
+    assert "fed avg" in write_report(read_run(folder)).read_text()
+    write_comparison(tmp_path / "all.html", settings_of([read_run(folder), read_run(other)]))
+    page = (tmp_path / "all.html").read_text()
+    assert "fed avg" in page
+    assert "co ra" in page
+
+
+def test_whose_means_the_lines_are_is_said_where_a_round_takes_some_clients(runs: Path):
+    def captions(folder: Path) -> list[str]:
+        found = [parts(folder)["Accuracy by round"], *courses(settings_of([read_run(folder)]))]
+        return [part.caption for part in found if isinstance(part, Drawn)]
+
+    assert ["heard of so far" in caption for caption in captions(runs / "pub")] == [True] * 4
+    assert ["heard of so far" in caption for caption in captions(runs / "images")] == [False] * 4

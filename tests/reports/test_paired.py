@@ -56,3 +56,16 @@ def test_one_setting_has_no_differences(tmp_path: Path):
     assert paired_told(written(tmp_path, {"seed": 1}, {"seed": 2})) == [
         "There is one setting only: differences need two."
     ]
+
+
+def test_which_of_two_runs_of_a_seed_is_paired_is_said(tmp_path: Path):
+    settings = written(
+        tmp_path,
+        {"algorithm": "a", "test_accuracy_per_client": {"0": 0.5}},
+        {"algorithm": "b", "test_accuracy_per_client": {"0": 0.1}},
+        {"algorithm": "b", "test_accuracy_per_client": {"0": 0.7}},
+    )
+    assert paired(settings[1], settings[0]).by_seed == pytest.approx([20])
+    assert paired_told(settings)[1:] == [
+        "b has several runs of seed 42, of which the one that was named last is paired."
+    ]

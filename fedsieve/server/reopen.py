@@ -1,6 +1,7 @@
 """A run's folder that is gone on with: by one process at a time, and only as the same run."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
         kept.open()
         if kept.newest is not None:
             check_same(kept.newest.config, run)
-        elif (folder / "summary.json").exists() and (folder / "rounds.jsonl").exists():
+        elif (folder / "summary.json").exists() and _a_round_is_over(folder / "rounds.jsonl", run.min_clients):
             raise UserError(f"{folder}: holds no checkpoint to go on from.")
         yield run.model_copy(update={"out": str(folder)}), kept
 
@@ -71,6 +72,15 @@ def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
     with reopened(folder) as (before, kept):
         check_same(before.flat(), run)
         yield kept
+
+
+def _a_round_is_over(path: Path, min_clients: int) -> bool:
+    """Return whether enough replies of a round were usable; a run that failed in its first can only begin anew."""
+    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ()):
+        asked = len(line["participants"])
+        if asked - len(line["rejected"]) >= min(min_clients, asked):
+            return True
+    return False
 
 
 def check_same(before: Mapping[str, Any], run: RunConfig) -> None:

@@ -50,6 +50,9 @@ class RunFolder:
         else:
             for name, extent in self.records.items():
                 self._cut(name, extent)
+            if not records:  # it begins anew
+                with self._writing("summary.json"):
+                    (self.path / "summary.json").unlink(missing_ok=True)
         if self.records["clients.csv"].size == 0:
             self._append("clients.csv", ",".join(CLIENT_COLUMNS))
 

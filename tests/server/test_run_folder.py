@@ -143,3 +143,11 @@ def test_a_default_folder_is_one_that_does_not_exist(tmp_path: Path, monkeypatch
         folders[-1].mkdir(parents=True)
     assert len(set(folders)) == 3
     assert all(folder.parts[0] == "runs" and folder.name.startswith("fed-pub-mine-") for folder in folders)
+
+
+def test_a_run_that_begins_anew_leaves_no_results_of_what_it_was(folder: RunFolder):
+    folder.write_summary({"num_rounds": 1})
+    folder.round_finished(a_round(1, rejected={0: "no reply in time"}))
+    RunFolder(config(out=str(folder.path)), records={})
+    assert not (folder.path / "summary.json").exists()
+    assert rounds_of(folder.path) == []

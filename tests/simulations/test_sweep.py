@@ -62,6 +62,18 @@ def test_the_documented_example_runs_all_but_what_fails_and_is_the_same_as_singl
     assert "1 of 3 runs are missing" in out
 
 
+def test_a_run_that_fails_at_once_is_tried_again_and_fails_for_the_same_reason(
+    graph_file: Path, capfd: pytest.CaptureFixture[str]
+):
+    write(graph_file, "num-rounds = 2\nlr = 1e30", seeds="[1]")
+    told = []
+    for _ in range(2):
+        assert fedsieve("sweep", "mine.toml", "--quiet") == 1
+        told.append(capfd.readouterr().err.splitlines()[-1])
+    assert told[0].startswith("fedsieve: 1 of 1 runs failed: seed=1: round 1: none of 3 clients gave a usable reply")
+    assert told[0] == told[1]
+
+
 def wait_until(holds: Callable[[], bool]) -> None:
     until = time.monotonic() + SECONDS
     while not holds():

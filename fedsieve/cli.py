@@ -156,7 +156,7 @@ def sweep(
     from fedsieve.reports.experiment_table import ExperimentTable, written
     from fedsieve.simulations.combinations import combinations, layout_of
     from fedsieve.simulations.experiment import find, read_experiment
-    from fedsieve.simulations.sweep import Standing, standing
+    from fedsieve.simulations.sweep import Standing, standing, standing_or_other
     from fedsieve.simulations.sweep import sweep as run_all
 
     path = find(experiment)
@@ -165,7 +165,7 @@ def sweep(
     out = Path("runs") / path.stem if out is None else out
     if dry_run:
         for point in points:
-            typer.echo(f"{out / point.name}: {standing(point, out / point.name).value}")
+            typer.echo(f"{out / point.name}: {standing_or_other(point, out / point.name).value}")
         return
     failed = {} if table else run_all(points, out, jobs=jobs, quiet=quiet)
     folders = {point.name: out / point.name for point in points}

@@ -48,7 +48,7 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
     with alone(folder):
-        run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
+        run, kept = parse(as_begun(read(folder / CONFIG))), CheckpointFolder(folder / "checkpoint")
         kept.open()
         if kept.newest is not None:
             check_same(kept.newest.config, run)
@@ -83,9 +83,15 @@ def _a_round_is_over(path: Path, min_clients: int) -> bool:
     return False
 
 
+def as_begun(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's keys, with what was in force before there was a key whose default is another by now."""
+    freezes = values.get("algorithm") in {"hide-n-seek", "fed-mask", "fed-pm"}
+    return ({"frozen-gain": 1.0} if freezes else {}) | dict(values)
+
+
 def check_same(before: Mapping[str, Any], run: RunConfig) -> None:
     """Raise a `UserError` for a configuration that would have given other rounds than the one `before`."""
-    began = parse(before).flat()
+    began = parse(as_begun(before)).flat()
     for key, value in anywhere(run).flat().items():
         if key not in FREE and began[key] != value:
             raise UserError(f"{key}: got {value!r}, allowed: {began[key]!r}, with which the run began.")

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fedsieve.errors import UserError
 from fedsieve.simulations import sweep as sweeping
 from tests.e2e.killing import SECONDS, lines
 from tests.helpers import assert_same_run, fedsieve, rounds_of, simulated, summary_of
@@ -176,6 +177,41 @@ def test_a_folder_of_another_run_is_one_sentence_and_nothing_is_run(
     told = f"fedsieve: {half_done}: holds a run with {key} = {was} where the experiment has {value}; remove it, or "
     assert capfd.readouterr().err == f"{told}choose another --out.\n"
     assert sorted(path.name for path in Path("runs/mine").iterdir()) == ["seed=1"]
+
+
+def test_keys_that_change_no_number_may_differ(half_done: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    write(graph_file, "num-rounds = 3\ncheckpoint-every = 2\nstate-memory-mb = 7")
+    assert fedsieve("sweep", "mine.toml", "--dry-run") == 0
+    assert capfd.readouterr().out.splitlines()[0] == f"{half_done}: done"
+
+
+def test_a_dry_run_lists_a_folder_of_another_run(half_done: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    write(graph_file, "num-rounds = 3\nlr = 0.5")
+    assert fedsieve("sweep", "mine.toml", "--dry-run") == 0
+    assert capfd.readouterr().out.splitlines() == [f"{half_done}: another run", "runs/mine/seed=2: not begun"]
+
+
+@pytest.mark.parametrize(("algorithm", "differs"), [("fed-mask", True), ("fed-avg", False)])
+def test_a_run_made_before_there_was_a_gain_is_another_where_that_changes_numbers(
+    algorithm: str, differs: bool, graph_file: Path, tmp_path: Path
+):
+    from fedsieve.server.reopen import reopened
+    from fedsieve.server.run_folder import RunFolder
+    from fedsieve.simulations.combinations import combinations
+    from fedsieve.simulations.experiment import read_experiment
+
+    write(graph_file, seeds="[1]")
+    Path("mine.toml").write_text(Path("mine.toml").read_text().replace("fed-avg", algorithm))
+    (point,) = combinations(read_experiment(Path("mine.toml")), Path("mine.toml"))
+    path = RunFolder(point.run.model_copy(update={"out": "old"})).path / "config.toml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "frozen-gain" not in line))
+    if not differs:
+        assert sweeping.standing(point, Path("old")) is sweeping.Standing.BEGUN
+        return
+    with pytest.raises(UserError, match=r"^old: holds a run that was made before frozen-gain was a key; remove it"):
+        sweeping.standing(point, Path("old"))
+    with reopened(Path("old")) as (run, _):
+        assert run.frozen_gain == 1.0
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(graph_file: Path, capfd: pytest.CaptureFixture[str]):

@@ -35,12 +35,14 @@ class Cell:
     expected: int
 
     def __str__(self) -> str:
-        """Return what the table shows; where runs are missing, how many there are."""
+        """Return what the table shows; where runs are missing or have no such figure, how many have it."""
         if not self.values:
             return MISSING
         ratio = 3 if self.column.over else 1 if self.column.under else None
         shown = FIGURES[self.column.metric].shown(self.values, ratio)
-        return shown if len(self.values) == self.expected else f"{shown} [{len(self.values)} of {self.expected}]"
+        found = sum(value is not None for value in self.values)
+        whole = len(self.values) == self.expected and (found == self.expected or shown == "-")
+        return shown if whole else f"{shown} [{found} of {self.expected}]"
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ def test_rows_are_combinations_and_cells_are_over_seeds(tmp_path: Path):
     assert made.markdown().splitlines() == [
         "| dataset | test, % | zeros |",
         "| --- | --- | --- |",
-        "| mnist | 80.0 ± 14.1 | 25.0 |",
-        "| cifar10 | 80.0 ± 14.1 | 25.0 |",
+        "| mnist | 80.0 ± 14.1 | 25.0 [1 of 2] |",
+        "| cifar10 | 80.0 ± 14.1 | 25.0 [1 of 2] |",
     ]
     assert made.csv().splitlines()[:3] == [
         "table,dataset,column,mean,deviation,runs,missing",

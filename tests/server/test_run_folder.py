@@ -46,6 +46,12 @@ def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_folder_in_which_a_run_was_killed_at_once_can_be_run_in(tmp_path: Path):
+    (tmp_path / ".config.toml.partial").write_text("algo")
+    RunFolder(config(out=str(tmp_path)))
+    assert ".config.toml.partial" not in [path.name for path in tmp_path.iterdir()]
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^out: .*file/run cannot be written"):

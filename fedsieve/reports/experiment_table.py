@@ -180,6 +180,13 @@ class ExperimentTable:
         return best
 
 
+def check_tables(out: Path) -> None:
+    """Raise a `UserError` for a `table.md` or `table.csv` in `out` that is not a sweep's; nothing is written."""
+    for path, sign in ((out / "table.md", b"`fedsieve sweep "), (out / "table.csv", b"table,")):
+        if path.exists() and not (path.is_file() and sign in path.read_bytes()[:1000]):
+            raise UserError(f"{path}: is not a table of fedsieve sweep; move it, or choose another --out.")
+
+
 def written(
     table: ExperimentTable, out: Path, title: str, command: str, seeds: Sequence[int], finished: Mapping[str, Path]
 ) -> list[Path]:

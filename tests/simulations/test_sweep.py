@@ -214,6 +214,15 @@ def test_a_run_made_before_there_was_a_gain_is_another_where_that_changes_number
         assert run.frozen_gain == 1.0
 
 
+@pytest.mark.parametrize("name", ["table.md", "table.csv"])
+def test_a_table_of_the_users_own_is_left_alone(name: str, half_done: Path, capfd: pytest.CaptureFixture[str]):
+    own = half_done.parent / name
+    own.write_text("mine")
+    assert fedsieve("sweep", "mine.toml") == 2
+    assert f"{own}: is not a table of fedsieve sweep" in capfd.readouterr().err
+    assert own.read_text() == "mine"
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(graph_file: Path, capfd: pytest.CaptureFixture[str]):
     write(graph_file)
     Path("runs/mine/seed=2").mkdir(parents=True)

@@ -153,10 +153,10 @@ def sweep(
 ) -> None:
     """Run what an experiment file asks for and has not been run yet, and make its table."""
     _set_up_log(quiet)
-    from fedsieve.reports.experiment_table import ExperimentTable, written
+    from fedsieve.reports.experiment_table import ExperimentTable, check_tables, written
     from fedsieve.simulations.combinations import combinations, layout_of
     from fedsieve.simulations.experiment import find, read_experiment
-    from fedsieve.simulations.sweep import Standing, standing
+    from fedsieve.simulations.sweep import Standing, standing, standing_or_other
     from fedsieve.simulations.sweep import sweep as run_all
 
     path = find(experiment)
@@ -165,8 +165,9 @@ def sweep(
     out = Path("runs") / path.stem if out is None else out
     if dry_run:
         for point in points:
-            typer.echo(f"{out / point.name}: {standing(point, out / point.name).value}")
+            typer.echo(f"{out / point.name}: {standing_or_other(point, out / point.name).value}")
         return
+    check_tables(out)
     failed = {} if table else run_all(points, out, jobs=jobs, quiet=quiet)
     folders = {point.name: out / point.name for point in points}
     finished = {point.name: folders[point.name] for point in points

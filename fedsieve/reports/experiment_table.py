@@ -35,12 +35,14 @@ class Cell:
     expected: int
 
     def __str__(self) -> str:
-        """Return what the table shows; where runs are missing, how many there are."""
+        """Return what the table shows; where runs are missing or have no such figure, how many have it."""
         if not self.values:
             return MISSING
         ratio = 3 if self.column.over else 1 if self.column.under else None
         shown = FIGURES[self.column.metric].shown(self.values, ratio)
-        return shown if len(self.values) == self.expected else f"{shown} [{len(self.values)} of {self.expected}]"
+        found = sum(value is not None for value in self.values)
+        whole = len(self.values) == self.expected and (found == self.expected or shown == "-")
+        return shown if whole else f"{shown} [{found} of {self.expected}]"
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,13 @@ class ExperimentTable:
             if all(len(cell.values) == cell.expected and None not in cell.values for _, cell in choice):
                 best.add(max(choice, key=lambda one: fmean(value for value in one[1].values if value is not None))[0])
         return best
+
+
+def check_tables(out: Path) -> None:
+    """Raise a `UserError` for a `table.md` or `table.csv` in `out` that is not a sweep's; nothing is written."""
+    for path, sign in ((out / "table.md", b"`fedsieve sweep "), (out / "table.csv", b"table,")):
+        if path.exists() and not (path.is_file() and sign in path.read_bytes()[:1000]):
+            raise UserError(f"{path}: is not a table of fedsieve sweep; move it, or choose another --out.")
 
 
 def written(

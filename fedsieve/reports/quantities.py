@@ -12,6 +12,7 @@ from fedsieve.reports.compare import spread
 from fedsieve.server.history import History
 from fedsieve.server.records import read_rounds
 from fedsieve.server.run_folder import read_summary
+from fedsieve.strategies.rounds import Round
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,21 @@ class Results:
         """`summary.json`."""
         return read_summary(self.folder)
 
+    @cached_property
+    def rounds(self) -> tuple[Round, ...]:
+        """All rounds, as `clients.csv` has them."""
+        seconds = {line["round"]: line["seconds"] for line in self._lines("timings.jsonl")}
+        with (self.folder / "clients.csv").open(encoding="utf-8", newline="") as file:
+            return read_rounds(file, seconds)
+
     @property
     def val_accuracy(self) -> float | None:
-        """The mean validation accuracy at the best round, as `rounds.jsonl` has it; None without rounds."""
-        best = self.summary["best_round"]
-        found: float | None = self._lines("rounds.jsonl")[best - 1]["val_accuracy"] if best else None
-        return found
+        """The mean validation accuracy at the best round, by which it was chosen; None where no client has one."""
+        best = int(self.summary["best_round"] or 0)
+        if best == 0 or self.rounds[-1].means.get("val-accuracy") is None:
+            return None
+        by_round = History(list(self.rounds)).validation_by_round()
+        return by_round[best - 1]
 
     @property
     def cpu_seconds_per_client_round(self) -> float | None:
@@ -46,11 +56,8 @@ class Results:
         """Return what all clients sent and were sent until the mean validation accuracy was `target`; None if never."""
         if target is None:
             return None
-        seconds = {line["round"]: line["seconds"] for line in self._lines("timings.jsonl")}
-        with (self.folder / "clients.csv").open(encoding="utf-8", newline="") as file:
-            rounds = list(read_rounds(file, seconds))
         moved = 0.0
-        for round_, accuracy in zip(rounds, History(rounds).validation_by_round(), strict=False):
+        for round_, accuracy in zip(self.rounds, History(list(self.rounds)).validation_by_round(), strict=False):
             moved += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
             if accuracy >= target:
                 return moved / 1e6

@@ -1,6 +1,7 @@
 """A run's folder that is gone on with: by one process at a time, and only as the same run."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,11 +48,11 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
     with alone(folder):
-        run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
+        run, kept = parse(as_begun(read(folder / CONFIG))), CheckpointFolder(folder / "checkpoint")
         kept.open()
         if kept.newest is not None:
             check_same(kept.newest.config, run)
-        elif (folder / "summary.json").exists() and (folder / "rounds.jsonl").exists():
+        elif (folder / "summary.json").exists() and _a_round_is_over(folder / "rounds.jsonl", run.min_clients):
             raise UserError(f"{folder}: holds no checkpoint to go on from.")
         yield run.model_copy(update={"out": str(folder)}), kept
 
@@ -73,9 +74,24 @@ def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
         yield kept
 
 
+def _a_round_is_over(path: Path, min_clients: int) -> bool:
+    """Return whether enough replies of a round were usable; a run that failed in its first can only begin anew."""
+    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ()):
+        asked = len(line["participants"])
+        if asked - len(line["rejected"]) >= min(min_clients, asked):
+            return True
+    return False
+
+
+def as_begun(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's keys, with what was in force before there was a key whose default is another by now."""
+    freezes = values.get("algorithm") in {"hide-n-seek", "fed-mask", "fed-pm"}
+    return ({"frozen-gain": 1.0} if freezes else {}) | dict(values)
+
+
 def check_same(before: Mapping[str, Any], run: RunConfig) -> None:
     """Raise a `UserError` for a configuration that would have given other rounds than the one `before`."""
-    began = parse(before).flat()
+    began = parse(as_begun(before)).flat()
     for key, value in anywhere(run).flat().items():
         if key not in FREE and began[key] != value:
             raise UserError(f"{key}: got {value!r}, allowed: {began[key]!r}, with which the run began.")

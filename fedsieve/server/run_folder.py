@@ -13,13 +13,16 @@ from fedsieve.config import RunConfig
 from fedsieve.data import DATASETS
 from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.errors import UserError, one_line
-from fedsieve.files import Extent, write_whole
+from fedsieve.files import PARTIAL, Extent, write_whole
 from fedsieve.server.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
 from fedsieve.server.usage import cpu_seconds
 from fedsieve.strategies.rounds import Round
 from fedsieve.wire import Arrays
 
 NAMES = {*DATASETS, *IMAGE_NAMES}
+
+BEGUN = f".config.toml{PARTIAL}"
+"""All that a run leaves which is killed while it writes its first file."""
 
 RECORDS = ("rounds.jsonl", "timings.jsonl", "clients.csv")
 
@@ -50,6 +53,9 @@ class RunFolder:
         else:
             for name, extent in self.records.items():
                 self._cut(name, extent)
+            if not records:  # it begins anew
+                with self._writing("summary.json"):
+                    (self.path / "summary.json").unlink(missing_ok=True)
         if self.records["clients.csv"].size == 0:
             self._append("clients.csv", ",".join(CLIENT_COLUMNS))
 
@@ -125,7 +131,7 @@ def anywhere(run: RunConfig) -> RunConfig:
 def check_folder(path: Path) -> None:
     """Raise a `UserError` for a path that is not that of a new or an empty folder; nothing is made."""
     try:
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        taken = path.exists() and (not path.is_dir() or any(file.name != BEGUN for file in path.iterdir()))
     except OSError as error:
         raise UserError(f"out: {path} cannot be read: {error.strerror}.") from error
     if taken:

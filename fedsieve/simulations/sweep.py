@@ -19,7 +19,7 @@ from typing import Any
 from fedsieve.config import Scalar, parse, read
 from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.server.checkpoint_folder import newest_manifest
-from fedsieve.server.reopen import CONFIG
+from fedsieve.server.reopen import CONFIG, FREE, as_begun
 from fedsieve.server.run_folder import anywhere, check_folder
 from fedsieve.simulations import resume, simulate
 from fedsieve.simulations.combinations import Point
@@ -30,6 +30,9 @@ _log = logging.getLogger("fedsieve")
 
 INTERRUPTED = 130
 
+CHANGES_NOTHING = FREE - {"num-rounds", "patience", "min-clients", "norm-limit"}
+"""Keys in which a run's folder may differ from the experiment: they change none of its numbers."""
+
 _PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -39,6 +42,7 @@ class Standing(Enum):
     NEW = "not begun"
     BEGUN = "unfinished"
     DONE = "done"
+    OTHER = "another run"
 
 
 def standing(point: Point, folder: Path) -> Standing:
@@ -51,13 +55,24 @@ def standing(point: Point, folder: Path) -> Standing:
         check_folder(folder)
         return Standing.NEW
     with naming(folder / CONFIG):
-        before = parse(read(folder / CONFIG)).flat()
+        given = read(folder / CONFIG)
+        before = parse(as_begun(given)).flat()
     for key, value in anywhere(point.run).flat().items():
-        if key != "out" and before.get(key) != value:
-            given = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
-            raise UserError(f"{folder}: holds {given}; remove it, or choose another --out.")
+        if key not in CHANGES_NOTHING and before.get(key) != value:
+            told = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
+            if key == "frozen-gain" and key not in given:
+                told = f"a run that was made before {key} was a key"
+            raise UserError(f"{folder}: holds {told}; remove it, or choose another --out.")
     newest = newest_manifest(folder / "checkpoint")
     return Standing.DONE if newest is not None and newest.covers(point.run) else Standing.BEGUN
+
+
+def standing_or_other(point: Point, folder: Path) -> Standing:
+    """Return how far the run in `folder` is; also that it is another one, or no run."""
+    try:
+        return standing(point, folder)
+    except UserError:
+        return Standing.OTHER
 
 
 def sweep(points: Sequence[Point], out: Path, *, jobs: int = 1, quiet: bool = False) -> dict[str, str]:

@@ -117,6 +117,7 @@ def test_a_page_is_readable_and_needs_nothing_else(
     assert [text for text in texts if text["contrast"] < 4.5 and not text["inCell"]] == []
     assert [text for text in texts if text["pixels"] < (9 if text["inFigure"] else 12)] == []
     assert [text for text in texts if text["cutOff"]] == []
+    assert "mathdefault" not in page.content(), "an axis' numbers are TeX"
     page.context.close()
 
 

@@ -46,6 +46,12 @@ def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_folder_in_which_a_run_was_killed_at_once_can_be_run_in(tmp_path: Path):
+    (tmp_path / ".config.toml.partial").write_text("algo")
+    RunFolder(config(out=str(tmp_path)))
+    assert ".config.toml.partial" not in [path.name for path in tmp_path.iterdir()]
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^out: .*file/run cannot be written"):
@@ -143,3 +149,11 @@ def test_a_default_folder_is_one_that_does_not_exist(tmp_path: Path, monkeypatch
         folders[-1].mkdir(parents=True)
     assert len(set(folders)) == 3
     assert all(folder.parts[0] == "runs" and folder.name.startswith("fed-pub-mine-") for folder in folders)
+
+
+def test_a_run_that_begins_anew_leaves_no_results_of_what_it_was(folder: RunFolder):
+    folder.write_summary({"num_rounds": 1})
+    folder.round_finished(a_round(1, rejected={0: "no reply in time"}))
+    RunFolder(config(out=str(folder.path)), records={})
+    assert not (folder.path / "summary.json").exists()
+    assert rounds_of(folder.path) == []

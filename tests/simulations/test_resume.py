@@ -125,6 +125,25 @@ def test_a_failed_run_tries_its_last_round_again(keys: dict[str, Any], tmp_path:
     assert_same_run(tmp_path / "run", simulated(tmp_path / "once", keys))
 
 
+@pytest.mark.parametrize(("clients", "min_clients", "told"), [(1, 1, "none of 1 clients"), (5, 5, "4 of 5 clients")])
+def test_a_run_that_failed_in_its_first_round_begins_anew(
+    clients: int, min_clients: int, told: str, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keys |= {"num-clients": clients, "min-clients": min_clients, "fraction-train": 1.0, "num-rounds": 2}
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        Recorder(patch, fails=0)
+        with pytest.raises(RunFailedError, match=f"round 1: {told}"):
+            simulated(run, keys)
+        with pytest.raises(RunFailedError, match=f"round 1: {told}"):
+            resume(run, quiet=True)
+    assert resume(run, quiet=True)
+    assert_same_run(run, simulated(tmp_path / "once", keys))
+    shutil.rmtree(run / "checkpoint")
+    with pytest.raises(UserError, match="holds no checkpoint to go on from"):
+        resume(run, quiet=True)
+
+
 @pytest.mark.parametrize("every", [0, 1])
 def test_a_round_with_too_few_usable_replies_is_tried_again_from_before_it(
     every: int, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fedsieve.errors import UserError
 from fedsieve.simulations import sweep as sweeping
 from tests.e2e.killing import SECONDS, lines
 from tests.helpers import assert_same_run, fedsieve, rounds_of, simulated, summary_of
@@ -60,6 +61,18 @@ def test_the_documented_example_runs_all_but_what_fails_and_is_the_same_as_singl
     assert [row.split(" | ")[3] for row in rows] == [*cells, "missing"]
     assert all(cell in out for cell in cells)
     assert "1 of 3 runs are missing" in out
+
+
+def test_a_run_that_fails_at_once_is_tried_again_and_fails_for_the_same_reason(
+    graph_file: Path, capfd: pytest.CaptureFixture[str]
+):
+    write(graph_file, "num-rounds = 2\nlr = 1e30", seeds="[1]")
+    told = []
+    for _ in range(2):
+        assert fedsieve("sweep", "mine.toml", "--quiet") == 1
+        told.append(capfd.readouterr().err.splitlines()[-1])
+    assert told[0].startswith("fedsieve: 1 of 1 runs failed: seed=1: round 1: none of 3 clients gave a usable reply")
+    assert told[0] == told[1]
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -164,6 +177,50 @@ def test_a_folder_of_another_run_is_one_sentence_and_nothing_is_run(
     told = f"fedsieve: {half_done}: holds a run with {key} = {was} where the experiment has {value}; remove it, or "
     assert capfd.readouterr().err == f"{told}choose another --out.\n"
     assert sorted(path.name for path in Path("runs/mine").iterdir()) == ["seed=1"]
+
+
+def test_keys_that_change_no_number_may_differ(half_done: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    write(graph_file, "num-rounds = 3\ncheckpoint-every = 2\nstate-memory-mb = 7")
+    assert fedsieve("sweep", "mine.toml", "--dry-run") == 0
+    assert capfd.readouterr().out.splitlines()[0] == f"{half_done}: done"
+
+
+def test_a_dry_run_lists_a_folder_of_another_run(half_done: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    write(graph_file, "num-rounds = 3\nlr = 0.5")
+    assert fedsieve("sweep", "mine.toml", "--dry-run") == 0
+    assert capfd.readouterr().out.splitlines() == [f"{half_done}: another run", "runs/mine/seed=2: not begun"]
+
+
+@pytest.mark.parametrize(("algorithm", "differs"), [("fed-mask", True), ("fed-avg", False)])
+def test_a_run_made_before_there_was_a_gain_is_another_where_that_changes_numbers(
+    algorithm: str, differs: bool, graph_file: Path, tmp_path: Path
+):
+    from fedsieve.server.reopen import reopened
+    from fedsieve.server.run_folder import RunFolder
+    from fedsieve.simulations.combinations import combinations
+    from fedsieve.simulations.experiment import read_experiment
+
+    write(graph_file, seeds="[1]")
+    Path("mine.toml").write_text(Path("mine.toml").read_text().replace("fed-avg", algorithm))
+    (point,) = combinations(read_experiment(Path("mine.toml")), Path("mine.toml"))
+    path = RunFolder(point.run.model_copy(update={"out": "old"})).path / "config.toml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "frozen-gain" not in line))
+    if not differs:
+        assert sweeping.standing(point, Path("old")) is sweeping.Standing.BEGUN
+        return
+    with pytest.raises(UserError, match=r"^old: holds a run that was made before frozen-gain was a key; remove it"):
+        sweeping.standing(point, Path("old"))
+    with reopened(Path("old")) as (run, _):
+        assert run.frozen_gain == 1.0
+
+
+@pytest.mark.parametrize("name", ["table.md", "table.csv"])
+def test_a_table_of_the_users_own_is_left_alone(name: str, half_done: Path, capfd: pytest.CaptureFixture[str]):
+    own = half_done.parent / name
+    own.write_text("mine")
+    assert fedsieve("sweep", "mine.toml") == 2
+    assert f"{own}: is not a table of fedsieve sweep" in capfd.readouterr().err
+    assert own.read_text() == "mine"
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(graph_file: Path, capfd: pytest.CaptureFixture[str]):

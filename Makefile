@@ -66,6 +66,7 @@ bench: venv
 	$(BIN)/fedsieve sweep digits
 	$(BIN)/fedsieve sweep sparsity
 	$(BIN)/fedsieve sweep accuracy
+	$(BIN)/fedsieve sweep frozen-gain
 	$(BIN)/fedsieve sweep global-mask
 	$(BIN)/fedsieve sweep images-tuning
 	$(BIN)/fedsieve sweep ablation

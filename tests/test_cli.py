@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -274,7 +275,8 @@ def test_runs_are_compared_and_reported(drawn: None, graph_file: Path, capfd: py
 def test_a_comparison_overwrites_nothing_of_the_users(graph_file: Path, capfd: pytest.CaptureFixture[str]):
     assert fedsieve("run", "--dataset", graph_file, *SHORT, "--out", "run") == 0
     Path("comparison.html").write_text("<html>a thesis</html>")
-    assert fedsieve("report", "run", "run") == 2
+    shutil.copytree("run", "again")
+    assert fedsieve("report", "run", "again") == 2
     assert "--out: comparison.html is no report of FedSieve's, and is left as it is" in capfd.readouterr().err
     assert Path("comparison.html").read_text() == "<html>a thesis</html>"
     assert fedsieve("report", "run", "--out", "other.html") == 2

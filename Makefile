@@ -29,7 +29,7 @@ demo: venv
 	@$(BIN)/fedsieve run --algorithm fed-pub $(DEMO) -s fed-pub.tau=10 --out runs/demo/fed-pub
 	@$(BIN)/fedsieve run --algorithm fed-avg $(DEMO) --out runs/demo/fed-avg
 	@$(BIN)/fedsieve run --algorithm local $(DEMO) --out runs/demo/local
-	@$(BIN)/fedsieve report runs/demo/fed-pub runs/demo/fed-avg runs/demo/local
+	@$(BIN)/fedsieve report runs/demo/fed-pub runs/demo/fed-avg runs/demo/local --out runs/demo/comparison.html
 
 test: venv
 	$(BIN)/pytest -n 2 --dist loadgroup

@@ -14,11 +14,8 @@ DENSITY = 0.2
 
 
 @dataclass(frozen=True)
-class Magnitude(Binary):
-    """Keep the largest |w| of the network, and of every layer at least one.
-
-    Han, Pool, Tran and Dally, "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015,
-    section 3, whose thresholds are the layers' own; here one threshold is the whole network's.
+class OfDensity(Binary):
+    """A {0,1} mask that keeps a share of the weights and is not learnt.
 
     Args:
         density: share of the weights that are kept.
@@ -26,13 +23,23 @@ class Magnitude(Binary):
 
     density: float = DENSITY
 
-    summary: ClassVar[str] = "{0,1}, static: the largest weights, magnitude:DENSITY (Han et al., NeurIPS 2015)"
     learnt: ClassVar[bool] = False
 
     @classmethod
     def of(cls, parameter: str) -> Self:
         """Return the family of a density; "" is 0.2."""
         return cls(_density(parameter))
+
+
+@dataclass(frozen=True)
+class Magnitude(OfDensity):
+    """Keep the largest |w| of the network, and of every layer at least one.
+
+    Han, Pool, Tran and Dally, "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015,
+    section 3, whose thresholds are the layers' own; here one threshold is the whole network's.
+    """
+
+    summary: ClassVar[str] = "{0,1}, static: the largest weights, magnitude:DENSITY (Han et al., NeurIPS 2015)"
 
     def initial(self, weights: Mapping[str, Tensor], random: np.random.RandomState) -> dict[str, Tensor]:
         """Return 1 where a weight is kept, -1 elsewhere."""
@@ -40,22 +47,10 @@ class Magnitude(Binary):
 
 
 @dataclass(frozen=True)
-class RandomErk(Binary):
-    """Keep random weights, more of small layers: Erdős–Rényi-Kernel (Evci et al., ICML 2020, section 3).
-
-    Args:
-        density: share of the weights that are kept.
-    """
-
-    density: float = DENSITY
+class RandomErk(OfDensity):
+    """Keep random weights, more of small layers: Erdős–Rényi-Kernel (Evci et al., ICML 2020, section 3)."""
 
     summary: ClassVar[str] = "{0,1}, static: random weights, more of small layers, erk:DENSITY (Evci et al., ICML 2020)"
-    learnt: ClassVar[bool] = False
-
-    @classmethod
-    def of(cls, parameter: str) -> Self:
-        """Return the family of a density; "" is 0.2."""
-        return cls(_density(parameter))
 
     def initial(self, weights: Mapping[str, Tensor], random: np.random.RandomState) -> dict[str, Tensor]:
         """Return 1 where a weight is kept, -1 elsewhere."""

@@ -26,9 +26,9 @@ from batched_fed_pub import Trial
 from batched_nets import Net, grouped, lenet, mlp, one_by_one, unfolded, vmapped
 from batched_steps import Clients, clients, in_one_program, one_after_the_other
 from fedsieve import seeds
-from fedsieve.algorithm import Tensors
-from fedsieve.client.holdings import simulated
+from fedsieve.client.app.holdings import simulated
 from fedsieve.config import parse
+from fedsieve.contract import Tensors
 from runs import SEEDS, heading, row
 
 NUMBERS = (2, 5, 10, 20)

@@ -14,17 +14,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
 from fedsieve import seeds
-from fedsieve.algorithm import Tensors
-from fedsieve.client.fed_pub import EMBEDDING, FedPubTrainer
-from fedsieve.client.graph_task import GraphTask
-from fedsieve.client.holdings import simulated
+from fedsieve.client.app.graph_task import GraphTask
+from fedsieve.client.app.holdings import simulated
+from fedsieve.client.fed_pub import FedPubTrainer
 from fedsieve.client.training import filed, make_optimizer, optimizer_state, prefixed, squared_distance
 from fedsieve.config import RunConfig
+from fedsieve.contract import Tensors
 from fedsieve.data.proxy import random_proxy_graph
 from fedsieve.masks.personal import shrink_, thresholded
 from fedsieve.models import build
 from fedsieve.models.gcn import propagation
 from fedsieve.models.sparse import FixedMatrix
+from fedsieve.protocols.fed_pub import EMBEDDING
 
 CPU = torch.device("cpu")
 LAYERS = ("conv1", "conv2", "classifier")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import conv2d, elu, relu, unfold
 
-from fedsieve.algorithm import Tensors
+from fedsieve.contract import Tensors
 from fedsieve.models.lenet import UNPADDED_FROM, Pool
 
 Net = Callable[[Tensors, Tensor], Tensor]

@@ -11,17 +11,17 @@ from torch.nn.functional import cross_entropy
 
 from batched_nets import Net
 from fedsieve import seeds
-from fedsieve.algorithm import Tensors
-from fedsieve.client.image_task import ImageTask
+from fedsieve.client.app.image_task import ImageTask
 from fedsieve.client.training import fit, load, make_optimizer
 from fedsieve.config import RunConfig
+from fedsieve.contract import Shape, Tensors
 from fedsieve.data.image_partitions import ClientImages
 from fedsieve.data.image_sets import load_images
 from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import maskable
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.signs import SignMask
-from fedsieve.models import Shape, build
+from fedsieve.models import build
 
 CPU = torch.device("cpu")
 DENSITY, IMAGES = 0.2, 200

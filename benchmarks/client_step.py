@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from fedsieve.client.app.image_task import ImageTask
 from fedsieve.client.hide_n_seek import HideNseekTrainer
-from fedsieve.client.image_task import ImageTask
 from fedsieve.client.training import fit, make_optimizer
 from fedsieve.config import parse
+from fedsieve.contract import Shape
 from fedsieve.data.image_partitions import ClientImages
 from fedsieve.data.image_sets import ImageSet
 from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import maskable
-from fedsieve.models import Shape, build
+from fedsieve.models import build
 from runs import heading, row
 
 CASES = (

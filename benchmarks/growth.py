@@ -16,7 +16,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from fedsieve.client.holdings import simulated
+from fedsieve.client.app.holdings import simulated
 from fedsieve.config import parse
 from fedsieve.data.image_sets import load_images
 from runs import heading, row, run

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from fedsieve.contract import Shape
 from fedsieve.data.image_sets import load_images
 from fedsieve.masks.attach import weights
 from fedsieve.masks.families import Binary
@@ -17,7 +18,7 @@ from fedsieve.masks.family import attach_family
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.pruning import prune
 from fedsieve.masks.signs import SignMask
-from fedsieve.models import Shape, ones
+from fedsieve.models import ones
 from fedsieve.models.lenet import LeNet
 from fedsieve.seeds import random_state, torch_stream
 from runs import SEEDS, heading, row

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedsieve.client.holdings import simulated
+from fedsieve.client.app.holdings import simulated
 from fedsieve.config import parse
 from fedsieve.data import load_graph
 from fedsieve.simulations import simulate

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from fedsieve.algorithm import Algorithm, AlgorithmConfig
-from fedsieve.strategies.screening import ClientReply
-from fedsieve.wire import Arrays
+from fedsieve.algorithms import Algorithm, AlgorithmConfig
+from fedsieve.contract import Arrays, Reply
 from trivial import Trivial, TrivialTrainer
 
 
@@ -25,7 +24,7 @@ class Metered(Trivial):
         super().initialise(initial)
         self.round = 0
 
-    def combine(self, replies: Sequence[ClientReply]) -> None:
+    def combine(self, replies: Sequence[Reply]) -> None:
         super().combine(replies)
         self.round += 1
         if self.round in {1, self.run.num_rounds}:

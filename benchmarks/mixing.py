@@ -13,8 +13,8 @@ from unittest.mock import patch
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from fedsieve.rows import Rows
 from fedsieve.strategies import mixing
-from fedsieve.strategies.rows import Rows
 from runs import heading, row
 
 P = 200_000

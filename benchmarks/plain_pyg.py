@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from fedsieve.client.holdings import simulated
+from fedsieve.client.app.holdings import simulated
 from fedsieve.config import parse
 from fedsieve.data.proxy import random_proxy_graph
 from fedsieve.masks.attach import attach_masks, weights

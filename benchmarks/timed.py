@@ -9,9 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from fedsieve.algorithm import Algorithm, AlgorithmConfig, Task, Tensors, TrainResult
-from fedsieve.strategies.screening import ClientReply
-from fedsieve.wire import Arrays
+from fedsieve.algorithms import Algorithm, AlgorithmConfig
+from fedsieve.contract import Arrays, Reply, Task, Tensors, TrainResult
 from trivial import Trivial, TrivialTrainer
 
 
@@ -26,7 +25,7 @@ class Timed(Trivial):
         self.sent[client] = time.time()
         return super().arrays_for(client)
 
-    def combine(self, replies: Sequence[ClientReply]) -> None:
+    def combine(self, replies: Sequence[Reply]) -> None:
         super().combine(replies)
         told = {reply.client: {key: reply.metrics[key] for key in ("started", "began", "ended")} for reply in replies}
         line = {"sent": self.sent, "clients": told, "answered": time.time()}

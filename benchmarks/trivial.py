@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedsieve.algorithm import Algorithm, AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.algorithms import Algorithm, AlgorithmConfig
 from fedsieve.config import RunConfig
-from fedsieve.strategies.base import FederatedStrategy
-from fedsieve.strategies.screening import ClientReply, Expected
-from fedsieve.wire import Arrays
+from fedsieve.contract import Arrays, Expected, Reply, Task, Tensors, TrainResult
+from fedsieve.strategy import FederatedStrategy
 
 SENT, KEPT = 200_000, 800_000
 
@@ -30,7 +29,7 @@ class Trivial(FederatedStrategy[AlgorithmConfig]):
     def expected(self) -> Mapping[str, Expected]:
         return {"x": Expected.like(self.array["x"])}
 
-    def combine(self, replies: Sequence[ClientReply]) -> None:
+    def combine(self, replies: Sequence[Reply]) -> None:
         self.array = dict(replies[0].arrays)
 
 

@@ -403,7 +403,7 @@ def main() -> None:
 
 
 def _algorithms() -> dict[str, str]:
-    from fedsieve.algorithm import ENTRY_POINTS, algorithm_names, load_algorithm
+    from fedsieve.algorithms import ENTRY_POINTS, algorithm_names, load_algorithm
 
     return _lines(ENTRY_POINTS, algorithm_names(), lambda name: load_algorithm(name).summary)
 
@@ -432,15 +432,17 @@ def _models() -> dict[str, str]:
 
 
 def _masks() -> dict[str, str]:
-    from fedsieve.masks.family import ENTRY_POINTS, family_names, load_family
+    from fedsieve.masks.family import family_names, load_family
+    from fedsieve.masks.names import FAMILIES
 
-    return _lines(ENTRY_POINTS, family_names(), lambda name: load_family(name).summary)
+    return _lines(FAMILIES, family_names(), lambda name: load_family(name).summary)
 
 
 def _pruners() -> dict[str, str]:
-    from fedsieve.masks.pruning import ENTRY_POINTS, load_pruner, pruner_names
+    from fedsieve.masks.names import PRUNERS
+    from fedsieve.masks.pruning import load_pruner, pruner_names
 
-    return _lines(ENTRY_POINTS, pruner_names(), lambda name: (load_pruner(name).__doc__ or "").partition("\n")[0])
+    return _lines(PRUNERS, pruner_names(), lambda name: (load_pruner(name).__doc__ or "").partition("\n")[0])
 
 
 def _lines(group: str, names: "Sequence[str]", summary: "Callable[[str], str]") -> dict[str, str]:
@@ -491,9 +493,9 @@ def _shown(quiet: bool) -> "Callable[[str], None]":
 def _tell(folder: Path, *, quiet: bool, as_json: bool) -> None:
     """Print what a run has reached."""
     from fedsieve.reports.compare import comparison
-    from fedsieve.reports.reading import read_run
     from fedsieve.reports.settings import settings_of
-    from fedsieve.server.run_folder import read_summary
+    from fedsieve.runs.folder import read_summary
+    from fedsieve.runs.reading import read_run
 
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))

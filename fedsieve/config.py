@@ -13,7 +13,14 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fedsieve.algorithm import AlgorithmConfig, algorithm_names, kebab, load_algorithm
+from fedsieve.algorithms import (
+    Algorithm,
+    AlgorithmConfig,
+    algorithm_names,
+    kebab,
+    load_algorithm,
+    section_of,
+)
 from fedsieve.allowed import allowed
 from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.errors import UserError, near
@@ -22,12 +29,12 @@ Scalar = str | int | float | bool
 
 _SECTION = "algorithm-config"
 
-OPEN: dict[str, Scalar] = {"partition": "auto", "model": "auto", "local-epochs": 0, "lr": 0.0, "frozen-gain": 0.0}
+OPEN: dict[str, Scalar] = {"partition": "auto", "model": "auto", "local-epochs": 0, "lr": 0.0}
 """Keys that a user may leave open, and the value that says so; a parsed configuration holds what was chosen."""
 
 BY_KIND: dict[Kind, dict[str, Scalar]] = {
-    "graph": {"partition": "metis", "model": "gcn", "local-epochs": 1, "lr": 0.01, "frozen-gain": 4.0},
-    "images": {"partition": "dirichlet", "model": "lenet", "local-epochs": 1, "lr": 0.01, "frozen-gain": 1.0},
+    "graph": {"partition": "metis", "model": "gcn", "local-epochs": 1, "lr": 0.01},
+    "images": {"partition": "dirichlet", "model": "lenet", "local-epochs": 1, "lr": 0.01},
 }
 
 BY_DATASET: dict[str, dict[str, Scalar]] = {"digits": {"model": "mlp"}}
@@ -75,13 +82,6 @@ class RunConfig(BaseModel):
     )
     hidden_dim: int = Field(128, ge=1, le=65_536, description="width of the hidden layers of gcn")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer of gcn")
-    frozen_gain: float = Field(
-        0.0,
-        ge=0.0,
-        le=1e3,
-        description="how large the weights are that hide-n-seek, fed-mask and fed-pm freeze, as a multiple of He's; "
-        "0: 1, on graphs 4",
-    )
     optimizer: Literal["adam", "sgd"] = Field("adam", description="the clients' optimiser")
     lr: float = Field(0.0, ge=0.0, description="learning rate; 0: the algorithm's own, mostly 0.01")
     momentum: float = Field(0.0, ge=0.0, lt=1.0, description="momentum of sgd")
@@ -188,30 +188,52 @@ class RunConfig(BaseModel):
 
     def flat(self) -> dict[str, Scalar]:
         """Return all keys, the algorithm's own prefixed, as Flower's run config holds them."""
-        own = {f"{self.algorithm}.{key}": value for key, value in self.settings.model_dump(by_alias=True).items()}
+        section = section_of(self.algorithm)
+        own = {f"{section}.{key}": value for key, value in self.settings.model_dump(by_alias=True).items()}
         return self.model_dump(by_alias=True) | own
 
     def toml(self) -> str:
         """Return the complete configuration as TOML that `fedsieve run` takes."""
-        return tomli_w.dumps(self.model_dump(by_alias=True) | {self.algorithm: self.settings.model_dump(by_alias=True)})
+        return tomli_w.dumps(
+            self.model_dump(by_alias=True) | {section_of(self.algorithm): self.settings.model_dump(by_alias=True)}
+        )
 
 
 def parse(values: Mapping[str, Any]) -> RunConfig:
     """Validate `values`, flat (`{"fed-pub.tau": 3}`) or nested (`{"fed-pub": {"tau": 3}}`), into a `RunConfig`.
 
-    Keys of algorithms other than the chosen one are checked too and then left out: one file can hold the settings of
-    several. The first fault is a `UserError` of one sentence.
+    The first fault is a `UserError` of one sentence; a key of another algorithm than the one that runs is one.
     """
-    name, run, sections = _split(values)
+    name, run, own = _split(values)
     if "settings" in run:
         raise UserError("settings: is not a key; an algorithm's own keys are prefixed by its name, as in fed-pub.tau.")
-    run |= _left_open(name, run)
-    settings = {
-        section: validated(load_algorithm(section).config, own, f"{section}.") for section, own in sections.items()
-    }
-    config = validated(RunConfig, run | {"settings": settings[name]}, "")
+    algorithm = load_algorithm(name)
+    by_run, by_algorithm = _left_open(algorithm, run, own)
+    settings = validated(algorithm.config, own | by_algorithm, f"{section_of(name)}.")
+    config = validated(RunConfig, run | by_run | {"settings": settings}, "")
     assert isinstance(config, RunConfig)
     return config
+
+
+def parse_flower(values: Mapping[str, Any]) -> RunConfig:
+    """Validate Flower's run config, which holds all keys that the app's pyproject declares.
+
+    Those of other algorithms than the chosen one stand at their defaults, and are left out.
+    """
+    chosen = section_of(str(values.get("algorithm", RunConfig.model_fields["algorithm"].default)))
+    return parse({key: value for key, value in values.items() if not _is_declared_only(key, value, chosen)})
+
+
+def _is_declared_only(key: str, value: object, chosen: str) -> bool:
+    """Return whether a key is another algorithm's, at its default."""
+    section, dot, rest = key.partition(".")
+    if not dot or section == chosen or section not in algorithm_names():
+        return False
+    try:
+        fields = load_algorithm(section).config.model_fields
+    except UserError:
+        return False
+    return any(kebab(name) == rest and field.default == value for name, field in fields.items())
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -266,8 +288,8 @@ def _returns_weights(name: str) -> bool:
         return False
 
 
-def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the chosen algorithm, the run's own keys, and each algorithm's."""
+def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return the chosen algorithm, the run's own keys, and the algorithm's."""
     run: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
     values = dict(values)
@@ -280,37 +302,51 @@ def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, di
         section, dot, rest = key.partition(".")
         if dot:
             sections.setdefault(_known_section(section, key), {})[rest] = value
-        elif key in algorithm_names() and not isinstance(value, Mapping):
-            raise UserError(f"{key}: got {value!r}, allowed: a table of keys, or one such as {key}.KEY.")
         elif isinstance(value, Mapping):
             sections.setdefault(_known_section(section, key), {}).update(value)
+        elif key in algorithm_names():
+            raise UserError(f"{key}: got {value!r}, allowed: a table of keys, or one such as {key}.KEY.")
         else:
             run[key] = value
-    name = _known_section(run.get("algorithm", RunConfig.model_fields["algorithm"].default), "algorithm")
-    sections.setdefault(name, {}).update(unpacked)
-    return name, run, sections
+    name = run.get("algorithm", RunConfig.model_fields["algorithm"].default)
+    if not isinstance(name, str):
+        raise UserError(f"algorithm: got {name!r}, allowed: {', '.join(algorithm_names())}.")
+    load_algorithm(name)
+    own = sections.pop(section_of(name), {})
+    for other, keys_ in sections.items():
+        for key in keys_:
+            raise UserError(
+                f"{other}.{key}: is a key of {other}, allowed: with algorithm = {other!r}; this run's is {name!r}."
+            )
+    return name, run, own | unpacked
 
 
-def _left_open(algorithm: str, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values for the keys that the user leaves open, by the kind of data and the algorithm's needs."""
+def _left_open(
+    algorithm: Algorithm, run: Mapping[str, Any], own: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return values for the keys that the user leaves open, the run's and the algorithm's, by the kind of data."""
     dataset = run.get("dataset", RunConfig.model_fields["dataset"].default)
     kind = kind_of(dataset) if isinstance(dataset, str) else "graph"
-    own = BY_DATASET.get(dataset, {}) if isinstance(dataset, str) else {}
-    values = BY_KIND[kind] | own | dict(load_algorithm(algorithm).defaults.get(kind, {}))
-    return {key: value for key, value in values.items() if _is_open(run.get(key, OPEN[key]), OPEN[key])}
+    of_dataset = BY_DATASET.get(dataset, {}) if isinstance(dataset, str) else {}
+    needed = dict(algorithm.defaults.get(kind, {}))
+    by_run = {key: needed.pop(key, value) for key, value in (BY_KIND[kind] | of_dataset).items()}
+    open_ = {kebab(name): field.default for name, field in algorithm.config.model_fields.items()}
+    return (
+        {key: value for key, value in by_run.items() if _is_open(run.get(key, OPEN[key]), OPEN[key])},
+        {key: value for key, value in needed.items() if _is_open(own.get(key, open_[key]), open_[key])},
+    )
 
 
 def _is_open(given: object, open_: Scalar) -> bool:
-    """Return whether `given` says "left open"; False and, for a whole number, 0.0 are mistakes to be told."""
+    """Return whether `given` says "left open"; False and, for a whole number, 0.0 are mistakes to be reported."""
     kinds = (int, float) if isinstance(open_, float) else (type(open_),)
     return type(given) in kinds and given == open_
 
 
-def _known_section(section: object, key: str) -> str:
-    if not isinstance(section, str) or section not in algorithm_names():
-        fault = f"got {section!r}" if key == "algorithm" else f"no algorithm is called {section!r}"
-        hint = near(section, algorithm_names()) if isinstance(section, str) else ""
-        raise UserError(f"{key}: {fault}{hint}, allowed: {', '.join(algorithm_names())}.")
+def _known_section(section: str, key: str) -> str:
+    if section not in algorithm_names():
+        hint = near(section, algorithm_names())
+        raise UserError(f"{key}: no algorithm is called {section!r}{hint}, allowed: {', '.join(algorithm_names())}.")
     return section
 
 
@@ -346,4 +382,5 @@ def _prefix_missing(key: str, values: Mapping[str, Any]) -> str:
     own = values.get("settings")
     if not isinstance(own, AlgorithmConfig) or key not in map(kebab, type(own).model_fields):
         return ""
-    return f" (did you mean {values.get('algorithm', RunConfig.model_fields['algorithm'].default)}.{key}?)"
+    name = values.get("algorithm", RunConfig.model_fields["algorithm"].default)
+    return f" (did you mean {section_of(name)}.{key}?)"

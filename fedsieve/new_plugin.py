@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedsieve.algorithm import ENTRY_POINTS, algorithm_names, kebab
+from fedsieve.algorithms import ENTRY_POINTS, algorithm_names, kebab
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
 from fedsieve.plugins import plugin_of

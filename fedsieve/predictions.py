@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedsieve.client.image_task import EVALUATED_AT_ONCE
+from fedsieve.client.app.image_task import EVALUATED_AT_ONCE
 from fedsieve.data.image_sets import scaled
 from fedsieve.data.unseen import UNKNOWN, Unseen, load_unseen
 from fedsieve.errors import UserError

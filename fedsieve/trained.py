@@ -10,12 +10,13 @@ import torch_geometric.nn
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from fedsieve.algorithm import Tensors, load_algorithm
-from fedsieve.client.state import DiskStore
+from fedsieve.algorithms import load_algorithm
+from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig, parse, read
+from fedsieve.contract import Shape, Tensors
 from fedsieve.errors import UserError, one_line
 from fedsieve.masks.attach import weights
-from fedsieve.models import Shape, build
+from fedsieve.models import build
 from fedsieve.models.gcn import GCN
 
 
@@ -96,7 +97,7 @@ def _of_device(folder: Path, client: int | None) -> Trained:
         raise UserError(f"{folder}: holds no state of client {client}: it has not trained yet, or the file is damaged.")
 
     def personal(run: RunConfig, shape: Shape) -> Tensors:
-        trainer = load_algorithm(run.algorithm).trainer(run, run.settings, build(run, shape))
+        trainer = load_algorithm(run.algorithm).load_trainer()(run, run.settings, build(run, shape))
         return trainer.personal_model(state)
 
     return _trained(parse(about["config"]), about, personal)

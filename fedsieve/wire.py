@@ -17,16 +17,14 @@ from flwr.common.serde import array_to_proto, recorddict_to_proto
 from numpy.lib import format as npy
 from torch import Tensor
 
-from fedsieve.models import Shape
-
-NDArray = np.ndarray[Any, np.dtype[Any]]
-
-Arrays = dict[str, NDArray]
-"""Named NumPy arrays: weights by plain parameter name, and whatever else an algorithm sends."""
+from fedsieve.contract import Arrays, Expected, NDArray, Shape
 
 _NUMPY = "numpy.ndarray"
 _MAGIC = npy.magic(1, 0)
 _MAX_HEADER = 1024
+
+MAX_VALUE = 1e6
+"""No weight or embedding of a model that learns comes near; beyond it a mean or a forward pass can overflow."""
 
 
 def to_record(arrays: Mapping[str, NDArray | Tensor]) -> ArrayRecord:
@@ -68,6 +66,36 @@ def decode(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArra
     if len(data) != start + needed:
         raise ValueError(f"has {len(data) - start} bytes where {needed} are expected")
     return np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+
+
+def checked_arrays(record: ArrayRecord, expected: Mapping[str, Expected]) -> Arrays:
+    """Deserialise a record from an untrusted sender; the arrays are read-only.
+
+    Raises:
+        ValueError: its names, shapes or dtypes are not those expected, or a value is not finite or beyond `MAX_VALUE`;
+            one clause.
+    """
+    if odd := set(record) ^ set(expected):
+        raise ValueError(f"array keys differ from those expected: {', '.join(sorted(odd))}")
+    arrays: Arrays = {}
+    for name, want in expected.items():
+        try:
+            arrays[name] = decode(record[name], _exact_shape(record[name], want), want.dtype)
+        except ValueError as error:
+            raise ValueError(f"array {name} {error}") from error
+        if arrays[name].size and not -MAX_VALUE <= arrays[name].min() <= arrays[name].max() <= MAX_VALUE:
+            fault = f"values beyond ±{MAX_VALUE:g}" if np.isfinite(arrays[name]).all() else "NaN or infinite values"
+            raise ValueError(f"array {name} holds {fault}")
+    return arrays
+
+
+def _exact_shape(array: Array, want: Expected) -> tuple[int, ...]:
+    """Return the exact shape that `decode` has to find."""
+    if not want.at_most:
+        return want.shape
+    if len(array.shape) != 1 or array.shape[0] > want.shape[0]:
+        raise ValueError(f"has shape {array.shape} where at most {want.shape} is expected")
+    return array.shape
 
 
 def serialized_bytes(content: RecordDict) -> int:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from fedsieve import cli, plugins
-from fedsieve.algorithm import ENTRY_POINTS
+from fedsieve.algorithms import ENTRY_POINTS
 from fedsieve.config import RunConfig, parse
 from fedsieve.simulations import simulate
 from fedsieve.testing import write_graph  # noqa: F401 - most tests take it from here

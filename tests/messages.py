@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from fedsieve.models import Shape
+from fedsieve.contract import Shape
 from fedsieve.simulations.flower_internals import take_identity
 
 SHAPE = Shape((5,), 3)

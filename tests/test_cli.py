@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedsieve.algorithm import algorithm_names
+from fedsieve.algorithms import algorithm_names
 from fedsieve.data import DATASETS, PARTITIONS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.image_sets import IMAGE_DATASETS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsieve.algorithm import algorithm_names, kebab, load_algorithm
+from fedsieve.algorithms import algorithm_names, kebab, load_algorithm
 from fedsieve.config import keys, parse, parse_assignment, read
 from fedsieve.errors import UserError
 

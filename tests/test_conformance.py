@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsieve.algorithm import ENTRY_POINTS, algorithm_names
+from fedsieve.algorithms import ENTRY_POINTS, algorithm_names
 from fedsieve.new_plugin import new_plugin
 from fedsieve.plugins import plugin_of
 from fedsieve.testing import conformance

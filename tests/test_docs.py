@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from fedsieve.algorithm import ENTRY_POINTS, algorithm_names, kebab, load_algorithm
+from fedsieve.algorithms import ENTRY_POINTS, algorithm_names, kebab, load_algorithm
 from fedsieve.allowed import allowed
 from fedsieve.config import RunConfig
 from fedsieve.data import DATASETS, PARTITIONS

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from fedsieve import plugins
-from fedsieve.algorithm import ENTRY_POINTS, Algorithm, AlgorithmConfig, algorithm_names, load_algorithm
+from fedsieve.algorithms import ENTRY_POINTS, Algorithm, AlgorithmConfig, algorithm_names, load_algorithm
 from fedsieve.config import parse
 from fedsieve.errors import UserError
 from tests.helpers import fedsieve, forget_plugins, installed, rounds_of, simulated
@@ -95,8 +95,8 @@ NO_TRAINER = Algorithm("", FedAvgConfig, FedAvg, object)
     [
         ("no_such_module:ALGORITHM", "could not be imported: ModuleNotFoundError: No module named"),
         ("fedsieve.strategies.fed_avg:NONE", "could not be imported: AttributeError: "),
-        ("fedsieve.strategies.fed_avg:FedAvg", "is not a fedsieve.algorithm.Algorithm"),
-        ("broken_parts:NO_SCHEMA", "has the config .*NoSchema.*, allowed: a subclass of fedsieve.algorithm.Algor"),
+        ("fedsieve.strategies.fed_avg:FedAvg", "is not a fedsieve.algorithms.Algorithm"),
+        ("broken_parts:NO_SCHEMA", "has the config .*NoSchema.*, allowed: a subclass of fedsieve.algorithms.Algor"),
         ("broken_parts:THAWED", "has a config, Thawed, that is not frozen"),
         ("broken_parts:OPEN", "has a key without a default, step-size"),
         ("broken_parts:SWAPPED", "has the strategy .*FedAvgTrainer.*, allowed: a subclass of "),

@@ -15,10 +15,10 @@ from torch.nn.utils import parametrize
 
 import fedsieve
 from fedsieve import load_model
-from fedsieve.algorithm import algorithm_names
-from fedsieve.client.app import describe_on_disk, make_client_app, on_disk
-from fedsieve.client.holdings import Images, Subgraph, simulated
-from fedsieve.client.privacy import secret
+from fedsieve.algorithms import algorithm_names
+from fedsieve.client.app.client_app import describe_on_disk, make_client_app, on_disk
+from fedsieve.client.app.holdings import Images, Subgraph, simulated
+from fedsieve.client.app.privacy import secret
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.data.image_sets import scaled
 from fedsieve.errors import UserError

@@ -12,8 +12,8 @@ from flwr.proto.message_pb2 import Context as ProtoContext
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.recorddict_pb2 import RecordDict as Nothing
 
-from fedsieve.client.app import make_client_app
-from fedsieve.client.state import DiskStore
+from fedsieve.client.app.client_app import make_client_app
+from fedsieve.client.app.state import DiskStore
 from fedsieve.simulations.grid import answered
 from lean.keys import node_credentials
 from lean.wire import EXCHANGE, JOIN, OPTIONS, SERVICE

@@ -1,1 +1,1 @@
-"""Client halves: one algorithm, one file; the one ClientApp; client state."""
+"""Client halves: one algorithm, one file, and what all of them do alike."""

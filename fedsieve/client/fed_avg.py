@@ -4,14 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.algorithms import AlgorithmConfig
 from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
-from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import weights
-
-
-class FedAvgConfig(AlgorithmConfig):
-    """FedAvg has no keys of its own."""
 
 
 class FedAvgTrainer:
@@ -21,7 +17,7 @@ class FedAvgTrainer:
     this baseline is compared with; McMahan's SGD has none.
     """
 
-    def __init__(self, run: RunConfig, config: AlgorithmConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: AlgorithmConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         self.weights = weights(model)
 

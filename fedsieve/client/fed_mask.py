@@ -5,44 +5,18 @@ Masking".
 """
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
-from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import flatten, unflatten, unpack
-from fedsieve.masks.family import Family, Layout, attach_family, family_of, learnt_only
-from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.family import MaskLayout, attach_family
+from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.planes import unpack_letters
-
-
-class FedMaskConfig(AlgorithmConfig):
-    """Keys `fed-mask.*`."""
-
-    init: Init = Field(
-        "kaiming-normal", description="the frozen weights: kaiming-normal, or signed-constant of the same deviation"
-    )
-    mask: str = Field("binary", description="the family of masks, one that is learnt: fedsieve list masks")
-    restart: float = Field(
-        0.1,
-        gt=0.0,
-        le=10.0,
-        description="clients restart their latents at this times the mean mask, centred: 2·mean - 1 of {0,1}",
-    )
-
-    @model_validator(mode="after")
-    def _mask_is_learnt(self) -> "FedMaskConfig":
-        family_of("fed-mask.mask", self.mask, learnt_only)
-        return self
-
-    @property
-    def family(self) -> Family:
-        """The family that `mask` names."""
-        return family_of("fed-mask.mask", self.mask)
+from fedsieve.protocols.fed_mask import FedMaskConfig
 
 
 class FedMaskTrainer:
@@ -56,10 +30,10 @@ class FedMaskTrainer:
     paper's, mask(m) takes the place of [m ≥ 0].
     """
 
-    def __init__(self, run: RunConfig, config: FedMaskConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: FedMaskConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed, run.frozen_gain)
-        self.groups, self.family, self.layout = groups_of(model), config.family, Layout.of(model)
+        freeze_(model, config.init, run.seed, config.frozen_gain or 1.0)
+        self.groups, self.family, self.layout = groups_of(model), config.family, MaskLayout.of_network(model)
         self.latents = attach_family(model, self.family)
         self.weights = weights(model)
 

@@ -3,41 +3,19 @@
 The paper: "Sparse Random Networks for Communication-Efficient Federated Learning".
 """
 
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.mask_result import mask_result
 from fedsieve.client.training import fit, load, make_optimizer, metrics, values
-from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.binary import BernoulliMask, flatten, fold, unflatten, unpack
 from fedsieve.masks.families import Binary
-from fedsieve.masks.family import family_of
-from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
+from fedsieve.protocols.fed_pm import FedPMConfig
 
 DRAWN = "FedPM learns how likely a weight is to be kept, and draws masks of 0 and 1 by that"
-
-
-class FedPMConfig(AlgorithmConfig):
-    """Keys `fed-pm.*`; the paper's symbols: prior λ0 of α and β."""
-
-    init: Init = Field(
-        "signed-constant", description="the frozen weights: signed-constant, the paper's, or kaiming-normal"
-    )
-    mask: str = Field("binary", description="the family of masks; its definition leaves no other than binary")
-    prior: float = Field(
-        1.0, ge=1.0, description="λ0, where α and β of the Beta distributions begin; 1 is the uniform prior"
-    )
-    reset: int = Field(
-        0, ge=0, description="rounds after which α and β begin anew at λ0; 0: 1 / fraction-train, rounded up"
-    )
-
-    @model_validator(mode="after")
-    def _mask_is_binary(self) -> "FedPMConfig":
-        family_of("fed-pm.mask", self.mask, lambda family: None if family == Binary() else DRAWN)
-        return self
 
 
 class FedPMTrainer:
@@ -50,9 +28,9 @@ class FedPMTrainer:
     each round. What stays on the client is its last mask, one bit a weight.
     """
 
-    def __init__(self, run: RunConfig, config: FedPMConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: FedPMConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed, run.frozen_gain)
+        freeze_(model, config.init, run.seed, config.frozen_gain or 1.0)
         self.groups = groups_of(model)
         attached = attach_masks(model, BernoulliMask)
         self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, BernoulliMask)}

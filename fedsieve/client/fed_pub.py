@@ -1,14 +1,11 @@
 """Client half of FED-PUB (Baek et al., "Personalized Subgraph Federated Learning", ICML 2023, arXiv 2206.10206)."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import (
     filed,
     fit,
@@ -20,10 +17,11 @@ from fedsieve.client.training import (
     squared_distance,
     values,
 )
-from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.family import Family, Layout, attach_family, family_of
+from fedsieve.masks.family import MaskLayout, attach_family
 from fedsieve.masks.personal import PersonalMask, adaptive_steps, shrink_, thresholded
+from fedsieve.protocols.fed_pub import FedPubConfig
 from fedsieve.seeds import random_state
 
 PERSONAL = "personal"
@@ -33,43 +31,6 @@ START = 0.1
 
 EMBEDDING = "functional-embedding"
 """Name of h_k among the arrays sent."""
-
-
-class FedPubConfig(AlgorithmConfig):
-    """Keys `fed-pub.*`; the paper's symbols are in ALGORITHMS' notation: similarity temperature τ, masks μ."""
-
-    tau: float = Field(
-        3.0, ge=0.0, description="τ of exp(τ·cos); the paper: 3 for disjoint, 5 for overlapping subgraphs"
-    )
-    sparsity: Literal["none", "subgradient", "proximal"] = Field(
-        "proximal",
-        description="none: the published code, no regulariser has a gradient; subgradient: the printed loss; "
-        "proximal: soft thresholding of a personal mask after each step",
-    )
-    lambda1: float = Field(1e-3, ge=0.0, description="λ1 of λ1·‖μ‖₁, for sparsity = subgradient")
-    lambda2: float = Field(1e-3, ge=0.0, description="λ2 of λ2·‖θ - θ̄‖², for sparsity = subgradient or proximal")
-    prox: float = Field(
-        0.3, ge=0.0, description="λ: masks shrink by lr·λ·(mean|W| / |W|)^γ after each step, for sparsity = proximal"
-    )
-    prox_power: float = Field(1.0, ge=0.0, description="γ: 0 shrinks all entries alike, 1 spares large weights")
-    threshold: float = Field(
-        1e-3, ge=0.0, le=1e6, description="mask entries below this count as 0 when the model is used"
-    )
-    mask: str = Field(PERSONAL, description="personal: the paper's real-valued mask; or a family: fedsieve list masks")
-
-    @model_validator(mode="after")
-    def _mask_is_possible(self) -> "FedPubConfig":
-        if self.family is not None and self.sparsity == "subgradient":
-            raise ValueError(
-                f"fed-pub.mask: got {self.mask!r} with fed-pub.sparsity = 'subgradient', whose λ1 term is of "
-                "real-valued masks, allowed: 'personal', or with fed-pub.sparsity = 'none' or 'proximal'"
-            )
-        return self
-
-    @property
-    def family(self) -> Family | None:
-        """The family that `mask` names; None for the paper's own real-valued mask."""
-        return None if self.mask == PERSONAL else family_of("fed-pub.mask", self.mask, besides=[PERSONAL])
 
 
 class FedPubTrainer:
@@ -87,9 +48,9 @@ class FedPubTrainer:
     static mask is chosen anew from the weights received each round.
     """
 
-    def __init__(self, run: RunConfig, config: FedPubConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: FedPubConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        self.family, self.layout = config.family, Layout.of(model)
+        self.family, self.layout = config.family, MaskLayout.of_network(model)
         if self.family is None:
             attached = attach_masks(model, lambda weight: PersonalMask(weight, config.threshold))
             self.masks = {name: mask.mask for name, mask in attached.items() if isinstance(mask, PersonalMask)}

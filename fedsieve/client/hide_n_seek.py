@@ -1,92 +1,20 @@
 """Client half of HideNseek (Vallapuram et al. 2022, arXiv 2206.04385), a reconstruction: no code was published."""
 
 from itertools import count
-from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import fit, make_optimizer, metrics
-from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import transposed, weights
 from fedsieve.masks.binary import maskable
-from fedsieve.masks.family import Family, family_of, learnt_only
-from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.planes import encode_letters, pack_letters, unpack_letters
-from fedsieve.masks.pruning import ITERATIONS, load_pruner
 from fedsieve.masks.signs import SignMask, masked
 from fedsieve.masks.survivors import Survivors
-
-LEVELS = 127
-"""The mean sign travels as a whole number from -LEVELS to LEVELS, so that both ends code with the same model."""
-
-
-class HideNseekConfig(AlgorithmConfig):
-    """Keys `hide-n-seek.*`."""
-
-    density: float = Field(0.2, gt=0.0, le=1.0, description="share of the weights that the server keeps")
-    mask: str = Field("sign", description="the family of masks, one that is learnt: fedsieve list masks")
-    pruner: str = Field("synflow", description="how the server prunes, once and without data: fedsieve list pruners")
-    prune_iterations: int = Field(
-        ITERATIONS, ge=1, le=10_000, description="steps of a pruner that goes in steps, as synflow does"
-    )
-    init: Init = Field(
-        "signed-constant", description="the frozen weights: kaiming-normal, or signed-constant of the same deviation"
-    )
-    aggregate: Literal["mean", "vote"] = Field(
-        "mean",
-        description="what the server sends: the mean of the signs, or the sign of a round's majority, 1 bit a weight; "
-        "of another family the mean mask, centred",
-    )
-    memory: float = Field(
-        0.7, ge=0.0, lt=1.0, description="share of the average so far in the next, for aggregate = mean; 0: forget it"
-    )
-    restart: float = Field(
-        0.1, gt=0.0, le=10.0, description="clients restart at this times what the server sends and their own share"
-    )
-    own_share: float = Field(
-        0.3, ge=0.0, le=1.0, description="share of a client's own last signs in where its latents restart"
-    )
-    average_last: float = Field(
-        0.5, ge=0.0, le=1.0, description="share of a round's last steps whose mean latents give the signs; 0: one step"
-    )
-
-    @property
-    def family(self) -> Family:
-        """The family that `mask` names."""
-        return family_of("hide-n-seek.mask", self.mask)
-
-    @model_validator(mode="after")
-    def _mask_is_learnt(self) -> "HideNseekConfig":
-        family = family_of("hide-n-seek.mask", self.mask, learnt_only)
-        given = f"hide-n-seek.mask: got {self.mask!r}"
-        if family.scope == "row" and self.density < 1:
-            raise ValueError(
-                f"{given} with hide-n-seek.density = {self.density:g}, where pruning has already chosen among the "
-                "inputs of a unit, allowed: with hide-n-seek.density = 1"
-            )
-        if self.aggregate == "vote" and len(family.alphabet) > 2:
-            raise ValueError(f"{given} with hide-n-seek.aggregate = 'vote', allowed: a mask of two values")
-        return self
-
-    @model_validator(mode="after")
-    def _pruner_is_there(self) -> "HideNseekConfig":
-        load_pruner(self.pruner, "hide-n-seek.pruner")
-        return self
-
-    @model_validator(mode="after")
-    def _magnitudes_differ(self) -> "HideNseekConfig":
-        if self.pruner == "magnitude" and self.init == "signed-constant":
-            raise ValueError(
-                "hide-n-seek.pruner: got 'magnitude' with hide-n-seek.init = 'signed-constant', where all weights of a "
-                "layer are of one size, allowed: with hide-n-seek.init = 'kaiming-normal'"
-            )
-        return self
+from fedsieve.protocols.hide_n_seek import LEVELS, HideNseekConfig, levels_of, unpack_broadcast
 
 
 class HideNseekTrainer:
@@ -100,9 +28,9 @@ class HideNseekTrainer:
     mask(m) takes the place of sign(m), and the mean entry, in [-1, 1], that of the mean sign.
     """
 
-    def __init__(self, run: RunConfig, config: HideNseekConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: HideNseekConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        frozen = freeze_(model, config.init, run.seed, run.frozen_gain)
+        frozen = freeze_(model, config.init, run.seed, config.frozen_gain or 1.0)
         self.weights = {name: tensor.clone() for name, tensor in frozen.items()}
         self._all_groups, self.family, self._in_x_out = groups_of(model), config.family, transposed(model)
         self.mask = SignMask(weights(model), self.family, self._in_x_out)
@@ -172,21 +100,3 @@ class HideNseekTrainer:
 def _same(keep: Tensor, own: Tensor | None) -> bool:
     """Return whether the client's own signs are of the weights that `keep` keeps."""
     return own is not None and torch.equal(keep.cpu(), own.cpu())
-
-
-def levels_of(family: Family, broadcast: NDArray[np.int8]) -> list[NDArray[np.int8]]:
-    """Return what the codec is told of each plane of bits; of signs the broadcast itself."""
-    return family.levels(family.uncentred(broadcast / LEVELS))
-
-
-def pack_broadcast(mean: NDArray[np.int8], aggregate: str) -> dict[str, NDArray[np.uint8] | NDArray[np.int8]]:
-    """Return what the server sends of the mean sign: itself, or under `vote` one bit a weight."""
-    return {"vote": np.packbits(mean >= 0)} if aggregate == "vote" else {"mean": mean}
-
-
-def unpack_broadcast(received: dict[str, NDArray[np.uint8]], survivors: Survivors) -> NDArray[np.int8]:
-    """Return the mean sign, from -LEVELS to LEVELS, that `pack_broadcast` sent."""
-    if "mean" in received:
-        return received["mean"].astype(np.int8)
-    bits = np.unpackbits(received["vote"], count=sum(survivors.layer_sizes))
-    return np.where(bits == 1, LEVELS, -LEVELS).astype(np.int8)

@@ -2,20 +2,16 @@
 
 from torch import nn
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
-from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import weights
-
-
-class LocalConfig(AlgorithmConfig):
-    """Local-only training has no keys of its own."""
+from fedsieve.protocols.local import LocalConfig
 
 
 class LocalTrainer:
     """Each client trains alone, with as many sampled steps as under any other algorithm; nothing is sent either way."""
 
-    def __init__(self, run: RunConfig, config: LocalConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: LocalConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         self.weights = weights(model)
         self.initial = {name: parameter.detach().clone() for name, parameter in self.weights.items()}

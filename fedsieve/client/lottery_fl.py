@@ -5,36 +5,15 @@ Non-IID Datasets".
 """
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
 from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, prefixed, values
-from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.binary import FixedMask, flatten, folded, pack, unflatten, unpack
-from fedsieve.masks.family import family_of
-from fedsieve.masks.static import Magnitude
+from fedsieve.protocols.lottery_fl import LotteryFLConfig
 
 BY_MAGNITUDE = "LotteryFL prunes the smallest weights step by step, down to lottery-fl.target"
-
-
-class LotteryFLConfig(AlgorithmConfig):
-    """Keys `lottery-fl.*`; the paper's symbols: pruning rate r_p, target r_target, threshold acc_threshold."""
-
-    mask: str = Field("magnitude", description="the family of tickets; its definition leaves no other than magnitude")
-    prune_step: float = Field(
-        0.2, gt=0.0, lt=1.0, description="r_p: share of its remaining weights that a client prunes at once"
-    )
-    target: float = Field(0.9, ge=0.0, lt=1.0, description="r_target: share of the weights that is pruned at the end")
-    accuracy_threshold: float = Field(
-        0.5, ge=0.0, le=1.0, description="acc_threshold: validation accuracy as received from which a client prunes"
-    )
-
-    @model_validator(mode="after")
-    def _mask_is_by_magnitude(self) -> "LotteryFLConfig":
-        family_of("lottery-fl.mask", self.mask, lambda family: None if family == Magnitude() else BY_MAGNITUDE)
-        return self
 
 
 class LotteryFLTrainer:
@@ -47,7 +26,7 @@ class LotteryFLTrainer:
     weight; a client without training examples does not prune. The ticket and the model stay on the client.
     """
 
-    def __init__(self, run: RunConfig, config: LotteryFLConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: LotteryFLConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         attached = attach_masks(model, FixedMask)
         self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, FixedMask)}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fedsieve.algorithm import TrainResult
+from fedsieve.contract import TrainResult
 from fedsieve.masks.family import Family
 from fedsieve.masks.groups import Groups
 from fedsieve.masks.planes import encode_letters, pack_letters

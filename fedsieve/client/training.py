@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from fedsieve.algorithm import Evaluation, Task, Tensors
-from fedsieve.config import RunConfig
+from fedsieve.contract import Evaluation, Task, Tensors, Training
 
 
 def load(parameters: Mapping[str, nn.Parameter], values: Tensors) -> None:
@@ -31,7 +30,7 @@ def filed(prefix: str, state: Tensors) -> Tensors:
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
 
 
-def make_optimizer(run: RunConfig, parameters: Mapping[str, nn.Parameter], state: Tensors) -> torch.optim.Optimizer:
+def make_optimizer(run: Training, parameters: Mapping[str, nn.Parameter], state: Tensors) -> torch.optim.Optimizer:
     """Return the run's optimiser over `parameters`, continuing from the `state` that `optimizer_state` returned."""
     values_ = list(parameters.values())
     optimizer: torch.optim.Optimizer

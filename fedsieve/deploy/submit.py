@@ -15,13 +15,13 @@ from fedsieve.config import RunConfig
 from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout
 from fedsieve.errors import RunFailedError, UserError
-from fedsieve.server.checkpoint_folder import newest_manifest
-from fedsieve.server.reopen import reopened
-from fedsieve.server.run_folder import check_folder, folder_of
+from fedsieve.runs.checkpoint_folder import newest_manifest
+from fedsieve.runs.folder import check_folder, folder_of
+from fedsieve.runs.reopen import reopened
 
 _log = logging.getLogger("fedsieve")
 
-SERVER_APP, CLIENT_APP = "fedsieve.deploy.server_app:app", "fedsieve.client.app:app"
+SERVER_APP, CLIENT_APP = "fedsieve.deploy.server_app:app", "fedsieve.client.app.client_app:app"
 
 AWAY = 300.0
 """Seconds that a SuperLink may be away, to be started again, before a run is given up."""

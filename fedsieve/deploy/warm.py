@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 SOCKET = "warm.sock"
-LIBRARIES = ("fedsieve.client.app", "httpcore", "sklearn.datasets", "sklearn.neighbors")
+LIBRARIES = ("fedsieve.client.app.client_app", "httpcore", "sklearn.datasets", "sklearn.neighbors")
 """What clients need: torch and PyG come with the first, Flower imports the second late, embedded data the others."""
 
 LOOK = 0.5

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fedsieve.contract import Layout
 from fedsieve.masks.attach import MATRIX_DIM
 
 
@@ -82,8 +83,7 @@ def flatten(tensors: Mapping[str, Tensor]) -> Tensor:
 
 def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the layers, of the shapes of `like`, that `flatten` joined; views of `vector`."""
-    parts = vector.split_with_sizes([tensor.numel() for tensor in like.values()])
-    return {name: part.view(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}
+    return Layout.of(like).split(vector)
 
 
 def pack(bits: Tensor) -> Tensor:

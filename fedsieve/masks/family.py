@@ -4,11 +4,9 @@ A family is found by its name in the entry-point group `fedsieve.masks`; the bui
 way. In a key it is `NAME` or `NAME:PARAMETER`.
 """
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
@@ -17,16 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedsieve import plugins
-from fedsieve.errors import UserError, near
+from fedsieve.contract import Layout
+from fedsieve.errors import UserError
 from fedsieve.masks.attach import attach_masks, transposed, weights
 from fedsieve.masks.binary import levels, maskable
-
-ENTRY_POINTS = "fedsieve.masks"
+from fedsieve.masks.names import FAMILIES, check_family, family_and_parameter
 
 MIN_LETTERS, MAX_LETTERS = 2, 16
-
-_N_OF_M = re.compile(r"\d+:\d+")
-"""`2:4` is short for `nm:2:4`."""
 
 Numbers = TypeVar("Numbers", Tensor, NDArray[np.floating[Any]])
 
@@ -149,27 +144,20 @@ def attach_family(model: nn.Module, family: Family) -> dict[str, nn.Parameter]:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MaskLayout(Layout):
     """How the masked weights of a network, or those that survive, lie in one vector: layer after layer.
 
     Attributes:
-        shapes: of each layer, by plain parameter name.
         in_x_out: names of the matrices whose second dimension counts outputs.
     """
 
-    shapes: Mapping[str, Sequence[int]]
-    in_x_out: Collection[str]
+    in_x_out: Collection[str] = ()
 
     @classmethod
-    def of(cls, network: nn.Module) -> "Layout":
+    def of_network(cls, network: nn.Module) -> Self:
         """Return the layout of all of a network's weight matrices, before masks are attached."""
         layers = maskable(weights(network))
         return cls({name: tuple(weight.shape) for name, weight in layers.items()}, transposed(network))
-
-    def split(self, vector: Tensor) -> dict[str, Tensor]:
-        """Return the layers of a vector, of their shapes; views."""
-        parts = torch.split(vector, [prod(shape) for shape in self.shapes.values()])
-        return {name: part.view(tuple(shape)) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def values(self, family: Family, latent: Tensor) -> Tensor:
         """Return the entries that a vector of latents gives."""
@@ -193,12 +181,12 @@ class Layout:
 
 def family_names() -> list[str]:
     """Return the sorted names of all installed families, without importing them."""
-    return plugins.names(ENTRY_POINTS)
+    return plugins.names(FAMILIES)
 
 
 def load_family(name: str, key: str = "mask") -> type[Family]:
     """Import the family registered as `name`; a name nobody registered is a `UserError` about `key`."""
-    family: type[Family] = plugins.load(ENTRY_POINTS, name, key, _faults)
+    family: type[Family] = plugins.load(FAMILIES, name, key, _faults)
     return family
 
 
@@ -219,10 +207,8 @@ def family_of(
     Raises:
         UserError: nobody registered it, its parameter is wrong, or it is refused.
     """
-    name, _, parameter = (f"nm:{given}" if _N_OF_M.fullmatch(given) else given).partition(":")
-    if name not in family_names():
-        possible = _possible(refusal, besides)
-        raise UserError(f"{key}: got {given!r}{near(given, possible)}, allowed: {', '.join(possible)}.")
+    check_family(key, given, besides)
+    name, parameter = family_and_parameter(given)
     try:
         family = load_family(name, key).of(parameter)
     except ValueError as error:

@@ -1,15 +1,12 @@
 """Random weights that are never trained: what supermasks sieve."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fedsieve.masks.attach import MATRIX_DIM, transposed, weights
+from fedsieve.masks.names import Init
 from fedsieve.seeds import random_state
-
-Init = Literal["kaiming-normal", "signed-constant"]
 
 
 @torch.no_grad()

@@ -12,13 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from fedsieve import plugins
+from fedsieve.contract import Layout
 from fedsieve.masks.attach import MATRIX_DIM
+from fedsieve.masks.names import ITERATIONS, PRUNERS
 from fedsieve.masks.synflow import Flow, one_thread
-
-ENTRY_POINTS = "fedsieve.pruners"
-
-ITERATIONS = 100
-"""SynFlow's number of steps (Tanaka et al. 2020)."""
 
 TOLERANCE = 0.01
 """Share of all weights by which a pruner may miss the density; one weight a layer is allowed in any case."""
@@ -35,12 +32,12 @@ number of steps of a pruner that goes in steps. The first line of its docstring 
 
 def pruner_names() -> list[str]:
     """Return the sorted names of all installed pruners, without importing them."""
-    return plugins.names(ENTRY_POINTS)
+    return plugins.names(PRUNERS)
 
 
 def load_pruner(name: str, key: str = "pruner") -> Pruner:
     """Import the pruner registered as `name`; a name nobody registered is a `UserError` about `key`."""
-    pruner: Pruner = plugins.load(ENTRY_POINTS, name, key, _faults)
+    pruner: Pruner = plugins.load(PRUNERS, name, key, _faults)
     return pruner
 
 
@@ -168,10 +165,7 @@ def _budget(weights: Mapping[str, Tensor], density: float) -> int:
 
 def _shaped(kept: np.ndarray, weights: Mapping[str, Tensor]) -> Keep:
     """Cut one row of booleans into the layers' masks, copied: safetensors refuses tensors that share memory."""
-    pieces = torch.split(torch.from_numpy(kept), [weight.numel() for weight in weights.values()])
-    return {
-        name: piece.view(weight.shape).clone() for (name, weight), piece in zip(weights.items(), pieces, strict=True)
-    }
+    return {name: piece.clone() for name, piece in Layout.of(weights).split(torch.from_numpy(kept)).items()}
 
 
 def _largest(keys: np.ndarray, weights: Mapping[str, Tensor], budget: int, random: np.random.RandomState) -> np.ndarray:

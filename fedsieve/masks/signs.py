@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedsieve.contract import Layout
 from fedsieve.masks.binary import maskable
 from fedsieve.masks.families import Sign
 from fedsieve.masks.family import Family
@@ -50,7 +51,7 @@ class SignMask:
         """Keep those of the frozen `weights` where `keep`, a bool tensor a layer, is True; the latents begin at 0."""
         self._index = {name: keep[name].flatten().nonzero().flatten() for name in self.layers}
         self._layout = Survivors({name: keep[name] for name in self.layers}).layout(self.in_x_out)
-        self._sizes = [index.numel() for index in self._index.values()]
+        self._pieces = Layout.of(self._index)
         self._kept = torch.cat([weights[name].flatten()[index] for name, index in self._index.items()])
         for parameter in self.layers.values():
             parameter.zero_()
@@ -71,18 +72,18 @@ class SignMask:
     @torch.no_grad()
     def _read(self, *_: Any) -> None:
         gradient = torch.zeros_like(self._kept)
-        for (name, index), part in zip(self._index.items(), torch.split(gradient, self._sizes), strict=True):
+        for name, part in self._pieces.split(gradient).items():
             of_weight = self.layers[name].grad
             if of_weight is not None:
-                torch.index_select(of_weight.flatten(), 0, index, out=part)
+                torch.index_select(of_weight.flatten(), 0, self._index[name], out=part)
             self.layers[name].grad = None
         self.latent.grad = self.family.gradient(gradient.mul_(self._kept), self.latent)
 
     @torch.no_grad()
     def _write(self, *_: Any) -> None:
         masked = self._layout.fold(self.family, self._kept, self.latent)
-        for (name, index), part in zip(self._index.items(), torch.split(masked, self._sizes), strict=True):
-            self.layers[name].view(-1).scatter_(0, index, part)
+        for name, part in self._pieces.split(masked).items():
+            self.layers[name].view(-1).scatter_(0, self._index[name], part)
 
 
 def masked(weights: Mapping[str, Tensor], survivors: Survivors, entries: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedsieve.masks.family import Layout
+from fedsieve.contract import Layout
+from fedsieve.masks.family import MaskLayout
 from fedsieve.masks.groups import Groups
 
 
@@ -33,14 +34,14 @@ class Survivors:
         """Share of the weights that survive."""
         return sum(self.layer_sizes) / sum(mask.numel() for mask in self.keep.values())
 
-    def layout(self, in_x_out: Collection[str]) -> Layout:
+    def layout(self, in_x_out: Collection[str]) -> MaskLayout:
         """Return how the surviving weights lie in a vector: in layers of their shapes where all of a layer survive.
 
         Args:
             in_x_out: names of the matrices whose second dimension counts outputs.
         """
         sizes = zip(self.keep.items(), self.layer_sizes, strict=True)
-        return Layout(
+        return MaskLayout(
             {name: tuple(mask.shape) if size == mask.numel() else (size,) for (name, mask), size in sizes}, in_x_out
         )
 
@@ -51,7 +52,7 @@ class Survivors:
 
     def by_layer(self, vector: Tensor) -> dict[str, Tensor]:
         """Cut a vector over the surviving weights into one a layer."""
-        return dict(zip(self.keep, torch.split(vector, self.layer_sizes), strict=True))
+        return Layout({name: (size,) for name, size in zip(self.keep, self.layer_sizes, strict=True)}).split(vector)
 
     def scatter(self, vector: Tensor) -> dict[str, Tensor]:
         """Return tensors of the layers' shapes whose surviving entries are those of `vector`, the others 0."""
@@ -73,8 +74,7 @@ class Survivors:
     @classmethod
     def unpack(cls, packed: NDArray[np.uint8], shapes: Mapping[str, Sequence[int]]) -> "Survivors":
         """Read what `packed` wrote for layers of `shapes`; a ValueError if it is of another length."""
-        sizes = [int(np.prod(shape)) for shape in shapes.values()]
+        sizes = Layout(shapes).sizes
         if packed.shape != (-(-sum(sizes) // 8),):
             raise ValueError(f"a keep-mask of {packed.size} bytes does not fit {sum(sizes)} weights")
-        bits = torch.split(torch.from_numpy(np.unpackbits(packed, count=sum(sizes)).astype(np.bool_)), sizes)
-        return cls({name: part.reshape(tuple(shape)) for (name, shape), part in zip(shapes.items(), bits, strict=True)})
+        return cls(Layout(shapes).split(torch.from_numpy(np.unpackbits(packed, count=sum(sizes)).astype(np.bool_))))

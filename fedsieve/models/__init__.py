@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from fedsieve import seeds
 from fedsieve.config import RunConfig
+from fedsieve.contract import Setting, Shape
 from fedsieve.data.kinds import Kind
 from fedsieve.errors import UserError, near
 from fedsieve.models.conv import conv2, conv4
@@ -18,20 +20,7 @@ from fedsieve.models.mlp import MLP
 from fedsieve.models.own import own_network
 from fedsieve.models.resnet import ResNet18
 
-__all__ = ["MODELS", "Model", "Shape", "build", "initial_weights", "ones"]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the data decides about a network.
-
-    Attributes:
-        input: of one example: (F,), the length of a node's feature vector, or (C, H, W) of an image.
-        num_classes: length of the logits.
-    """
-
-    input: tuple[int, ...]
-    num_classes: int
+__all__ = ["MODELS", "Model", "build", "initial_weights", "ones", "setting_of"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +82,11 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
 def initial_weights(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
     """Return the initial weights by parameter name; every party draws the same ones from the run's seed."""
     return {name: parameter.detach() for name, parameter in build(run, shape).named_parameters()}
+
+
+def setting_of(run: RunConfig, shape: Shape) -> Setting:
+    """Return what a strategy may need of the run that it is made for."""
+    return Setting(run.seed, run.fraction_train, shape, partial(build, run, shape), partial(ones, shape))
 
 
 def ones(shape: Shape, dtype: torch.dtype = torch.float32, count: int = 1) -> Any:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
-from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.theme import LIGHT, SERIES, blank, drawing
 from fedsieve.reports.words import counted, percent, rows_of, thinned
-from fedsieve.strategies.screening import printable
+from fedsieve.runs.reading import RunRecord
+from fedsieve.server.screening import printable
 
 SHOWN = 200
 """Clients that have a point."""

@@ -13,8 +13,8 @@ from fedsieve.reports.compare import comparison
 from fedsieve.reports.comparison import PAGE, check_ours, paired_rows, paired_told, write_comparison
 from fedsieve.reports.page import FIGURES, write_report
 from fedsieve.reports.paired import other_data
-from fedsieve.reports.reading import RunRecord, read_run
 from fedsieve.reports.settings import Setting, settings_of, stopped
+from fedsieve.runs.reading import RunRecord, read_run
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedsieve.wire import NDArray
+from fedsieve.contract import NDArray
 
 CLEAR = 0.25
 """Mean silhouette below which a partition counts as none (Kaufman and Rousseeuw 1990, table 4: no structure)."""

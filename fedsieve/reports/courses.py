@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from fedsieve.contract import NDArray
 from fedsieve.reports.figure import Drawn, Missing, Part, Table
-from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.settings import Setting, labels_of
 from fedsieve.reports.theme import MARKERS, SERIES, STYLES, blank, drawing
 from fedsieve.reports.words import figures, percent, rows_of, unit_of
-from fedsieve.wire import NDArray
+from fedsieve.runs.reading import RunRecord
 
 MOST = len(SERIES)
 """Settings that have a line."""

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedsieve.contract import NDArray
 from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
-from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.theme import LIGHT, MARKERS, SERIES, STYLES, blank, drawing
 from fedsieve.reports.words import counted, figures, percent, rows_of, thinned, unit_of
-from fedsieve.wire import NDArray
+from fedsieve.runs.reading import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

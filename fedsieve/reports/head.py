@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.words import counted, percent, seconds, size
+from fedsieve.runs.reading import RunRecord
 
 
 @dataclass(frozen=True)

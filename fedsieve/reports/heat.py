@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedsieve.contract import NDArray
 from fedsieve.reports.figure import Zone
 from fedsieve.reports.theme import HEIGHT, SHADES, blank, drawing, ink
-from fedsieve.wire import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

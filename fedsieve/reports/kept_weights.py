@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
+from fedsieve.contract import NDArray
 from fedsieve.reports.words import thinned
-from fedsieve.wire import NDArray
 
 MATRIX_DIM = 2
 """Masks sit on weight matrices alone (`fedsieve.masks.attach`)."""

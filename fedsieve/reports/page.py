@@ -13,10 +13,10 @@ from fedsieve.reports.figure import Drawn, Section, Table
 from fedsieve.reports.head import state, tiles, told
 from fedsieve.reports.html import filled
 from fedsieve.reports.masks import masks
-from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.similarity import similarity
 from fedsieve.reports.style import RUN_PAGE
 from fedsieve.reports.svg import png
+from fedsieve.runs.reading import RunRecord
 
 FIGURES = "figures"
 """The folder of the PNG files."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.settings import Setting
 from fedsieve.reports.words import counted
+from fedsieve.runs.reading import RunRecord
 
 DATA = ("data-seed", "train-ratio", "val-ratio", "largest-component", "clients-per-part", "alpha",
         "classes-per-client", "shards-per-client", "examples-per-client")  # fmt: skip

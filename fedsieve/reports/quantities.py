@@ -9,10 +9,10 @@ from statistics import fmean, median
 from typing import Any
 
 from fedsieve.reports.compare import spread
-from fedsieve.server.history import History
-from fedsieve.server.records import read_rounds
-from fedsieve.server.run_folder import read_summary
-from fedsieve.strategies.rounds import Round
+from fedsieve.runs.folder import read_summary
+from fedsieve.runs.history import History
+from fedsieve.runs.records import read_rounds
+from fedsieve.runs.rounds import Round
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedsieve.algorithm import kebab
-from fedsieve.reports.reading import RunRecord
+from fedsieve.algorithms import kebab
 from fedsieve.reports.words import counted
-from fedsieve.strategies.screening import printable
+from fedsieve.runs.reading import RunRecord
+from fedsieve.server.screening import printable
 
 TOLD = {
     "dataset": "data set",

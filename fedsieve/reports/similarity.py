@@ -5,8 +5,8 @@ import numpy as np
 from fedsieve.reports.communities import Grouping, grouped
 from fedsieve.reports.figure import Drawn, Missing, Part, Table
 from fedsieve.reports.heat import POINTED, heat_map
-from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.words import counted, listed, thinned
+from fedsieve.runs.reading import RunRecord
 
 TITLE = "Similarity of the clients' models"
 

@@ -7,30 +7,31 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
-from fedsieve.algorithm import load_algorithm
-from fedsieve.config import RunConfig, parse
+from fedsieve.algorithms import load_algorithm
+from fedsieve.config import RunConfig, parse_flower
+from fedsieve.contract import Arrays
 from fedsieve.errors import UserError, one_line
-from fedsieve.models import initial_weights
+from fedsieve.models import initial_weights, setting_of
 from fedsieve.reports.page import write_report
-from fedsieve.reports.reading import read_run
+from fedsieve.rows import Storage
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.folder import RunFolder, folder_of
+from fedsieve.runs.history import History
+from fedsieve.runs.reading import read_run
+from fedsieve.runs.reopen import alone, opened
+from fedsieve.runs.rounds import Observer
 from fedsieve.server.binding import Binding, bind
-from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
 from fedsieve.server.event_files import EventFiles, check_installed
-from fedsieve.server.history import History
+from fedsieve.server.loop import RoundLoop
 from fedsieve.server.progress import Progress
-from fedsieve.server.reopen import alone, opened
-from fedsieve.server.run_folder import RunFolder, folder_of
 from fedsieve.server.usage import Usage
-from fedsieve.strategies.base import FederatedStrategy
-from fedsieve.strategies.rounds import Observer
-from fedsieve.wire import Arrays, shape_record, to_arrays, to_record
+from fedsieve.wire import shape_record, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
 
@@ -62,7 +63,7 @@ def make_server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        run = parse(context.run_config)
+        run = parse_flower(context.run_config)
         run = run.model_copy(update={"out": str(folder_of(run))})
         check_installed(run)
         if export:
@@ -93,7 +94,7 @@ def _run(
     token = before.token if before is not None else secrets.token_hex(8)
     binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients)
     config = ConfigRecord(dict(shape_record(binding.shape)) | {"run": token})
-    initial = initial_weights(run, binding.shape)
+    initial = {name: tensor.numpy() for name, tensor in initial_weights(run, binding.shape).items()}
     folder = RunFolder(run, kept.records if kept is not None else None)
     past = None if kept is None else past_of(kept, folder)
     history = History(list(past.rounds) if past is not None else [])
@@ -103,29 +104,27 @@ def _run(
         progress = stack.enter_context(Progress(run, quiet=quiet, past=history.rounds))
         observers: list[Observer] = [history, folder, _Sampling(usage), progress]
         observers += [stack.enter_context(EventFiles(run, folder.path, history.rounds))] if run.tensorboard else []
-        strategy = load_algorithm(run.algorithm).strategy(
-            run, run.settings, binding.shape, binding.nodes, observers, progress.watched
-        )
-        if past is not None:
-            strategy.go_on_from(past)
+        strategy = load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
+        storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
+        loop = RoundLoop(run, strategy, binding.nodes, storage, observers, progress.watched)
         checkpoints = None
         if kept is not None:
-            checkpoints = stack.enter_context(Checkpoints(run, token, kept, folder, strategy, usage, states))
+            checkpoints = stack.enter_context(Checkpoints(run, token, kept, folder, loop, usage, states))
             observers += [checkpoints] if states is None else [states, checkpoints]
 
         def conclude(ended: str) -> None:
             if checkpoints is not None:
                 checkpoints.make_last()
             number = history.rounds[-1].number if history.rounds else 0
-            accuracy = _write_models(grid, binding, config, strategy, folder, number) if export else None
+            accuracy = _write_models(grid, binding, config, loop, folder, number) if export else None
             figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
-            _keep_likeness(strategy, history, folder)
+            _write_similarity(loop, history, folder)
             folder.write_summary(_setting(run, engine, binding) | figures | {"ended": ended, "versions": _versions()})
             if report:
                 _report(folder.path)
 
         try:
-            strategy.start(grid, to_record(initial), run.num_rounds, run.round_timeout, config)
+            loop.play(grid, initial, config, past)
         except UserError as error:  # the disk is full, say, and then stays so
             with suppress(UserError):
                 conclude(_end(error))
@@ -155,9 +154,9 @@ def _end(error: BaseException) -> str:
     return "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else f"failed: {one_line(error)}"
 
 
-def _keep_likeness(strategy: FederatedStrategy[Any], history: History, folder: RunFolder) -> None:
+def _write_similarity(loop: RoundLoop, history: History, folder: RunFolder) -> None:
     """Write what the server has found of how alike its clients' models are to `similarity.safetensors`."""
-    found = strategy.likeness() if strategy.begun else None
+    found = loop.strategy.similarity_matrix() if loop.begun else None
     if found is not None:
         clients, matrix = np.asarray(found[0], np.int64), np.asarray(found[1], np.float32)
         combined = [round_.number for round_ in history.rounds if round_.usable and not round_.for_metric_only]
@@ -179,15 +178,15 @@ def _write_models(
     grid: Grid,
     binding: Binding,
     config: ConfigRecord,
-    strategy: FederatedStrategy[Any],
+    loop: RoundLoop,
     folder: RunFolder,
     number: int,
 ) -> float | None:
     """Write the models after round `number` to `model/`, and return the accuracy of the one that all share, if any."""
-    timeout, shape = strategy.run.round_timeout, binding.shape
+    timeout, shape = loop.run.round_timeout, binding.shape
     stage = {"format": 1, "round": number, "input": list(shape.input), "num_classes": shape.num_classes}
-    names = _export(grid, binding, config, strategy.continues, folder, stage, timeout)
-    shared = strategy.global_model() if strategy.begun else None
+    names = _export(grid, binding, config, loop.continues, folder, stage, timeout)
+    shared = loop.strategy.global_model() if loop.begun else None
     if shared is None:
         return None
     folder.write_arrays("model/global.safetensors", shared, stage | {"names": names})

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from fedsieve.contract import Shape
 from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
 from fedsieve.errors import RunFailedError
-from fedsieve.models import Shape
-from fedsieve.strategies.screening import printable
+from fedsieve.server.screening import printable
 
 _log = logging.getLogger("fedsieve")
 

@@ -13,17 +13,11 @@ from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
 from fedsieve.files import Extent
-from fedsieve.server.checkpoint_folder import (
-    Checkpoint,
-    CheckpointFolder,
-    server_client_file,
-    server_file,
-    state_file,
-)
-from fedsieve.server.run_folder import RunFolder, anywhere
+from fedsieve.runs.checkpoint_folder import Checkpoint, CheckpointFolder, server_client_file, server_file, state_file
+from fedsieve.runs.folder import RunFolder, anywhere
+from fedsieve.runs.rounds import Past, Round
+from fedsieve.server.loop import RoundLoop
 from fedsieve.server.usage import Usage
-from fedsieve.strategies.base import FederatedStrategy
-from fedsieve.strategies.rounds import Past, Round
 
 _log = logging.getLogger("fedsieve")
 
@@ -63,7 +57,7 @@ class Checkpoints:
         token: the run's name.
         kept: where checkpoints are; its newest is gone on from.
         folder: the run's.
-        strategy: whose arrays are kept.
+        loop: whose strategy's state is kept.
         usage: what the run costs.
         states: the clients', in a simulation.
     """
@@ -74,12 +68,12 @@ class Checkpoints:
         token: str,
         kept: CheckpointFolder,
         folder: RunFolder,
-        strategy: FederatedStrategy[Any],
+        loop: RoundLoop,
         usage: Usage,
         states: ClientStates | None,
     ) -> None:
         self._run, self._token, self._usage = run, token, usage
-        self._kept, self._folder, self._strategy, self._states = kept, folder, strategy, states
+        self._kept, self._folder, self._loop, self._states = kept, folder, loop, states
         self._every = 1 if states is None else run.checkpoint_every
         self._limit = run.state_memory_mb * 2**20
         self._last = kept.newest
@@ -105,7 +99,7 @@ class Checkpoints:
         if round_.for_metric_only or round_.failed:
             return
         self._changed.update(round_.participants)
-        self._stage = _Stage(round_.number, dict(self._folder.records), dict(self._strategy.continues))
+        self._stage = _Stage(round_.number, dict(self._folder.records), dict(self._loop.continues))
         if self._every and round_.number % self._every == 0:
             self._make()
 
@@ -128,13 +122,13 @@ class Checkpoints:
     def _make(self) -> None:
         self._wait()
         assert self._stage is not None
-        stage, strategy = self._stage, self._strategy
+        stage, strategy = self._stage, self._loop.strategy
         self._begun = stage.round
         work: list[tuple[str, Callable[[], bytes]]] = []
         waiting = 0
         for client in sorted(self._changed):
             self._server_clients.pop(client, None)
-            if arrays := strategy.server_arrays_of(client):
+            if arrays := strategy.state_of(client):
                 self._server_clients[client] = stage.round
                 work.append((server_client_file(client, stage.round), partial(array_bytes, arrays)))
                 waiting += sum(array.nbytes for array in arrays.values())
@@ -142,7 +136,7 @@ class Checkpoints:
                 self._put(work)
                 work, waiting = [], 0
         self._changed = set()
-        work.append((server_file(stage.round), partial(array_bytes, strategy.server_arrays())))
+        work.append((server_file(stage.round), partial(array_bytes, strategy.state())))
         names = [server_file(stage.round)]
         names += [server_client_file(client, round_) for client, round_ in self._server_clients.items()]
         if self._states is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
-from fedsieve.strategies.rounds import Round
+from fedsieve.runs.rounds import Round
 
 FOLDER = "tensorboard"
 

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from fedsieve.config import RunConfig
-from fedsieve.strategies.rounds import Round
+from fedsieve.runs.rounds import Round
 
 LINES = 10
 """About as many plain lines a run's rounds write; a last training for the metric only writes half as many."""

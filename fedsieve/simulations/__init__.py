@@ -8,11 +8,11 @@ from flwr.serverapp import ServerApp
 
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.folder import check_folder, folder_of
+from fedsieve.runs.reopen import reopened
 from fedsieve.server.app import make_server_app
-from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import ClientStates
-from fedsieve.server.reopen import reopened
-from fedsieve.server.run_folder import check_folder, folder_of
 from fedsieve.simulations.grid import MakeServer
 from fedsieve.simulations.inline import run_inline
 

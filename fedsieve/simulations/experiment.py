@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fedsieve.algorithm import algorithm_names, kebab
+from fedsieve.algorithms import algorithm_names, kebab
 from fedsieve.config import Scalar, dotted, keys, read, validated
 from fedsieve.errors import UserError, near
 from fedsieve.reports.quantities import FIGURES

@@ -20,9 +20,9 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 from threadpoolctl import threadpool_limits
 
-from fedsieve.client.app import make_client_app
-from fedsieve.client.holdings import simulated
-from fedsieve.client.state import DiskStore
+from fedsieve.client.app.client_app import make_client_app
+from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig, Scalar
 from fedsieve.errors import RunFailedError, one_line
 from fedsieve.server.polling import PollingGrid

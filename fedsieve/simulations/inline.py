@@ -7,11 +7,11 @@ from flwr.app import Context, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from threadpoolctl import threadpool_limits
 
-from fedsieve.client.app import make_client_app
-from fedsieve.client.holdings import simulated
-from fedsieve.client.resident import choose_device
+from fedsieve.client.app.client_app import make_client_app
+from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.resident import choose_device
 from fedsieve.config import RunConfig, Scalar
-from fedsieve.server.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import (
     FIRST_NODE_ID,

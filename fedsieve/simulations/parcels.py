@@ -10,9 +10,8 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
-from fedsieve.algorithm import Tensors
+from fedsieve.contract import NDArray, Tensors
 from fedsieve.simulations.grid import FIRST_NODE_ID, failed
-from fedsieve.wire import NDArray
 
 PackedArrays = dict[str, tuple[str, tuple[int, ...], str, NDArray]]
 """An ArrayRecord: dtype, shape, type of serialisation and bytes of each array."""

@@ -15,10 +15,10 @@ import ray
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
-from fedsieve.client.holdings import simulated
+from fedsieve.client.app.holdings import simulated
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError, one_line
-from fedsieve.server.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.server.usage import PROCESSES
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, MakeServer, SimulatedGrid, failed

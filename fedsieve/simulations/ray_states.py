@@ -7,9 +7,9 @@ import ray
 from safetensors.torch import load_file
 
 from fedsieve.array_files import tensor_bytes
-from fedsieve.server.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.runs.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.runs.rounds import Round
 from fedsieve.simulations.parcels import pack_state, unpack_state
-from fedsieve.strategies.rounds import Round
 
 
 class ReferredStates:

@@ -11,9 +11,9 @@ import torch
 from flwr.app import ArrayRecord, Context
 from threadpoolctl import threadpool_limits
 
-from fedsieve.algorithm import Tensors
-from fedsieve.client.app import make_client_app
+from fedsieve.client.app.client_app import make_client_app
 from fedsieve.config import Scalar
+from fedsieve.contract import Tensors
 from fedsieve.simulations.flower_internals import take_identity
 from fedsieve.simulations.grid import RUN_ID, answered, context_of, failed
 from fedsieve.simulations.parcels import (

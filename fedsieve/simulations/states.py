@@ -6,10 +6,10 @@ from functools import partial
 
 from safetensors.torch import load_file
 
-from fedsieve.algorithm import Tensors
 from fedsieve.array_files import tensor_bytes
-from fedsieve.server.checkpoint_folder import CheckpointFolder, state_file
-from fedsieve.strategies.rounds import Round
+from fedsieve.contract import Tensors
+from fedsieve.runs.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.runs.rounds import Round
 
 
 class KeptStates:

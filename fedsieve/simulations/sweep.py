@@ -18,9 +18,9 @@ from typing import Any
 
 from fedsieve.config import Scalar, parse, read
 from fedsieve.errors import RunFailedError, UserError, one_line
-from fedsieve.server.checkpoint_folder import newest_manifest
-from fedsieve.server.reopen import CONFIG, FREE, as_begun
-from fedsieve.server.run_folder import anywhere, check_folder
+from fedsieve.runs.checkpoint_folder import newest_manifest
+from fedsieve.runs.folder import anywhere, check_folder
+from fedsieve.runs.reopen import CONFIG, FREE
 from fedsieve.simulations import resume, simulate
 from fedsieve.simulations.combinations import Point
 from fedsieve.simulations.experiment import naming
@@ -55,13 +55,10 @@ def standing(point: Point, folder: Path) -> Standing:
         check_folder(folder)
         return Standing.NEW
     with naming(folder / CONFIG):
-        given = read(folder / CONFIG)
-        before = parse(as_begun(given)).flat()
+        before = parse(read(folder / CONFIG)).flat()
     for key, value in anywhere(point.run).flat().items():
         if key not in CHANGES_NOTHING and before.get(key) != value:
             told = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
-            if key == "frozen-gain" and key not in given:
-                told = f"a run that was made before {key} was a key"
             raise UserError(f"{folder}: holds {told}; remove it, or choose another --out.")
     newest = newest_manifest(folder / "checkpoint")
     return Standing.DONE if newest is not None and newest.covers(point.run) else Standing.BEGUN

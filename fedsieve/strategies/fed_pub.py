@@ -1,94 +1,112 @@
 """Server half of FED-PUB (Baek et al., "Personalized Subgraph Federated Learning", ICML 2023, arXiv 2206.10206)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from logging import getLogger
+from typing import Any, Self
 
 import numpy as np
+from pydantic import BaseModel
 
-from fedsieve.algorithm import Algorithm
-from fedsieve.client.fed_pub import EMBEDDING, FedPubConfig, FedPubTrainer
-from fedsieve.models import build
+from fedsieve.contract import Arrays, Expected, NDArray, Replies, Setting
 from fedsieve.models.embedding import embedding_dim
-from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.protocols.fed_pub import EMBEDDING
 from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
-from fedsieve.strategies.rows import room_for
-from fedsieve.strategies.screening import ClientReply, Expected
-from fedsieve.wire import Arrays, NDArray
+from fedsieve.strategy import FederatedStrategy
+
+_log = getLogger("fedsieve")
+
+LONGEST_EMBEDDING = 1_000_000
+"""Numbers of an embedding whose length is not known before clients answer, at most."""
 
 
-class FedPub(FederatedStrategy[FedPubConfig]):
+class FedPub(FederatedStrategy):
     """Send each client its own mixture of the models, weighted by how alike the models are.
 
     From the functional embeddings h_k of a round's replies: s_ij = cos(h_i, h_j) (eq. 4),
     α_ij = exp(τ·s_ij) / Σ_j exp(τ·s_ij) and θ̄_i = Σ_j α_ij θ_j (eq. 5). A client sampled again after a pause gets its
     own last θ̄; sampled for the first time it gets the size-weighted mean of the last round, never another client's.
+    So the server keeps a model of every client that was ever sampled.
 
-    So the server keeps a model of every client that was ever sampled, and those of a round while it mixes them: K x P
-    numbers each, which are on disk where `state-memory-mb` is too little for them.
+    Args:
+        tau: τ; the paper: 3 for disjoint, 5 for overlapping subgraphs.
+        embedding_dim: length of h_k; None: that of most of the first round's replies.
+        flower: arguments of `fedsieve.strategy.FederatedStrategy`, such as `fraction_train`.
     """
 
-    def initialise(self, initial: Arrays) -> None:
+    def __init__(self, *, tau: float = 3.0, embedding_dim: int | None = None, **flower: Any) -> None:
+        super().__init__(**flower)
+        self.tau, self.embedding_dim = tau, embedding_dim
+
+    @classmethod
+    def for_run(cls, setting: Setting, keys: BaseModel) -> Self:
+        """Return the strategy of a run, whose network decides the length of h_k."""
+        return cls(
+            tau=keys.tau,  # type: ignore[attr-defined]
+            embedding_dim=embedding_dim(setting.network()),
+            fraction_train=setting.fraction_train,
+        )
+
+    def begin(self, initial: Arrays) -> None:
         """Begin with the initial weights for everybody."""
         self.shared = initial
-        self.embedding = Expected((embedding_dim(build(self.run, self.shape)),), np.dtype(np.float32))
-        self.row = {client: row for row, client in enumerate(self.nodes)}
-        self.personalised, self.uploads = room_for(self.run, initial, len(self.nodes) + 1, self.sample_size)
-        self.mixed: set[int] = set()
+        self.layout = {name: Expected.like(array) for name, array in initial.items()}
+        self.personalised = self.storage.rows(self.layout)
+        self.row: dict[int, int] = {}
         self.similarity = np.zeros((0, 0))
         self.compared: list[int] = []
 
-    def arrays_for(self, client: int) -> Arrays:
+    def broadcast(self, client: int, acknowledged: bool) -> Arrays:
         """Return θ̄ of the client, or the mean if it has none yet."""
-        return self.personalised.get(self.row[client]) if client in self.mixed else self.shared
+        return self.personalised.get(self.row[client]) if client in self.row else self.shared
 
     def expected(self) -> Mapping[str, Expected]:
         """A reply holds all weights and h_k; the mask stays on the client."""
-        return {name: Expected.like(array) for name, array in self.shared.items()} | {EMBEDDING: self.embedding}
+        if self.embedding_dim is None:
+            return self.layout | {EMBEDDING: Expected.up_to(LONGEST_EMBEDDING, np.float32)}
+        return self.layout | {EMBEDDING: Expected((self.embedding_dim,), np.dtype(np.float32))}
 
-    def hold(self, reply: ClientReply) -> ClientReply:
-        """Put the weights into a row, and keep h_k."""
-        self.uploads.put(self.place[reply.client], reply.arrays)
-        return replace(reply, arrays={EMBEDDING: reply.arrays[EMBEDDING]})
+    def combine(self, replies: Replies) -> None:
+        """Compare the round's models and mix each client's next one, and the mean for whoever has none."""
+        embeddings = [reply.arrays[EMBEDDING] for reply in replies]
+        if self.embedding_dim is None:
+            lengths = [len(embedding) for embedding in embeddings]
+            self.embedding_dim = max(lengths, key=lengths.count)
+            if lengths.count(self.embedding_dim) < len(lengths):
+                _log.warning("embeddings have the lengths %s; only those of %d count", lengths, self.embedding_dim)
+            chosen = [place for place, length in enumerate(lengths) if length == self.embedding_dim]
+            replies, embeddings = Replies([replies[place] for place in chosen]), [embeddings[place] for place in chosen]
+        self.compared = replies.clients
+        self.similarity = cosine_similarity(np.stack(embeddings))
+        weights = np.concatenate([similarity_weights(self.similarity, self.tau), size_weights(replies.num_examples)])
+        rows = [self.row.setdefault(client, len(self.row)) for client in self.compared]
+        mean = {name: np.empty(array.size, array.dtype) for name, array in self.shared.items()}
+        for name, start, block in mix(weights, replies, self.layout):
+            self.personalised.put_columns(rows, name, start, block[:-1])
+            mean[name][start : start + block.shape[1]] = block[-1]
+        self.shared = {name: array.reshape(self.layout[name].shape) for name, array in mean.items()}
 
-    def combine(self, replies: Sequence[ClientReply]) -> None:
-        """Compare the round's models and mix each client's next one; the last row takes the mean."""
-        self.compared = [reply.client for reply in replies]
-        self.similarity = cosine_similarity(np.stack([reply.arrays[EMBEDDING] for reply in replies]))
-        alpha = similarity_weights(self.similarity, self.settings.tau)
-        mean = size_weights([reply.num_examples for reply in replies])
-        sources = [self.place[client] for client in self.compared]
-        targets = [*(self.row[client] for client in self.compared), len(self.nodes)]
-        mix(np.concatenate([alpha, mean]), self.uploads, sources, self.personalised, targets)
-        self.shared = self.personalised.get(len(self.nodes))
-        self.mixed.update(self.compared)
+    def result(self) -> Arrays:
+        """Return the size-weighted mean, which a client is sent that has no θ̄ yet."""
+        return self.shared
 
-    def likeness(self) -> tuple[Sequence[int], NDArray] | None:
+    def similarity_matrix(self) -> tuple[Sequence[int], NDArray] | None:
         """Return s_ij of the last round."""
         return (self.compared, self.similarity) if self.compared else None
 
-    def server_arrays(self) -> Arrays:
+    def state(self) -> Arrays:
         """Return the mean, and the last round's similarity matrix with the clients it compares."""
         matrix = {"similarity": self.similarity, "compared": np.asarray(self.compared, dtype=np.int64)}
         return {f"shared/{name}": array for name, array in self.shared.items()} | matrix
 
-    def server_arrays_of(self, client: int) -> Arrays:
+    def state_of(self, client: int) -> Arrays:
         """Return θ̄ of the client, if it has one."""
-        return self.personalised.get(self.row[client]) if client in self.mixed else {}
+        return self.personalised.get(self.row[client]) if client in self.row else {}
 
-    def restore(self, arrays: Arrays) -> None:
+    def load_state(self, arrays: Arrays) -> None:
         """Take back the mean and the similarities."""
         self.similarity, self.compared = arrays["similarity"], arrays["compared"].tolist()
         self.shared = {name: arrays[f"shared/{name}"] for name in self.shared}
 
-    def restore_of(self, client: int, arrays: Arrays) -> None:
+    def load_state_of(self, client: int, arrays: Arrays) -> None:
         """Take back θ̄ of the client."""
-        self.personalised.put(self.row[client], arrays)
-        self.mixed.add(client)
-
-
-ALGORITHM = Algorithm(
-    summary="a model for each client, mixed by similarity, with a personal mask (Baek et al., ICML 2023)",
-    config=FedPubConfig,
-    strategy=FedPub,
-    trainer=FedPubTrainer,
-)
+        self.personalised.put(self.row.setdefault(client, len(self.row)), arrays)

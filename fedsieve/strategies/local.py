@@ -1,23 +1,20 @@
 """Server half of local-only training: it sends nothing and combines nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from fedsieve.algorithm import Algorithm
-from fedsieve.client.local import LocalConfig, LocalTrainer
-from fedsieve.strategies.base import FederatedStrategy
-from fedsieve.strategies.screening import ClientReply, Expected
-from fedsieve.wire import Arrays
+from fedsieve.contract import Arrays, Expected, Replies
+from fedsieve.strategy import FederatedStrategy
 
 
-class Local(FederatedStrategy[LocalConfig]):
-    """Tell sampled clients to train, each alone: what federating has to beat."""
+class Local(FederatedStrategy):
+    """Ask sampled clients to train, each alone: what federating has to beat."""
 
-    def initialise(self, initial: Arrays) -> None:
+    def begin(self, initial: Arrays) -> None:
         """Keep one empty set of arrays; clients draw the initial weights from the run's seed."""
         del initial
         self.nothing: Arrays = {}
 
-    def arrays_for(self, client: int) -> Arrays:
+    def broadcast(self, client: int, acknowledged: bool) -> Arrays:
         """Return no arrays."""
         return self.nothing
 
@@ -25,16 +22,8 @@ class Local(FederatedStrategy[LocalConfig]):
         """A reply holds no arrays."""
         return {}
 
-    def combine(self, replies: Sequence[ClientReply]) -> None:
+    def combine(self, replies: Replies) -> None:
         """Combine nothing."""
 
-    def restore(self, arrays: Arrays) -> None:
+    def load_state(self, arrays: Arrays) -> None:
         """Remember nothing."""
-
-
-ALGORITHM = Algorithm(
-    summary="every client trains alone; nothing is sent",
-    config=LocalConfig,
-    strategy=Local,
-    trainer=LocalTrainer,
-)

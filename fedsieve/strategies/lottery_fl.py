@@ -4,21 +4,16 @@ The paper: "LotteryFL: Personalized and Communication-Efficient Federated Learni
 Non-IID Datasets".
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
 
-from fedsieve.algorithm import Algorithm
-from fedsieve.client.lottery_fl import LotteryFLConfig, LotteryFLTrainer
+from fedsieve.contract import Arrays, Expected, Layout, NDArray, Replies
 from fedsieve.masks.attach import MATRIX_DIM
-from fedsieve.strategies.base import FederatedStrategy
-from fedsieve.strategies.rows import room_for
-from fedsieve.strategies.screening import ClientReply, Expected
-from fedsieve.wire import Arrays, NDArray
+from fedsieve.strategy import FederatedStrategy
 
 
-class LotteryFL(FederatedStrategy[LotteryFLConfig]):
+class LotteryFL(FederatedStrategy):
     """Send each client the weights of its own ticket; average each weight over the tickets that have it.
 
     Algorithm 1, and as in the authors' code each client counts alike and a weight that is in no ticket of the round
@@ -27,18 +22,18 @@ class LotteryFL(FederatedStrategy[LotteryFLConfig]):
     reply, and again after one that was not usable: its ticket is then another than the server knows, or lost.
     """
 
-    def initialise(self, initial: Arrays) -> None:
+    def begin(self, initial: Arrays) -> None:
         """Begin with the initial weights and no ticket."""
-        self.layers = {name: array for name, array in initial.items() if array.ndim >= MATRIX_DIM}
-        self.values = np.concatenate([array.ravel() for array in self.layers.values()])
-        self.dense = {f"dense/{name}": array for name, array in initial.items() if name not in self.layers}
+        layers = {name: array for name, array in initial.items() if array.ndim >= MATRIX_DIM}
+        self.layout = Layout.of(layers)
+        self.values = np.concatenate([array.ravel() for array in layers.values()])
+        self.dense = {f"dense/{name}": array for name, array in initial.items() if name not in layers}
         self.tickets: dict[int, NDArray] = {}
-        (self.uploads,) = room_for(self.run, {"values": self.values}, self.sample_size)
         self.everything: Arrays = {"values": self.values} | self.dense
 
-    def arrays_for(self, client: int) -> Arrays:
+    def broadcast(self, client: int, acknowledged: bool) -> Arrays:
         """Return the weights of the client's last ticket, all weights where none is known."""
-        if client not in self.tickets:
+        if client not in self.tickets or not acknowledged:
             return self.everything
         return {"values": self.values[self._bits(self.tickets[client])]} | self.dense
 
@@ -57,20 +52,14 @@ class LotteryFL(FederatedStrategy[LotteryFLConfig]):
             raise ValueError(f"{arrays['values'].size} values do not fit a ticket of {kept} weights")
         return arrays
 
-    def hold(self, reply: ClientReply) -> ClientReply:
-        """Put the weights into a row, 0 off the ticket."""
-        row = np.zeros_like(self.values)
-        row[self._bits(reply.arrays["ticket"])] = reply.arrays["values"]
-        self.uploads.put(self.place[reply.client], {"values": row})
-        return replace(reply, arrays={name: array for name, array in reply.arrays.items() if name != "values"})
-
-    def combine(self, replies: Sequence[ClientReply]) -> None:
+    def combine(self, replies: Replies) -> None:
         """Take the mean of each weight over the tickets that have it, and of each bias over all replies."""
         total, count = np.zeros(self.values.size), np.zeros(self.values.size, dtype=np.int64)
         for reply in replies:
             self.tickets[reply.client] = reply.arrays["ticket"].copy()
-            total += self.uploads.get(self.place[reply.client])["values"]
-            count += self._bits(reply.arrays["ticket"])
+            kept = self._bits(self.tickets[reply.client])
+            total[kept] += reply.arrays["values"]
+            count += kept
         self.values = np.where(count > 0, total / np.maximum(count, 1), self.values).astype(np.float32)
         self.dense = {
             name: np.mean([reply.arrays[name] for reply in replies], axis=0, dtype=np.float64).astype(array.dtype)
@@ -78,41 +67,27 @@ class LotteryFL(FederatedStrategy[LotteryFLConfig]):
         }
         self.everything = {"values": self.values} | self.dense
 
-    def left_out(self, client: int) -> None:
-        """Forget the client's ticket."""
-        self.tickets.pop(client, None)
-
     def global_model(self) -> Arrays:
         """Return the server's weights; every client's own model is a part of them, trained on."""
-        ends = np.cumsum([array.size for array in self.layers.values()])
-        parts = zip(self.layers.items(), np.split(self.values, ends[:-1]), strict=True)
         dense = {name.removeprefix("dense/"): array for name, array in self.dense.items()}
-        return {name: part.reshape(array.shape) for (name, array), part in parts} | dense
+        return self.layout.split(self.values) | dense
 
-    def server_arrays(self) -> Arrays:
+    def state(self) -> Arrays:
         """Return the weights: the matrices as one vector, and the biases."""
         return self.everything
 
-    def server_arrays_of(self, client: int) -> Arrays:
+    def state_of(self, client: int) -> Arrays:
         """Return the client's ticket, as bits, if it is known."""
         return {"ticket": self.tickets[client]} if client in self.tickets else {}
 
-    def restore(self, arrays: Arrays) -> None:
-        """Go on with the weights."""
+    def load_state(self, arrays: Arrays) -> None:
+        """Continue with the weights."""
         self.values, self.dense = arrays["values"], {name: arrays[name] for name in self.dense}
         self.everything = {"values": self.values} | self.dense
 
-    def restore_of(self, client: int, arrays: Arrays) -> None:
+    def load_state_of(self, client: int, arrays: Arrays) -> None:
         """Take back the client's ticket."""
         self.tickets[client] = arrays["ticket"]
 
     def _bits(self, ticket: NDArray) -> NDArray:
         return np.unpackbits(ticket, count=self.values.size).view(np.bool_)
-
-
-ALGORITHM = Algorithm(
-    summary="each client trains a pruned part of one model, its own lottery ticket (Li et al. 2020)",
-    config=LotteryFLConfig,
-    strategy=LotteryFL,
-    trainer=LotteryFLTrainer,
-)

@@ -1,11 +1,11 @@
 """The server's mathematics: similarity of functional embeddings, and mixtures of clients' weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from fedsieve.strategies.rows import Rows
-from fedsieve.wire import NDArray
+from fedsieve.contract import Arrays, Expected, NDArray, Replies
+from fedsieve.rows import blocks
 
 COLUMNS = 4096
 """Of a block of `mix`: 2,048 to 4,096 was best for 100 to 2,000 models (docs/results.md), and 16 kB a row is read at
@@ -33,13 +33,34 @@ def size_weights(num_examples: Sequence[int]) -> NDArray:
     return np.asarray(sizes / sizes.sum())
 
 
-def mix(weights: NDArray, sources: Rows, rows: Sequence[int], targets: Rows, target_rows: Sequence[int]) -> None:
-    """Set row i of `target_rows` in `targets` to Σ_j weights_ij · the model in row j of `rows` in `sources`.
+def mix(weights: NDArray, replies: Replies, layout: Mapping[str, Expected]) -> Iterator[tuple[str, int, NDArray]]:
+    """Yield Σ_j weights_ij θ_j for each row i of `weights`, R x K, and the models θ_j of K replies, block by block.
 
-    It is an R x K by K x P product, `COLUMNS` of P at a time: beside the two matrices no more than (R + K) x `COLUMNS`
-    numbers are in memory. Every number is a sum over the K models in the order of `rows`. How a product rounds depends
-    on its width, so blocks are the same wherever a run's matrices are, and `COLUMNS` is no key.
+    It is an R x K by K x P product, `COLUMNS` of P at a time: no more than (R + K) x `COLUMNS` numbers are in memory,
+    wherever the uploads are. Every number is a sum over the K models in the order of `replies`. How a product rounds
+    depends on its width, so blocks are the same wherever a run's uploads are, and `COLUMNS` is no key. Arrays of whole
+    numbers are rounded.
+
+    Args:
+        weights: R x K.
+        replies: of K clients.
+        layout: the arrays of a model, of which each reply holds one.
+
+    Yields:
+        an array's name, the place in the flat array where the block begins, and the block, R x at most `COLUMNS`.
     """
-    factors = weights.astype(sources.dtype)
-    for start, stop in sources.blocks(COLUMNS):
-        targets.put_columns(target_rows, start, factors @ sources.columns(rows, start, stop))
+    for name, start, stop in blocks(layout, COLUMNS):
+        models = replies.columns(name, start, stop)
+        if np.issubdtype(models.dtype, np.inexact):
+            yield name, start, weights.astype(models.dtype) @ models
+        else:
+            yield name, start, np.rint(weights @ models).astype(models.dtype)
+
+
+def mean(replies: Replies, layout: Mapping[str, Expected]) -> Arrays:
+    """Return the mean of the replies' models, weighted by |D_k| (FedAvg, algorithm 1)."""
+    weights = size_weights(replies.num_examples)
+    flat = {name: np.empty(int(np.prod(expected.shape)), expected.dtype) for name, expected in layout.items()}
+    for name, start, block in mix(weights, replies, layout):
+        flat[name][start : start + block.shape[1]] = block[0]
+    return {name: array.reshape(layout[name].shape) for name, array in flat.items()}

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from flwr.app import Message, MetricRecord, RecordDict
 
-from fedsieve.wire import Arrays, to_arrays, to_record
+from fedsieve.contract import Arrays
+from fedsieve.wire import to_arrays, to_record
 
 Metrics = dict[str, Any]
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from flwr.app import Context, Message
 
-from fedsieve.algorithm import load_algorithm
-from fedsieve.client.holdings import simulated
+from fedsieve.algorithms import load_algorithm
+from fedsieve.client.app.holdings import simulated
 from fedsieve.data.kinds import Kind
 from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.models import initial_weights

@@ -9,8 +9,8 @@ import ray
 from flwr.app import Context, RecordDict
 
 from fedsieve.config import RunConfig, Scalar
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.server.app import make_server_app
-from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import RUN_ID
 from fedsieve.simulations.ray import RayGrid

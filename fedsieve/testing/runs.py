@@ -10,15 +10,15 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 from threadpoolctl import threadpool_limits
 
-from fedsieve.client.app import make_client_app
-from fedsieve.client.state import DiskStore, StateStore
+from fedsieve.client.app.client_app import make_client_app
+from fedsieve.client.app.state import DiskStore, StateStore
 from fedsieve.config import RunConfig, parse
 from fedsieve.data.kinds import Kind
 from fedsieve.errors import RunFailedError
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.reopen import reopened
 from fedsieve.server.app import make_server_app
-from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import ClientStates
-from fedsieve.server.reopen import reopened
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, App
 from fedsieve.simulations.inline import InlineGrid

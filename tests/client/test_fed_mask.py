@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsieve.algorithm import Evaluation, Tensors, TrainResult, load_algorithm
+from fedsieve.algorithms import load_algorithm
 from fedsieve.client.fed_mask import FedMaskTrainer
+from fedsieve.contract import Evaluation, Shape, Tensors, TrainResult
 from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import levels
 from fedsieve.masks.codec import decode
 from fedsieve.masks.frozen import freeze_
-from fedsieve.models import Shape, build, initial_weights, ones
-from fedsieve.strategies.screening import REQUIRED
+from fedsieve.models import build, initial_weights, ones
+from fedsieve.server.screening import REQUIRED
 from tests.client.toy import Toy, linear
 from tests.helpers import config
 

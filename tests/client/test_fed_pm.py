@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from fedsieve.algorithm import Tensors, load_algorithm
+from fedsieve.algorithms import load_algorithm
 from fedsieve.client.fed_pm import FedPMTrainer
+from fedsieve.contract import Tensors
 from fedsieve.masks.binary import levels
 from fedsieve.masks.codec import decode
-from fedsieve.strategies.screening import REQUIRED
+from fedsieve.server.screening import REQUIRED
 from tests.client.toy import Toy, linear
 from tests.helpers import config
 

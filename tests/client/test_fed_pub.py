@@ -3,10 +3,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from fedsieve.client.fed_pub import EMBEDDING, FedPubTrainer
-from fedsieve.client.graph_task import GraphTask
+from fedsieve.client.app.graph_task import GraphTask
+from fedsieve.client.fed_pub import FedPubTrainer
 from fedsieve.config import RunConfig
 from fedsieve.models.gcn import GCN, propagation
+from fedsieve.protocols.fed_pub import EMBEDDING
 from tests.client.toy import Toy, arrays, linear
 from tests.helpers import config
 

@@ -8,13 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsieve.algorithm import Tensors, TrainResult, load_algorithm
-from fedsieve.client.hide_n_seek import HideNseekConfig, HideNseekTrainer, pack_broadcast, unpack_broadcast
+from fedsieve.algorithms import load_algorithm
+from fedsieve.client.hide_n_seek import HideNseekTrainer
+from fedsieve.contract import Shape, Tensors, TrainResult
 from fedsieve.masks.attach import weights
 from fedsieve.masks.codec import decode
 from fedsieve.masks.survivors import Survivors
-from fedsieve.models import Shape, build, ones
-from fedsieve.strategies.screening import REQUIRED
+from fedsieve.models import build, ones
+from fedsieve.protocols.hide_n_seek import HideNseekConfig, pack_broadcast, unpack_broadcast
+from fedsieve.server.screening import REQUIRED
 from tests.client.test_fed_mask import NETWORKS, OnOnes
 from tests.client.toy import Toy, linear
 from tests.helpers import config

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from fedsieve.algorithm import Tensors
 from fedsieve.client.lottery_fl import LotteryFLTrainer
+from fedsieve.contract import Tensors
 from fedsieve.errors import UserError
-from fedsieve.strategies.screening import REQUIRED
+from fedsieve.server.screening import REQUIRED
 from tests.client.toy import Toy, linear
 from tests.helpers import config
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsieve.algorithm import Trainer, TrainResult, load_algorithm
-from fedsieve.strategies.screening import REQUIRED
+from fedsieve.algorithms import load_algorithm
+from fedsieve.contract import Trainer, TrainResult
+from fedsieve.server.screening import REQUIRED
 from tests.client.toy import Toy, arrays, linear
 from tests.helpers import config
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fedsieve.algorithm import Evaluation
+from fedsieve.contract import Evaluation
 
 
 class Toy:

@@ -4,7 +4,7 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 from flwr.common.config import get_fused_config_from_dir
 
-from fedsieve.algorithm import algorithm_names
+from fedsieve.algorithms import algorithm_names
 from fedsieve.config import parse
 from fedsieve.deploy.submit import write_app
 from tests.helpers import config

@@ -9,7 +9,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
-from fedsieve.client.app import app, partition_id
+from fedsieve.client.app.client_app import app, partition_id
 
 Bend = Callable[[Message, ArrayRecord], None]
 

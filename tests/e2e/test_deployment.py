@@ -19,8 +19,8 @@ from flwr.clientapp import ClientApp
 from safetensors.numpy import load_file
 
 from fedsieve import load_model
-from fedsieve.client.app import make_client_app, partition_id
-from fedsieve.client.state import DiskStore
+from fedsieve.client.app.client_app import make_client_app, partition_id
+from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig
 from fedsieve.deploy.flower import flwr
 from fedsieve.deploy.keys import make_keys
@@ -29,8 +29,8 @@ from fedsieve.deploy.processes import Running, end, read_running
 from fedsieve.deploy.submit import submit
 from fedsieve.deploy.trial import State, down, states, up
 from fedsieve.errors import UserError
+from fedsieve.runs.reopen import alone
 from fedsieve.server.app import make_server_app
-from fedsieve.server.reopen import alone
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID
 from fedsieve.simulations.inline import InlineGrid
@@ -294,7 +294,7 @@ def test_a_killed_and_a_hanging_node_come_back_as_who_they_were(layout: Layout, 
 def test_a_superlink_killed_in_mid_run_loses_nothing(layout: Layout, graphs: list[Path], tmp_path: Path):
     run = config(algorithm="fed-pub", num_clients=3, num_rounds=4, hidden_dim=16, out=str(tmp_path / "found"))
     lines = tmp_path / "found" / "rounds.jsonl"
-    with submitted(layout, run, tmp_path, "fedsieve.client.app:app") as running_run:
+    with submitted(layout, run, tmp_path, "fedsieve.client.app.client_app:app") as running_run:
         wait_for(lambda: lines.exists() and lines.read_text().count("\n") >= 1, "the first round")
         os.kill(running(layout, "superlink").pid, signal.SIGKILL)
         assert running_run.wait(LONG) == 0
@@ -308,7 +308,7 @@ def test_a_run_killed_twice_is_resumed_and_ends_with_the_same_bytes(layout: Layo
     found = tmp_path / "found"
     run = config(algorithm="fed-pub", num_clients=3, num_rounds=5, hidden_dim=16, out=str(found))
     resume = ["resume", found, "--deployment", layout.folder]
-    begin = partial(submitted, layout, run, tmp_path, "fedsieve.client.app:app")
+    begin = partial(submitted, layout, run, tmp_path, "fedsieve.client.app.client_app:app")
     again = partial(subprocess.Popen, [sys.executable, "-m", "fedsieve", *resume], start_new_session=True)
     for number, start in ((1, begin), (3, again)):
         with start() as asked:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fedsieve.errors import UserError
 from fedsieve.masks.attach import weights
 from fedsieve.masks.families import Binary, NOfM, Sign, Ternary
-from fedsieve.masks.family import Family, FamilyMask, Layout, attach_family, family_names, family_of, load_family
+from fedsieve.masks.family import Family, FamilyMask, MaskLayout, attach_family, family_names, family_of, load_family
 from fedsieve.masks.static import Magnitude, RandomErk
 from fedsieve.models.gcn import GCN
 
@@ -159,7 +159,7 @@ def test_what_is_none_of_the_alphabet_is_told():
 
 
 def test_a_mask_of_the_alphabet_that_is_none_of_the_family():
-    layout = Layout({"w": (1, 4)}, ())
+    layout = MaskLayout({"w": (1, 4)}, ())
     layout.check(NOfM(2, 4), torch.tensor([0.0, 1.0, 1.0, 0.0]))
     for bits in ([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0]):
         with pytest.raises(ValueError, match="the mask is none of its family"):
@@ -167,7 +167,7 @@ def test_a_mask_of_the_alphabet_that_is_none_of_the_family():
 
 
 def test_a_vector_of_several_layers_is_masked_layer_by_layer():
-    layout = Layout({"a": (1, 4), "b": (4, 1)}, {"b"})
+    layout = MaskLayout({"a": (1, 4), "b": (4, 1)}, {"b"})
     latent = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.1, 0.2, 0.3, 0.4])
     assert layout.values(NOfM(2, 4), latent).tolist() == [1, 1, 0, 0, 0, 0, 1, 1]
     # a threshold for each layer: 0.7·2.5 and 0.7·0.25

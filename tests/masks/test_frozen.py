@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsieve.masks.frozen import Init, freeze_
+from fedsieve.masks.frozen import freeze_
+from fedsieve.masks.names import Init
 from fedsieve.models.gcn import GCN, GraphConvolution
 from tests.helpers import config
 

@@ -1,10 +1,11 @@
 import numpy as np
 import torch
 
+from fedsieve.contract import Shape
 from fedsieve.masks.attach import transposed
 from fedsieve.masks.groups import groups
 from fedsieve.masks.survivors import Survivors
-from fedsieve.models import Shape, build
+from fedsieve.models import build
 from tests.helpers import config
 
 WEIGHTS = {

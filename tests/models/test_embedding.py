@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fedsieve.contract import Shape
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.errors import UserError
-from fedsieve.models import MODELS, Shape, build
+from fedsieve.models import MODELS, build
 from fedsieve.models.embedding import embed, embedding_dim
 from fedsieve.models.gcn import propagation
 from tests.helpers import config

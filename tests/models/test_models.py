@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedsieve.contract import Shape
 from fedsieve.errors import UserError
-from fedsieve.models import Shape, build, initial_weights, ones
+from fedsieve.models import build, initial_weights, ones
 from tests.helpers import config
 
 SHAPE = Shape((4,), 3)

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from pydantic import ConfigDict
 
-from fedsieve.algorithm import Algorithm, AlgorithmConfig
+from fedsieve.algorithms import Algorithm, AlgorithmConfig
 from fedsieve.client.fed_avg import FedAvgTrainer
-from fedsieve.strategies.fed_avg import ALGORITHM, FedAvg
-from fedsieve.strategies.screening import Expected
+from fedsieve.contract import Expected
+from fedsieve.protocols.fed_avg import ALGORITHM
+from fedsieve.strategies.fed_avg import FedAvg
 
 
 class NoConfig(AlgorithmConfig):

@@ -9,8 +9,8 @@ import pytest
 
 from fedsieve.reports.comparison import write_comparison
 from fedsieve.reports.page import write_report
-from fedsieve.reports.reading import read_run
 from fedsieve.reports.settings import settings_of
+from fedsieve.runs.reading import read_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

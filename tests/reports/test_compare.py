@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from fedsieve.reports.compare import comparison, spread
-from fedsieve.reports.reading import read_run
 from fedsieve.reports.settings import Setting, settings_of
+from fedsieve.runs.reading import read_run
 from tests.helpers import config
 
 SUMMARY: dict[str, Any] = {

@@ -9,7 +9,7 @@ import pytest
 
 from fedsieve.reports.experiment_table import ExperimentTable, written
 from fedsieve.reports.quantities import Results
-from fedsieve.server.records import CLIENT_COLUMNS
+from fedsieve.runs.records import CLIENT_COLUMNS
 from fedsieve.simulations.combinations import combinations, layout_of
 from fedsieve.simulations.experiment import read_experiment
 

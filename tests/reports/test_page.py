@@ -12,8 +12,8 @@ from fedsieve.reports.comparison import write_comparison
 from fedsieve.reports.courses import courses
 from fedsieve.reports.figure import Drawn, Missing, Part
 from fedsieve.reports.page import report_page, sections, write_report
-from fedsieve.reports.reading import read_run
 from fedsieve.reports.settings import settings_of
+from fedsieve.runs.reading import read_run
 from tests.reports.made_up import write_run
 
 NASTY = "<script>alert(1)</script>&\"'$\\frac{$"

@@ -5,8 +5,8 @@ import pytest
 
 from fedsieve.reports.comparison import paired_rows, paired_told
 from fedsieve.reports.paired import paired
-from fedsieve.reports.reading import read_run
 from fedsieve.reports.settings import Setting, settings_of
+from fedsieve.runs.reading import read_run
 from tests.reports.made_up import write_run
 
 

@@ -6,8 +6,8 @@ from rich.console import Console
 from fedsieve.errors import UserError
 from fedsieve.reports.command import report
 from fedsieve.reports.paired import paired
-from fedsieve.reports.reading import RunRecord, read_run
 from fedsieve.reports.settings import labels_of, settings_of, title_of
+from fedsieve.runs.reading import RunRecord, read_run
 from tests.helpers import config
 from tests.reports.made_up import write_run
 

@@ -3,9 +3,9 @@ from collections.abc import Callable, Iterable
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
+from fedsieve.contract import Shape
 from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
 from fedsieve.errors import RunFailedError
-from fedsieve.models import Shape
 from fedsieve.server.binding import Binding, bind
 from tests.messages import FakeGrid, failure
 

@@ -8,8 +8,8 @@ import pytest
 import ray
 from flwr.app import Context, Message, RecordDict
 
-from fedsieve.client.app import make_client_app
-from fedsieve.client.state import DiskStore
+from fedsieve.client.app.client_app import make_client_app
+from fedsieve.client.app.state import DiskStore
 from fedsieve.errors import RunFailedError
 from fedsieve.simulations.flower import ProcessApp, _fail_if_ended, _handed_over
 from fedsieve.simulations.inline import InlineGrid

@@ -10,11 +10,11 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from safetensors.torch import load_file
 
-from fedsieve.algorithm import algorithm_names
+from fedsieve.algorithms import algorithm_names
 from fedsieve.client import hide_n_seek
-from fedsieve.client.app import make_client_app
-from fedsieve.client.holdings import simulated as holdings
-from fedsieve.client.state import DiskStore
+from fedsieve.client.app.client_app import make_client_app
+from fedsieve.client.app.holdings import simulated as holdings
+from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.errors import RunFailedError
 from fedsieve.masks.attach import weights

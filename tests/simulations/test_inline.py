@@ -7,8 +7,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.serde import recorddict_to_proto
 from safetensors.torch import load_file
 
-from fedsieve.client.fed_pub import EMBEDDING
 from fedsieve.errors import RunFailedError
+from fedsieve.protocols.fed_pub import EMBEDDING
 from fedsieve.simulations import inline
 from fedsieve.simulations.inline import FIRST_NODE_ID, InlineGrid
 from tests.helpers import rounds_of, simulated, summary_of, write_graph

@@ -9,14 +9,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fedsieve.algorithm import Tensors, load_algorithm
+from fedsieve.algorithms import load_algorithm
 from fedsieve.config import parse, read
+from fedsieve.contract import Shape, Tensors
 from fedsieve.errors import UserError
 from fedsieve.masks.attach import weights
 from fedsieve.masks.family import Layout, family_of
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.planes import encode_letters
-from fedsieve.models import Shape, build, initial_weights, ones
+from fedsieve.models import build, initial_weights, ones
 from fedsieve.simulations import resume
 from tests.client.test_fed_mask import NETWORKS, OnOnes
 from tests.helpers import assert_same_run, config, simulated, summary_of

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from flwr.app import Context, Message, RecordDict
 
-from fedsieve.algorithm import algorithm_names
-from fedsieve.client.app import make_client_app
-from fedsieve.client.state import DiskStore
+from fedsieve.algorithms import algorithm_names
+from fedsieve.client.app.client_app import make_client_app
+from fedsieve.client.app.state import DiskStore
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoints import Checkpoints
 from fedsieve.simulations import resume
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import InlineGrid
-from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.strategy import FederatedStrategy
 from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of
 from tests.simulations.test_inline import Recorder
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load
 
 from fedsieve.errors import UserError
-from fedsieve.server.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.simulations.states import KeptStates
 from tests.server.test_history import a_round, answered
 

@@ -195,8 +195,8 @@ def test_a_dry_run_lists_a_folder_of_another_run(half_done: Path, graph_file: Pa
 def test_a_run_made_before_there_was_a_gain_is_another_where_that_changes_numbers(
     algorithm: str, differs: bool, graph_file: Path, tmp_path: Path
 ):
-    from fedsieve.server.reopen import reopened
-    from fedsieve.server.run_folder import RunFolder
+    from fedsieve.runs.folder import RunFolder
+    from fedsieve.runs.reopen import reopened
     from fedsieve.simulations.combinations import combinations
     from fedsieve.simulations.experiment import read_experiment
 

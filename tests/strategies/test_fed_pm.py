@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from fedsieve.client.fed_pm import FedPMConfig
+from fedsieve.contract import Shape
 from fedsieve.masks.binary import levels
 from fedsieve.masks.codec import encode
-from fedsieve.models import Shape
+from fedsieve.protocols.fed_pm import FedPMConfig
 from fedsieve.strategies.fed_pm import FedPM
 from fedsieve.wire import to_record
 from tests.helpers import config

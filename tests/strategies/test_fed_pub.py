@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from fedsieve.algorithm import load_algorithm
-from fedsieve.client.fed_pub import EMBEDDING
-from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.algorithms import load_algorithm
+from fedsieve.protocols.fed_pub import EMBEDDING
+from fedsieve.strategy import FederatedStrategy
 from fedsieve.wire import to_record
 from tests.helpers import config
 from tests.messages import METRICS, SHAPE, FakeGrid, reply

@@ -9,13 +9,14 @@ import torch
 from flwr.app import Message
 
 from fedsieve import seeds
-from fedsieve.algorithm import kebab
-from fedsieve.client.hide_n_seek import HideNseekConfig
+from fedsieve.algorithms import kebab
+from fedsieve.contract import Shape
 from fedsieve.errors import UserError
 from fedsieve.masks.codec import encode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.pruning import prune, pruner_names
-from fedsieve.models import Shape, build, ones
+from fedsieve.models import build, ones
+from fedsieve.protocols.hide_n_seek import HideNseekConfig
 from fedsieve.strategies import hide_n_seek
 from fedsieve.strategies.hide_n_seek import HideNseek
 from fedsieve.wire import to_record

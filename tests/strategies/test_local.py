@@ -1,8 +1,8 @@
 import numpy as np
 from flwr.app import Message
 
-from fedsieve.algorithm import load_algorithm
-from fedsieve.server.history import History
+from fedsieve.algorithms import load_algorithm
+from fedsieve.runs.history import History
 from fedsieve.wire import to_record
 from tests.helpers import config
 from tests.messages import SHAPE, FakeGrid, reply

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from fedsieve.client.lottery_fl import LotteryFLConfig
-from fedsieve.models import Shape
+from fedsieve.contract import Shape
+from fedsieve.protocols.lottery_fl import LotteryFLConfig
 from fedsieve.strategies.lottery_fl import LotteryFL
 from fedsieve.wire import to_record
 from tests.helpers import config

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fedsieve.rows import Rows
 from fedsieve.strategies import mixing
 from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
-from fedsieve.strategies.rows import Rows
 
 NUMBERS = st.floats(-1e3, 1e3, width=32)
 

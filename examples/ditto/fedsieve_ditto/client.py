@@ -1,6 +1,6 @@
 """Client half of Ditto (Li et al., "Ditto: Fair and Robust Federated Learning Through Personalization", ICML 2021)."""
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.algorithms import AlgorithmConfig
 from fedsieve.client.training import (
     filed,
     fit,
@@ -13,6 +13,7 @@ from fedsieve.client.training import (
     values,
 )
 from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, TrainResult
 from fedsieve.masks.attach import weights
 from pydantic import Field
 from torch import nn

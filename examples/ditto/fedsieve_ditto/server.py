@@ -1,6 +1,6 @@
 """Server half of Ditto: FedAvg's, because what the clients send is FedAvg's w_k."""
 
-from fedsieve.algorithm import Algorithm
+from fedsieve.algorithms import Algorithm
 from fedsieve.strategies.fed_avg import FedAvg
 
 from .client import DittoConfig, DittoTrainer

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from fedsieve.algorithm import Evaluation, TrainResult
 from fedsieve.config import parse
+from fedsieve.contract import Evaluation, TrainResult
 from fedsieve.simulations import simulate
 from fedsieve.testing import write_graph
 from safetensors.torch import load_file

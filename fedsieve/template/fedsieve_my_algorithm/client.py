@@ -1,8 +1,9 @@
 """Client half of my-algorithm: its keys, and what a client does in a round."""
 
-from fedsieve.algorithm import AlgorithmConfig, Task, Tensors, TrainResult
+from fedsieve.algorithms import AlgorithmConfig
 from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
 from fedsieve.config import RunConfig
+from fedsieve.contract import Task, Tensors, TrainResult
 from fedsieve.masks.attach import weights
 from pydantic import Field
 from torch import nn

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from fedsieve.algorithm import Algorithm
-from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.algorithms import Algorithm
+from fedsieve.contract import Arrays, Expected, Reply
 from fedsieve.strategies.mixing import size_weights
-from fedsieve.strategies.screening import ClientReply, Expected
-from fedsieve.wire import Arrays
+from fedsieve.strategy import FederatedStrategy
 
 from .client import MyAlgorithmConfig, MyAlgorithmTrainer
 
@@ -27,7 +26,7 @@ class MyAlgorithm(FederatedStrategy[MyAlgorithmConfig]):
         """Return what a reply must hold; one with other names, shapes, types or with NaN is left out and named."""
         return {name: Expected.like(array) for name, array in self.weights.items()}
 
-    def combine(self, replies: Sequence[ClientReply]) -> None:
+    def combine(self, replies: Sequence[Reply]) -> None:
         """Combine a round's good replies. They are sorted by client, so that a sum is the same for any order.
 
         Clients may be missing: ask `reply.client` who it is. Metrics that the client reports are in `reply.metrics`.

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 from fedsieve.config import parse
-from fedsieve.models import Shape
-from fedsieve.strategies.screening import ClientReply
+from fedsieve.contract import Reply, Shape
 
 from fedsieve_my_algorithm.client import MyAlgorithmConfig
 from fedsieve_my_algorithm.server import MyAlgorithm
 
 
-def reply(client: int, weight: float, num_examples: int) -> ClientReply:
+def reply(client: int, weight: float, num_examples: int) -> Reply:
     arrays = {"w": np.array([weight], dtype=np.float32)}
-    return ClientReply(client, arrays, {"num-examples": num_examples}, uplink_bytes=0, uplink_payload_bytes=0)
+    return Reply(client, arrays, {"num-examples": num_examples}, uplink_bytes=0, uplink_payload_bytes=0)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(1.0, 5.0), (0.5, 3.0)])

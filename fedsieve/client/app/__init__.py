@@ -1,0 +1,1 @@
+"""The ClientApp, and what it keeps of a run between messages."""

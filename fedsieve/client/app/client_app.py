@@ -1,0 +1,140 @@
+"""The one ClientApp: the Flower shell around every algorithm's trainer."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from platformdirs import user_state_path
+
+from fedsieve import seeds
+from fedsieve.client.app.holdings import Holding
+from fedsieve.client.app.privacy import Draw, bounded, secret, seeded
+from fedsieve.client.app.resident import Resident
+from fedsieve.client.app.state import DiskStore, StateStore
+from fedsieve.client.training import load
+from fedsieve.config import RunConfig, parse_flower
+from fedsieve.contract import STATE_LOST, Shape
+from fedsieve.masks.attach import weights
+from fedsieve.wire import shape_of, shape_record, to_record, to_tensors
+
+Describe = Callable[[str, int, RunConfig, Shape, Callable[[], Holding]], None]
+"""Notes beside a client's states, given the run's token, what it takes to use them: see `describe_on_disk`."""
+
+
+def make_client_app(
+    open_store: Callable[[str], StateStore],
+    noise: Draw = seeded,
+    *,
+    describe: Describe | None = None,
+    exports: bool = True,
+) -> ClientApp:
+    """Return a ClientApp that keeps clients' states in the store that `open_store` returns for a run's token.
+
+    The noise of `dp-noise` comes from the generators that `noise` returns.
+
+    A message that concerns a client's state names the run, by its token, which stays the same when the run is resumed,
+    and the round that it `continues`: the state is that after this round. A client that does not have it begins anew
+    and says so, by the metric `state-lost`. It answers four kinds of message:
+
+    - `query`: who the node is (partition-id) and what its data looks like; counts only.
+    - `train`: one round of the algorithm, evaluation before and after included.
+    - `evaluate`: how a model, sent with its masks folded in, does on the client's data.
+    - `query.export`: the personal model and its classes' names, if `exports`: a device's stay where they are.
+    """
+    app = ClientApp(mods=[bounded(noise)])
+    residents: dict[int, Resident] = {}
+
+    def resident_of(context: Context) -> Resident:
+        if context.run_id not in residents:
+            residents.clear()
+            residents[context.run_id] = Resident(parse_flower(context.run_config))
+        return residents[context.run_id]
+
+    @app.query()
+    def hello(message: Message, context: Context) -> Message:
+        client = partition_id(context)
+        shape = resident_of(context).holding(client, context.node_config).shape
+        facts = ConfigRecord({"partition-id": client} | dict(shape_record(shape)))
+        return Message(RecordDict({"client": facts}), reply_to=message)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        config = message.content.config_records["config"]
+        round_, client = int(config["round"]), partition_id(context)  # type: ignore[arg-type]
+        continued, store = int(config["continues"]), open_store(str(config["run"]))  # type: ignore[arg-type]
+        resident, shape = resident_of(context), shape_of(config)
+        if describe is not None:
+            held = partial(resident.holding, client, context.node_config)
+            describe(str(config["run"]), client, resident.run, shape, held)
+        trainer = resident.trainer(shape)
+        task = resident.task(client, context.node_config)
+        state = store.load(client, continued)
+        received = to_tensors(message.content.array_records["arrays"], resident.device)
+        with seeds.torch_stream(resident.run.seed, "training", client, round_):
+            result = trainer.train(task, received, {} if state is None else state)
+        sums = {name: float(tensor.sum()) for name, tensor in result.arrays.items()} | dict(result.metrics)
+        if diverged := [name for name, value in sums.items() if not math.isfinite(value)]:
+            raise ArithmeticError(f"training diverged: {diverged[0]} is not finite; a smaller lr may help")
+        store.save(client, round_, result.state, continued)
+        told: dict[str, Any] = dict(result.metrics) | ({} if state is not None else {STATE_LOST: 1.0})
+        answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(told)}
+        return Message(RecordDict(answer), reply_to=message)  # type: ignore[arg-type]
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        shape = shape_of(message.content.config_records["config"])
+        resident = resident_of(context)
+        model = resident.plain_model(shape)
+        load(weights(model), to_tensors(message.content.array_records["arrays"], resident.device))
+        task = resident.task(partition_id(context), context.node_config)
+        found = MetricRecord(asdict(task.evaluate(model)))
+        return Message(RecordDict({"metrics": found}), reply_to=message)
+
+    def export(message: Message, context: Context) -> Message:
+        config = message.content.config_records["config"]
+        store = open_store(str(config["run"]))
+        resident, client = resident_of(context), partition_id(context)
+        trainer = resident.trainer(shape_of(config))
+        state = store.load(client, int(config["continues"]))  # type: ignore[arg-type]
+        if state is None:
+            raise LookupError("this node has lost its state")
+        names = ConfigRecord({"names": list(resident.holding(client, context.node_config).names)})
+        content = RecordDict({"arrays": to_record(trainer.personal_model(state)), "classes": names})
+        return Message(content, reply_to=message)
+
+    if exports:
+        app.query("export")(export)
+    return app
+
+
+def partition_id(context: Context) -> int:
+    """Return the client's stable id."""
+    return int(context.node_config["partition-id"])
+
+
+def on_disk(token: str) -> DiskStore:
+    """Return the store of a device: a folder of this run's under FEDSIEVE_STATE, or the user's state folder.
+
+    Raises:
+        ValueError: the server's token is none, but a path, say.
+    """
+    root = os.environ.get("FEDSIEVE_STATE")
+    folder = Path(root).expanduser() if root else user_state_path("fedsieve")
+    return DiskStore(folder / f"run-{int(token, 16):016x}")
+
+
+def describe_on_disk(token: str, client: int, run: RunConfig, shape: Shape, holding: Callable[[], Holding]) -> None:
+    """Keep, once a run, what a device needs to use the client's models itself: see `fedsieve.load_model`."""
+    store = on_disk(token)
+    if store.about(client) is None:
+        told = {"format": 1, "input": shape.input, "num_classes": shape.num_classes, "names": holding().names}
+        store.describe(client, told | {"config": run.flat()})
+
+
+app = make_client_app(on_disk, secret, describe=describe_on_disk, exports=False)

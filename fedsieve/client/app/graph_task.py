@@ -1,0 +1,62 @@
+"""A client that holds a subgraph: node classification, full batch."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch_geometric.data import Data
+
+from fedsieve.client.app.evaluation import ensure_eval, evaluation
+from fedsieve.contract import Evaluation
+from fedsieve.models.embedding import embed
+from fedsieve.models.gcn import Propagation, propagation
+
+
+class GraphTask:
+    """Implements `fedsieve.contract.Task` for one subgraph.
+
+    Args:
+        graph: x N x F float32, edge_index 2 x E, y N, and boolean train_mask, val_mask and test_mask.
+        proxy: the random graph on which functional embeddings are taken, the same for all clients.
+        device: where the model is.
+    """
+
+    def __init__(self, graph: Data, proxy: Propagation, device: torch.device) -> None:
+        self.graph = propagation(graph.x, graph.edge_index, device)
+        self.proxy = proxy
+        self.nodes = {part: graph[f"{part}_mask"].nonzero().flatten().to(device) for part in ("train", "val", "test")}
+        self.labels = {part: graph.y.to(device)[nodes] for part, nodes in self.nodes.items()}
+
+    @property
+    def num_examples(self) -> int:
+        """Number of training nodes."""
+        return int(self.nodes["train"].numel())
+
+    @property
+    def num_batches(self) -> int:
+        """One: a subgraph is trained on whole."""
+        return 1
+
+    def batches(self) -> Iterator[Tensor]:
+        """Yield the training nodes, all at once."""
+        yield self.nodes["train"]
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        """Return the mean cross-entropy over the nodes `batch`."""
+        return cross_entropy(model(self.graph)[batch], self.labels["train"])
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> Evaluation:
+        """Return accuracies and the macro F1 over the subgraph's validation and test nodes."""
+        ensure_eval(model)
+        logits = model(self.graph)
+        predicted = logits.argmax(1)
+        val, test = predicted[self.nodes["val"]], predicted[self.nodes["test"]]
+        return evaluation(val, self.labels["val"], test, self.labels["test"], logits.shape[1])
+
+    @torch.no_grad()
+    def functional_embedding(self, model: nn.Module) -> Tensor:
+        """Return the mean last hidden output on the random graph (FED-PUB, eq. 3), of shape hidden_dim."""
+        ensure_eval(model)
+        return embed(model, self.proxy)

@@ -1,0 +1,69 @@
+"""What one process keeps of a run between messages: the networks, the trainer and each client's task."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedsieve.algorithms import load_algorithm
+from fedsieve.client.app.holdings import Holding, own, simulated
+from fedsieve.config import RunConfig
+from fedsieve.contract import Shape, Task, Trainer
+from fedsieve.errors import UserError
+from fedsieve.models import build
+
+
+class Resident:
+    """One run's clients in this process; everything is made when first asked for, and then kept."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self.run = run
+        self.device = choose_device(run.device)
+        self._holdings: dict[int, Holding] = {}
+        self._tasks: dict[int, Task] = {}
+        self._trainer: Trainer | None = None
+        self._plain: nn.Module | None = None
+        self._proxy: Any = None
+
+    def holding(self, client: int, node_config: Mapping[str, Any]) -> Holding:
+        """Return the client's data: the node's own where its config names some, else its part of the data set.
+
+        They are read once, and let go when the task is made of them.
+        """
+        if client not in self._holdings:
+            path = node_config.get("data")
+            self._holdings[client] = simulated(self.run)[client] if path is None else own(str(path), self.run)
+        return self._holdings[client]
+
+    def trainer(self, shape: Shape) -> Trainer:
+        """Return the process's trainer, its network built for `shape`."""
+        if self._trainer is None:
+            torch.set_num_threads(1)
+            algorithm = load_algorithm(self.run.algorithm)
+            model = build(self.run, shape).to(self.device)
+            self._trainer = algorithm.load_trainer()(self.run, self.run.settings, model)
+        return self._trainer
+
+    def plain_model(self, shape: Shape) -> nn.Module:
+        """Return a network without masks, for folded weights."""
+        if self._plain is None:
+            self._plain = build(self.run, shape).to(self.device)
+        return self._plain
+
+    def task(self, client: int, node_config: Mapping[str, Any]) -> Task:
+        """Return the client's task."""
+        if client not in self._tasks:
+            holding = self.holding(client, node_config)
+            if self._proxy is None:
+                self._proxy = holding.proxy(self.run.seed, self.device)
+            self._tasks[client] = holding.task(self.run, self._proxy, self.device)
+            del self._holdings[client]
+        return self._tasks[client]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the torch device for `auto`, `cpu` or `cuda`."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: got 'cuda', but torch finds no CUDA device here; allowed: auto or cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,272 @@
+"""`checkpoint/` in a run's folder: safetensors files, each written once, and the manifests that name them.
+
+A manifest is JSON, written last: format, round, whether the run has finished, token and configuration, what the
+run has cost, how long the folder's records were, which of each client's arrays there are, and size and CRC-32 of every
+file. The history is in the records, from which it is read back. No generator's state is kept, because none outlives a
+round: every draw is seeded by the run's seed, its purpose, the client and the round (seeds.py).
+"""
+
+import json
+import logging
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from fedsieve.config import RunConfig
+from fedsieve.errors import UserError, one_line
+from fedsieve.files import Extent, sync_folder, write_whole
+from fedsieve.contract import Arrays
+
+_log = logging.getLogger("fedsieve")
+
+FORMAT = 2
+KEEP = 2
+"""Checkpoints that are kept."""
+
+
+def server_file(round_: int) -> str:
+    """Return the name of the server's own arrays after `round_`."""
+    return f"server-{round_}.safetensors"
+
+
+def server_client_file(client: int, round_: int) -> str:
+    """Return the name of what the server keeps for a client, after `round_`, the last in which it could change."""
+    return f"server-client-{client}-{round_}.safetensors"
+
+
+def state_file(client: int, round_: int) -> str:
+    """Return the name of a client's state after its training in `round_`."""
+    return f"client-{client}-{round_}.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a manifest says.
+
+    Attributes:
+        round: the last round that is over.
+        finished: whether nothing is left to do.
+        token: the run's name, under which devices keep their states.
+        config: every key of the run, as Flower's run config has it.
+        usage: what the run has cost so far.
+        records: how much of each record there was.
+        server_clients: by client, the round of its `server_client_file`.
+        states: by client, the round of its `state_file`; None where states stay on the devices.
+        files: what each file must be.
+    """
+
+    round: int
+    finished: bool
+    token: str
+    config: dict[str, Any]
+    usage: dict[str, float]
+    records: dict[str, Extent]
+    server_clients: dict[int, int]
+    states: dict[int, int] | None
+    files: dict[str, Extent]
+
+    def json(self) -> str:
+        """Return the manifest, its own checksum first."""
+        told: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)} | {"format": FORMAT}
+        for name in ("records", "files"):
+            told[name] = {file: [extent.size, extent.crc32] for file, extent in told[name].items()}
+        text = json.dumps(told)
+        return f'{{"crc32": {_checksum(json.loads(text))},\n"manifest": {text}}}\n'
+
+    @classmethod
+    def of(cls, text: str) -> "Checkpoint":
+        """Return what a manifest says.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is cut off, altered, or of another format.
+        """
+        whole = json.loads(text)
+        told = whole["manifest"]
+        if _checksum(told) != whole["crc32"]:
+            raise ValueError("its checksum does not match")
+        if (format_ := told.pop("format")) != FORMAT:
+            raise ValueError(f"it has format {format_} where {FORMAT} is expected")
+        for name in ("records", "files"):
+            told[name] = {file: Extent(*extent) for file, extent in told[name].items()}
+        for name in ("server_clients", "states"):
+            told[name] = None if told[name] is None else {int(client): at for client, at in told[name].items()}
+        return cls(**told)
+
+    def covers(self, run: RunConfig) -> bool:
+        """Return whether a run with these keys has finished."""
+        return self.finished and run.num_rounds <= self.config["num-rounds"] and run.patience == self.config["patience"]
+
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What a manifest raises that is cut off, altered, of another format or not there."""
+
+
+def newest_manifest(folder: Path) -> Checkpoint | None:
+    """Return what the newest manifest says that can be read, its files unread; None where there is none."""
+    for path in _manifests(folder):
+        with suppress(*UNREADABLE):
+            return Checkpoint.of(path.read_text(encoding="utf-8"))
+    return None
+
+
+class CheckpointFolder:
+    """The files of a run's checkpoints; used by the run and by what writes in the background.
+
+    Args:
+        path: the folder, which is made when it is needed.
+
+    Attributes:
+        newest: the checkpoint to go on from; None where there was none.
+        records: how much of each of the run's records is to stay; None for a new run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.newest: Checkpoint | None = None
+        self.records: Mapping[str, Extent] | None = None
+        self._kept: list[Checkpoint] = []
+        self._files: dict[str, Extent] = {}
+        self._reserved: frozenset[str] = frozenset()
+        self._lock = Lock()
+
+    def open(self) -> None:
+        """Find the newest checkpoint that is whole, and remove what neither it nor the one before it names.
+
+        Raises:
+            UserError: there are checkpoints, and none is whole; or the folder cannot be written.
+        """
+        fault, found = "", _manifests(self.path)
+        for path in found:
+            try:
+                checkpoint = Checkpoint.of(path.read_text(encoding="utf-8"))
+                if self.newest is None:
+                    self._check(checkpoint)
+                    self.newest = checkpoint
+                self._kept.insert(0, checkpoint)
+            except UNREADABLE as error:
+                fault = fault or f"{path.name}: {one_line(error)}"
+                if self.newest is None:
+                    _log.warning("a checkpoint is passed over: %s: %s", path, one_line(error))
+        if found and self.newest is None:
+            raise UserError(f"{self.path}: holds no checkpoint that is whole ({fault.rstrip('.')}).")
+        self.records = {} if self.newest is None else self.newest.records
+        self._kept = self._kept[-KEEP:]
+        self._files = {name: extent for kept in self._kept for name, extent in kept.files.items()}
+        named = self._named()
+        with _writing(self.path):
+            for path in self.path.iterdir() if self.path.exists() else ():
+                if path.name not in named and _OURS.search(path.name):
+                    path.unlink()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file."""
+        return self.path / name
+
+    def arrays(self, name: str) -> Arrays:
+        """Return the arrays of a file."""
+        return dict(load_file(self.file(name)))
+
+    def put(self, name: str, made: Callable[[], bytes]) -> None:
+        """Write a file, unless it is there already: what a name stands for never changes.
+
+        Raises:
+            UserError: the disk is full, say.
+        """
+        with self._lock:
+            if name in self._files:
+                return
+            data = made()
+            with _writing(self.file(name)):
+                self.path.mkdir(parents=True, exist_ok=True)
+                write_whole(self.file(name), data)
+            self._files[name] = Extent().followed_by(data)
+
+    def discard(self, name: str) -> None:
+        """Remove a file, unless a checkpoint names it."""
+        with self._lock:
+            if name in self._files and name not in self._reserved and name not in self._named():
+                self._remove(name)
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep these files, once they are there, for the checkpoint that is going to be added."""
+        with self._lock:
+            self._reserved = frozenset(names)
+
+    def extents(self, names: Iterable[str]) -> dict[str, Extent]:
+        """Return what each of these files is."""
+        return {name: self._files[name] for name in names}
+
+    def add(self, checkpoint: Checkpoint) -> None:
+        """Write a manifest, all of whose files are there, and remove what neither it nor the one before it names.
+
+        Raises:
+            UserError: the disk is full, say.
+        """
+        path = self.path / _manifest(checkpoint.round)
+        with _writing(path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.path)
+            write_whole(path, checkpoint.json().encode())
+            sync_folder(self.path)
+            with self._lock:
+                before = self._kept
+                self._kept = [*(kept for kept in before if kept.round != checkpoint.round), checkpoint][-KEEP:]
+                self._reserved, named = frozenset(), self._named()
+                for kept in before:
+                    if _manifest(kept.round) not in named:
+                        (self.path / _manifest(kept.round)).unlink(missing_ok=True)
+                for name in [name for name in self._files if name not in named]:
+                    if _round_of(name) <= checkpoint.round:
+                        self._remove(name)
+
+    def _named(self) -> set[str]:
+        names = {name for checkpoint in self._kept for name in checkpoint.files}
+        return names | {_manifest(checkpoint.round) for checkpoint in self._kept}
+
+    def _remove(self, name: str) -> None:
+        del self._files[name]
+        self.file(name).unlink(missing_ok=True)
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        for name, extent in checkpoint.files.items():
+            if Extent().followed_by(self.file(name).read_bytes()) != extent:
+                raise ValueError(f"{name} is cut off or altered")
+
+
+_OURS = re.compile(r"-(\d+)\.(?:safetensors|json)(?:\.partial)?$")
+
+
+def _round_of(name: str) -> int:
+    found = _OURS.search(name)
+    return int(found[1]) if found else 0
+
+
+def _manifests(folder: Path) -> list[Path]:
+    """Return the manifests, the newest first."""
+    return sorted(folder.glob("manifest-*.json"), key=lambda path: -_round_of(path.name))
+
+
+def _manifest(round_: int) -> str:
+    return f"manifest-{round_}.json"
+
+
+def _checksum(told: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(told, sort_keys=True).encode())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}.") from error

@@ -1,0 +1,91 @@
+"""A run's folder that is gone on with: by one process at a time, and only as the same run."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedsieve.config import RunConfig, parse, read
+from fedsieve.errors import UserError
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.folder import anywhere, check_folder
+
+CONFIG = "config.toml"
+
+FREE = {"num-rounds", "patience", "min-clients", "norm-limit", "engine", "num-workers", "ray-address", "out",
+        "state-memory-mb", "round-timeout", "checkpoint-every", "tensorboard"}  # fmt: skip
+"""Keys that may have changed when a run goes on: they change no number of a round that is over."""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Have the run in `folder` to this process as long as the block runs; the system ends it with the process.
+
+    Raises:
+        UserError: another process has it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{folder}: is being run by another process; it can be resumed when that has ended.") from None
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
+    """Yield the configuration and the checkpoints of the run in `folder`, of which it is then this process's to go on.
+
+    Raises:
+        UserError: it holds no run, or one whose checkpoints are of no use or that another process is running, or its
+            configuration has changed.
+    """
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
+    with alone(folder):
+        run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
+        kept.open()
+        if kept.newest is not None:
+            check_same(kept.newest.config, run)
+        elif (folder / "summary.json").exists() and _a_round_is_over(folder / "rounds.jsonl", run.min_clients):
+            raise UserError(f"{folder}: holds no checkpoint to go on from.")
+        yield run.model_copy(update={"out": str(folder)}), kept
+
+
+@contextmanager
+def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
+    """Yield the checkpoints of the folder `run.out`, be it a new one or that of the same run.
+
+    Raises:
+        UserError: it holds something else, or see `reopened`.
+    """
+    folder = Path(run.out)
+    if not (folder / CONFIG).is_file():
+        check_folder(folder)
+        yield CheckpointFolder(folder / "checkpoint")
+        return
+    with reopened(folder) as (before, kept):
+        check_same(before.flat(), run)
+        yield kept
+
+
+def _a_round_is_over(path: Path, min_clients: int) -> bool:
+    """Return whether enough replies of a round were usable; a run that failed in its first can only begin anew."""
+    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ()):
+        asked = len(line["participants"])
+        if asked - len(line["rejected"]) >= min(min_clients, asked):
+            return True
+    return False
+
+
+def check_same(before: Mapping[str, Any], run: RunConfig) -> None:
+    """Raise a `UserError` for a configuration that would have given other rounds than the one `before`."""
+    began = parse(before).flat()
+    for key, value in anywhere(run).flat().items():
+        if key not in FREE and began[key] != value:
+            raise UserError(f"{key}: got {value!r}, allowed: {began[key]!r}, with which the run began.")

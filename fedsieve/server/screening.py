@@ -1,0 +1,69 @@
+"""Screening of replies: whatever a client sends is checked before anything is computed with it."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from flwr.app import Message, MetricRecord
+
+from fedsieve.contract import COUNTS, FRACTIONS, STATE_LOST, Arrays, Expected, Reply
+from fedsieve.wire import checked_arrays, payload_bytes, serialized_bytes
+
+REQUIRED = {*COUNTS, *FRACTIONS, "train-loss"} - {"mask-sparsity", STATE_LOST}
+MAX_METRIC = 1e12
+MAX_METRICS, MAX_NAME = 32, 64
+
+
+def screen(
+    client: int,
+    message: Message,
+    expected: Mapping[str, Expected],
+    unpack: Callable[[int, Arrays], Arrays] = lambda _, arrays: arrays,
+) -> Reply | str:
+    """Return the checked reply of `client`, or the reason why it is left out, one clause.
+
+    Checked are the records and their keys, each array's shape, dtype and finiteness, that counts are counts and
+    fractions fractions, and what `unpack` makes of the arrays: it raises a ValueError for those that stand for nothing.
+    """
+    if message.has_error():
+        return f"error {message.error.code}: {printable(message.error.reason or 'no reason given')}"
+    content = message.content
+    try:
+        found = sorted(content.array_records), sorted(content.metric_records), sorted(content.config_records)
+        if found != (["arrays"], ["metrics"], []):
+            raise ValueError(
+                f"array, metric and config records {found} where (['arrays'], ['metrics'], []) are expected"
+            )
+        arrays = checked_arrays(content.array_records["arrays"], expected)
+        metrics = _screened_metrics(content.metric_records["metrics"])
+        meant = unpack(client, arrays)
+    except ValueError as reason:
+        return printable(str(reason))
+    return Reply(client, meant, metrics, serialized_bytes(content), payload_bytes(content))
+
+
+def _screened_metrics(record: MetricRecord) -> dict[str, float]:
+    if missing := REQUIRED - set(record):
+        raise ValueError(f"metrics lack {', '.join(sorted(missing))}")
+    if len(record) > MAX_METRICS:
+        raise ValueError(f"{len(record)} metrics where at most {MAX_METRICS} are taken")
+    metrics: dict[str, float] = {}
+    for name, value in record.items():
+        if len(name) > MAX_NAME:
+            raise ValueError(f"a metric's name has {len(name)} characters where at most {MAX_NAME} are taken")
+        if isinstance(value, list) or not math.isfinite(value):
+            raise ValueError(f"metric {name} is not one finite number")
+        if name in COUNTS and not (value == int(value) and 0 <= value <= MAX_METRIC):
+            raise ValueError(f"metric {name} is {value}, not a count")
+        if name in FRACTIONS and not 0 <= value <= 1:
+            raise ValueError(f"metric {name} is {value}, not between 0 and 1")
+        if abs(value) > MAX_METRIC:
+            raise ValueError(f"metric {name} is {value}, beyond ±{MAX_METRIC:g}")
+        metrics[name] = float(value)
+    return metrics
+
+
+def printable(text: str) -> str:
+    """Return what a client sent as text that may be logged: one short line without control characters."""
+    flat = "".join(character if character.isprintable() else " " for character in text[:1000])
+    flat = " ".join(flat.split())
+    return flat if len(flat) <= 400 else flat[:397] + "..."

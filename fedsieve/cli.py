@@ -403,9 +403,9 @@ def main() -> None:
 
 
 def _algorithms() -> dict[str, str]:
-    from fedsieve.algorithms import ENTRY_POINTS, algorithm_names, load_algorithm
+    from fedsieve.algorithms import ENTRY_POINTS, all_algorithm_names, load_algorithm
 
-    return _lines(ENTRY_POINTS, algorithm_names(), lambda name: load_algorithm(name).summary)
+    return _lines(ENTRY_POINTS, all_algorithm_names(), lambda name: load_algorithm(name).summary)
 
 
 def _datasets() -> dict[str, str]:

@@ -29,8 +29,13 @@ def names(group: str) -> list[str]:
 
 
 def plugin_of(group: str, name: str) -> str | None:
-    """Return the installed package that brings `name`, as in "fedsieve-ditto 0.1.0"; None if it is built in."""
-    packages = [package for package in map(_package, entries(group)[name]) if package.split()[0] != "fedsieve"]
+    """Return the installed package that brings `name`, as in "fedsieve-ditto 0.1.0"; None if it is built in.
+
+    Of a member, `ENTRY:MEMBER`, that of the entry.
+    """
+    packages = [
+        package for package in map(_package, entries(group)[name.partition(":")[0]]) if package.split()[0] != "fedsieve"
+    ]
     return " and ".join(packages) or None
 
 

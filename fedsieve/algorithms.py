@@ -106,8 +106,7 @@ def section_of(name: str) -> str:
 
 
 def algorithm_names() -> list[str]:
-    """Return the sorted names of all installed algorithms; of a family, whose members are only known once it is
-    imported, the name alone."""
+    """Return the sorted names of all installed algorithms, of a family its name alone; nothing is imported."""
     return plugins.names(ENTRY_POINTS)
 
 

@@ -1,0 +1,1 @@
+"""A PyTorch app of Flower's: handwritten digits, dealt to the nodes by class."""

@@ -7,11 +7,10 @@ from fedsieve.errors import UserError
 from fedsieve.reports.compare import CAPTION, rows_of
 from fedsieve.reports.courses import courses
 from fedsieve.reports.figure import Section, Table
-from fedsieve.reports.html import GENERATOR, filled
+from fedsieve.reports.html import GENERATOR, fill_template
 from fedsieve.reports.page import write_page
 from fedsieve.reports.paired import pairings, repeated
 from fedsieve.reports.settings import Setting, labels_of, stopped, title_of
-from fedsieve.reports.style import COMPARISON_PAGE
 from fedsieve.reports.words import counted
 
 PAGE = Path("comparison.html")
@@ -29,8 +28,8 @@ def write_comparison(path: Path, settings: Sequence[Setting]) -> Path:
     check_ours(path)
     found = [Section("Accuracy, and what it takes", courses(settings))]
     algorithms = dict.fromkeys(setting.runs[0].summary["algorithm"] for setting in settings)
-    page = filled(
-        COMPARISON_PAGE,
+    page = fill_template(
+        "comparison.html",
         title=f"{counted(len(settings), 'setting')} compared: {', '.join(algorithms)}",
         told=f"All have in common: {title_of(settings) or 'nothing of data set, partition, clients and rounds'}.",
         rows=rows_of(settings),

@@ -11,11 +11,10 @@ from fedsieve.reports import curves
 from fedsieve.reports.clients import final
 from fedsieve.reports.figure import Drawn, Section, Table
 from fedsieve.reports.head import state, tiles, told
-from fedsieve.reports.html import filled
+from fedsieve.reports.html import fill_template
 from fedsieve.reports.masks import masks
 from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.similarity import similarity
-from fedsieve.reports.style import RUN_PAGE
 from fedsieve.reports.svg import png
 
 FIGURES = "figures"
@@ -49,8 +48,8 @@ def sections(run: RunRecord, local: RunRecord | None = None) -> list[Section]:
 def report_page(run: RunRecord, found: Sequence[Section]) -> str:
     """Return the run's page."""
     summary = {key: value for key, value in run.summary.items() if key not in {"versions", "test_accuracy_per_client"}}
-    return filled(
-        RUN_PAGE,
+    return fill_template(
+        "run.html",
         title=run.title,
         told=told(run),
         state=state(run),

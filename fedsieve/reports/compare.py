@@ -9,14 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsieve.reports import figure
+from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.settings import TOLD, Setting, common, named, title_of
 from fedsieve.reports.words import unit_of
 
 UP = "uplink_bytes_per_client_round"
+WHOLE = {"algorithm", "test %"}
+"""Columns that are never wrapped."""
+
 CAPTION = (
-    "test: accuracy of each client's own model after its training, mean over clients, at the round with the best mean "
-    "validation accuracy; received: the same for the model as it was sent; F1: macro; zeros: of the masks; up: sent by "
-    "a client in a round"
+    "test: accuracy of each client's own model after its training, mean over clients, at the best round, the one with "
+    "the best mean validation accuracy; final: the same after the last round; received, F1 (macro) and zeros (of the "
+    "masks): at the best round, received before the client's training; up: sent by a client in a round"
 )
 
 
@@ -24,7 +28,7 @@ def rows_of(settings: Sequence[Setting]) -> figure.Table:
     """Return the table of the settings; what all have in common is in none of its columns."""
     shared = common(settings)
     head = [word for word, alike in zip(TOLD.values(), shared, strict=True) if not alike]
-    head += ["seeds", "test %", "received %", "F1 %", "zeros %", "up", "s a round"]
+    head += ["seeds", "test %", "best round", "final %", "received %", "F1 %", "zeros %", "up", "s per round"]
     rows = []
     for setting, values in zip(settings, named(settings), strict=True):
         runs = [run.summary for run in setting.runs]
@@ -32,6 +36,8 @@ def rows_of(settings: Sequence[Setting]) -> figure.Table:
         own += [
             ", ".join(str(run["seed"]) for run in runs),
             spread(runs, "test_accuracy", 100),
+            format_best_rounds(setting.runs),
+            spread(runs, "test_accuracy_final", 100),
             spread(runs, "test_accuracy_received", 100),
             spread(runs, "test_macro_f1", 100),
             spread(runs, "mask_sparsity", 100),
@@ -46,11 +52,12 @@ def comparison(settings: Sequence[Setting]) -> Table:
     """Return `rows_of` for a terminal, with what all settings have in common as its title."""
     told = rows_of(settings)
     title = Text(title_of(settings), style="bold")
-    table = Table(title=title, caption=Text(CAPTION, style="dim"), box=box.SIMPLE_HEAD)
+    table = Table(title=title, caption=Text(CAPTION, style="dim"), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     names = sum(not alike for alike in common(settings))
     for at, column in enumerate(told.head):
         justify = "left" if at < names else "right"
-        table.add_column(column, justify=justify, no_wrap=column in {"algorithm", "test %"})  # type: ignore[arg-type]
+        heading = "\n".join(column.rsplit(" ", 1)) if at >= names else column  # numbers are short
+        table.add_column(heading, justify=justify, no_wrap=column in WHOLE, overflow="fold")  # type: ignore[arg-type]
     for row in told.rows:
         table.add_row(*map(Text, row))
     return table
@@ -61,6 +68,19 @@ def _bytes(runs: Sequence[dict[str, Any]]) -> str:
     sizes = [run[UP] for run in runs if run.get(UP) is not None]
     unit, name = unit_of(fmean(sizes)) if sizes else (1, "")
     return f"{spread(runs, UP, 1 / unit)} {name}".rstrip()
+
+
+def format_best_rounds(runs: Sequence[RunRecord]) -> str:
+    """Return each run's best round, "7, 12 of 60" where the second stopped after 60; "-" without any."""
+    rounds = [_format_best_round(run) for run in runs]
+    return ", ".join(rounds) if any(cell != "-" for cell in rounds) else "-"
+
+
+def _format_best_round(run: RunRecord) -> str:
+    best, rounds = run.summary.get("best_round"), run.summary["num_rounds"]
+    if not best:
+        return "-"
+    return str(best) if rounds == run.wanted else f"{best} of {rounds}"
 
 
 def spread(runs: Sequence[dict[str, Any]], key: str, factor: float, digits: int = 1) -> str:

@@ -116,6 +116,8 @@ def _validation(results: Results, _: float | None) -> float | None:
 FIGURES: dict[str, Figure] = {
     "val_accuracy": Figure("validation, %", _validation),
     "test_accuracy": Figure("test, %", _percent("test_accuracy")),
+    "test_accuracy_final": Figure("after the last round, %", _percent("test_accuracy_final")),
+    "best_round": Figure("best round", lambda results, _: results.summary["best_round"] or None),
     "test_accuracy_received": Figure("as received, %", _percent("test_accuracy_received")),
     "test_accuracy_global": Figure("global model, %", _percent("test_accuracy_global")),
     "mask_sparsity": Figure("masks zero, %", _percent("mask_sparsity")),

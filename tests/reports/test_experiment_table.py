@@ -90,6 +90,20 @@ def test_rows_are_combinations_and_cells_are_over_seeds(tmp_path: Path):
     ]
 
 
+def test_what_was_lost_after_the_best_round_can_be_a_column(tmp_path: Path):
+    layout = "[table]\nrows = ['label']\ncolumns = ['test_accuracy', 'test_accuracy_final', 'best_round']\n"
+    reached: dict[str, Any] = {"test_accuracy": 0.57, "test_accuracy_final": 0.32, "validations": [0.1, 0.6, 0.3]}
+    one = EXPERIMENT.replace('"mnist", "cifar10"', '"mnist"')
+    none = {"test_accuracy": None, "test_accuracy_final": None, "best_round": 0}
+    made = table(tmp_path, one + layout, fed_avg=reached, local=none)
+    assert made.markdown().splitlines() == [
+        "| run | test, % | after the last round, % | best round |",
+        "| --- | --- | --- | --- |",
+        "| local | - | - | - |",
+        "| fed-avg | 57.0 ± 0.0 | 32.0 ± 0.0 | 2.0 ± 0.0 |",
+    ]
+
+
 def test_missing_runs_are_told_where_they_are_missing(tmp_path: Path):
     layout = "[table]\nrows = ['label', 'dataset']\ncolumns = ['test_accuracy']\n"
     gone = ("local,dataset=mnist,seed=2", "local,dataset=cifar10,seed=1", "local,dataset=cifar10,seed=2")

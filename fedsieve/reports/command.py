@@ -11,9 +11,9 @@ from rich.text import Text
 from fedsieve.errors import UserError
 from fedsieve.reports.compare import comparison
 from fedsieve.reports.comparison import PAGE, check_ours, paired_rows, paired_told, write_comparison
-from fedsieve.reports.page import FIGURES, write_report
+from fedsieve.reports.page import write_report
 from fedsieve.reports.paired import other_data
-from fedsieve.reports.reading import RunRecord, read_run
+from fedsieve.reports.reading import FIGURES, RunRecord, read_run
 from fedsieve.reports.settings import Setting, settings_of, stopped
 
 if TYPE_CHECKING:

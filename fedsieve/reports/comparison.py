@@ -10,6 +10,7 @@ from fedsieve.reports.figure import Section, Table
 from fedsieve.reports.html import GENERATOR, fill_template
 from fedsieve.reports.page import write_page
 from fedsieve.reports.paired import pairings, repeated
+from fedsieve.reports.reading import REPORT, holds_run
 from fedsieve.reports.settings import Setting, labels_of, stopped, title_of
 from fedsieve.reports.words import counted
 
@@ -46,7 +47,7 @@ def write_comparison(path: Path, settings: Sequence[Setting]) -> Path:
 def check_ours(path: Path) -> None:
     """Raise a `UserError` where there is something at `path` that is no page of ours, or where a run's page belongs."""
     place = path.resolve()
-    if place.name == "report.html" and any((place.parent / name).exists() for name in ("summary.json", "clients.csv")):
+    if place.name == REPORT and holds_run(place.parent):
         raise UserError(f"--out: {path} is the page of the run in that folder, allowed: another name.")
     try:
         ours = not path.exists() or f'name="generator" content="{GENERATOR} ' in path.read_text("utf-8")[:400]

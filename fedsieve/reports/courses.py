@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fedsieve.reports.figure import Drawn, Missing, Part, Table
-from fedsieve.reports.reading import RunRecord
+from fedsieve.reports.reading import TIMINGS, RunRecord
 from fedsieve.reports.settings import Setting, labels_of
 from fedsieve.reports.theme import MARKERS, SERIES, STYLES, blank, drawing
 from fedsieve.reports.words import figures, percent, rows_of, unit_of
@@ -71,7 +71,7 @@ def courses(settings: Sequence[Setting]) -> list[Part]:
 def _over_seconds(title: str, found: list[_Course]) -> Part:
     timed = [c for c in found if not any(np.isnan(run.times["seconds"]).all() for run in c.runs)]
     if not timed:
-        return Missing(title, "No setting has a timings.jsonl in all of its runs.")
+        return Missing(title, f"No setting has a {TIMINGS} in all of its runs.")
     untimed = ", ".join(course.label for course in found if course not in timed)
     told = "Wall clock: comparable only between runs of one machine and engine. "
     told += f"Without times, and so without a line: {untimed}. " if untimed else ""

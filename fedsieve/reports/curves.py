@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
-from fedsieve.reports.reading import RunRecord
+from fedsieve.reports.reading import TIMINGS, RunRecord
 from fedsieve.reports.theme import LIGHT, MARKERS, SERIES, STYLES, blank, drawing
 from fedsieve.reports.words import counted, figures, percent, rows_of, thinned, unit_of
 from fedsieve.wire import NDArray
@@ -106,7 +106,7 @@ def time(run: RunRecord) -> Part:
     """Return the seconds of each round."""
     title = "Time by round"
     if np.isnan(run.times["seconds"]).all():
-        return Missing(title, NO_ROUND if not run.rounds else "timings.jsonl does not tell how long the rounds took.")
+        return Missing(title, NO_ROUND if not run.rounds else f"{TIMINGS} does not say how long the rounds took.")
     lines = [("wall clock", run.times["seconds"])]
     if not np.isnan(run.times["cpu_seconds"]).all():
         lines.append(("CPU, all processes", run.times["cpu_seconds"]))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsieve.reports.reading import RunRecord
+from fedsieve.reports.reading import CLIENTS, RunRecord
 from fedsieve.reports.words import counted, percent, seconds, size
 
 
@@ -95,7 +95,7 @@ def tiles(run: RunRecord) -> list[Tile]:
             Tile(
                 "Replies left out",
                 f"{summary['rejected_replies']:,}",
-                "late, failed or not what was asked for; clients.csv says which and why",
+                f"late, failed or not what was asked for; {CLIENTS} says which and why",
             )
         )
     if summary.get("lost_states"):

@@ -13,12 +13,9 @@ from fedsieve.reports.figure import Drawn, Section, Table
 from fedsieve.reports.head import state, tiles, told
 from fedsieve.reports.html import fill_template
 from fedsieve.reports.masks import masks
-from fedsieve.reports.reading import RunRecord
+from fedsieve.reports.reading import CONFIG, FIGURES, REPORT, SUMMARY, RunRecord
 from fedsieve.reports.similarity import similarity
 from fedsieve.reports.svg import png
-
-FIGURES = "figures"
-"""The folder of the PNG files."""
 
 
 def write_report(run: RunRecord, local: RunRecord | None = None) -> Path:
@@ -32,8 +29,8 @@ def write_report(run: RunRecord, local: RunRecord | None = None) -> Path:
     """
     folder, found = run.folder, sections(run, local)
     page = report_page(run, found)  # first: it is the page that lays the figures out
-    write_page(folder / "report.html", page, folder / FIGURES, found, PNG_NAMES)
-    return folder / "report.html"
+    write_page(folder / REPORT, page, folder / FIGURES, found, PNG_NAMES)
+    return folder / REPORT
 
 
 def sections(run: RunRecord, local: RunRecord | None = None) -> list[Section]:
@@ -57,6 +54,8 @@ def report_page(run: RunRecord, found: Sequence[Section]) -> str:
         tiles=tiles(run),
         sections=found,
         settings=run.settings,
+        config_file=CONFIG,
+        summary_file=SUMMARY,
         versions=Table(["package", "version"], list((run.summary.get("versions") or {}).items())),
         summary=Table(["key", "value"], [[key, _told(value)] for key, value in summary.items()]),
     )

@@ -1,6 +1,5 @@
 """The figures of finished runs that a table of them may show."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,11 +7,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from fedsieve.errors import UserError
 from fedsieve.reports.compare import spread
+from fedsieve.reports.reading import CLIENTS, SUMMARY, TIMINGS, read_history, read_round_lines, read_timings
 from fedsieve.server.history import History
-from fedsieve.server.records import read_rounds
 from fedsieve.server.run_folder import read_summary
-from fedsieve.strategies.rounds import Round
 
 
 @dataclass(frozen=True)
@@ -23,32 +22,35 @@ class Results:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """`summary.json`."""
+        """The run's summary, as it is written."""
         return read_summary(self.folder)
 
     @cached_property
-    def rounds(self) -> tuple[Round, ...]:
-        """All rounds, as `clients.csv` has them."""
-        seconds = {line["round"]: line["seconds"] for line in self._lines("timings.jsonl")}
-        with (self.folder / "clients.csv").open(encoding="utf-8", newline="") as file:
-            return read_rounds(file, seconds)
+    def history(self) -> History:
+        """All rounds, as the run's records have them; a `UserError` where they lack some."""
+        history, rounds = read_history(self.folder), self.summary.get("num_rounds", 0)
+        if len(history.rounds) < rounds:
+            raise UserError(
+                f"{self.folder}: {CLIENTS} and {TIMINGS} hold {len(history.rounds)} rounds, allowed: the {rounds} of "
+                f"{SUMMARY}."
+            )
+        return history
 
     @property
     def val_accuracy(self) -> float | None:
         """The mean validation accuracy at the best round, by which it was chosen; None where no client has one."""
         best = int(self.summary["best_round"] or 0)
-        if best == 0 or self.rounds[-1].means.get("val-accuracy") is None:
+        if best == 0 or self.history.rounds[-1].means.get("val-accuracy") is None:
             return None
-        by_round = History(list(self.rounds)).validation_by_round()
-        return by_round[best - 1]
+        return self.history.validation_by_round()[best - 1]
 
     @property
     def cpu_seconds_per_client_round(self) -> float | None:
         """The median over rounds of CPU seconds a participant."""
-        timings = self._lines("timings.jsonl")  # a last training for the metric only has a line here alone
+        timings = read_timings(self.folder)  # a last training for the metric only has a line here alone
         shares = [
             time["cpu_seconds"] / len(line["participants"])
-            for time, line in zip(timings, self._lines("rounds.jsonl"), strict=False)
+            for time, line in zip(timings, read_round_lines(self.folder), strict=False)
         ]
         return median(shares) if shares else None
 
@@ -57,15 +59,11 @@ class Results:
         if target is None:
             return None
         moved = 0.0
-        for round_, accuracy in zip(self.rounds, History(list(self.rounds)).validation_by_round(), strict=False):
+        for round_, accuracy in zip(self.history.rounds, self.history.validation_by_round(), strict=False):
             moved += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
             if accuracy >= target:
                 return moved / 1e6
         return None
-
-    def _lines(self, name: str) -> list[dict[str, Any]]:
-        path = self.folder / name
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""A run's folder as a report needs it: summary, settings, and every client's numbers by round."""
+"""A run's folder as a report needs it: the names of its files, and what is read from them."""
 
 import csv
 import json
+import re
 from array import array
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError, one_line
@@ -24,13 +25,24 @@ from fedsieve.server.run_folder import read_summary
 from fedsieve.strategies.latest import COUNT_OF
 from fedsieve.wire import NDArray
 
+SUMMARY, CONFIG = "summary.json", "config.toml"
+ROUNDS, TIMINGS, CLIENTS = "rounds.jsonl", "timings.jsonl", "clients.csv"
+SIMILARITY = "similarity.safetensors"
+MODELS, CHECKPOINT = "model", "checkpoint"
+REPORT, FIGURES = "report.html", "figures"
+
+_MODEL = re.compile(r"client-(\d+)\.safetensors")
+
+MATRIX_DIM = 2
+"""Masks sit on weight matrices alone (`fedsieve.masks.attach`)."""
+
 COLUMNS = ("train_loss", "test_accuracy", "mask_sparsity")
 """Of `clients.csv`, those that figures show each client in."""
 
 COUNTS = {column: COUNT_OF[METRICS[column]].replace("-", "_") for column in COLUMNS if METRICS[column] in COUNT_OF}
 """The column that says how much data a number was taken on: it counts only where that is some."""
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError)
 """What a run's folder raises that is cut off, altered, or that of something else."""
 
 
@@ -117,16 +129,16 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         UserError: it is not that of a run, or what it holds cannot be read.
     """
-    config = folder / "config.toml"
-    if not (folder / "summary.json").exists() and not ((folder / "clients.csv").exists() and config.exists()):
+    config = folder / CONFIG
+    if not (folder / SUMMARY).exists() and not ((folder / CLIENTS).exists() and config.exists()):
         read_summary(folder)  # raises
-    try:
+    with _reading(folder):
         settings = config.read_text(encoding="utf-8") if config.exists() else ""
         keys = _keys(config) if config.exists() else {}
-        lines = _json_lines(folder / "rounds.jsonl")
+        lines = read_round_lines(folder)
         summary, ended = _summary(folder, keys, len(lines))
         numbers = [int(line["round"]) for line in lines]
-        clients, by_client = _by_client(folder / "clients.csv", numbers)
+        clients, by_client = _by_client(folder / CLIENTS, numbers)
         return RunRecord(
             folder=folder,
             summary=summary,
@@ -137,11 +149,75 @@ def read_run(folder: Path) -> RunRecord:
             numbers=np.array(numbers, dtype=np.int64),
             clients=clients,
             by_client=by_client,
-            times=_times(folder / "timings.jsonl", numbers),
+            times=_times(folder, numbers),
             similarity=_similarity(folder),
         )
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether the folder is that of a run, however far that came."""
+    return (folder / SUMMARY).exists() or (folder / CLIENTS).exists()
+
+
+def read_history(folder: Path) -> History:
+    """Read the rounds that the records have in full; a run that was killed may have cut off its last.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    with _reading(folder):
+        seconds = {line["round"]: line["seconds"] for line in read_timings(folder)}
+        with (folder / CLIENTS).open(encoding="utf-8", newline="") as file:
+            whole = [line for line in file if line.endswith("\n")]
+        timed = [line for line in whole if not line[:1].isdigit() or int(line.partition(",")[0]) in seconds]
+        return History(list(read_rounds(timed, seconds)))
+
+
+def read_round_lines(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `rounds.jsonl`, none where there is no such file.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    with _reading(folder):
+        return _json_lines(folder / ROUNDS)
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `timings.jsonl`, none where there is no such file.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    with _reading(folder):
+        return _json_lines(folder / TIMINGS)
+
+
+def measure_models(folder: Path) -> dict[int, int]:
+    """Return the size, in bytes, of each client's personal model, by client."""
+    paths = (folder / MODELS).glob("client-*")
+    return {int(match[1]): path.stat().st_size for path in paths if (match := _MODEL.fullmatch(path.name))}
+
+
+def read_matrices(folder: Path, client: int) -> Iterator[tuple[str, NDArray]]:
+    """Read the weight matrices of a client's personal model, by name, one at a time.
+
+    Raises:
+        UserError: the model cannot be read.
+    """
+    path = folder / MODELS / f"client-{client}.safetensors"
+    with _reading(path), safe_open(path, framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no dict
+            if len(file.get_slice(name).get_shape()) >= MATRIX_DIM:
+                yield name, file.get_tensor(name)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except UNREADABLE as error:
-        raise UserError(f"{folder}: what the run has left there cannot be read: {one_line(error)}.") from error
+        raise UserError(f"{path}: what the run has left there cannot be read: {one_line(error)}.") from error
 
 
 def _keys(config: Path) -> dict[str, Any]:
@@ -167,15 +243,11 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str, Any], str]:
-    if (folder / "summary.json").exists():
+    if (folder / SUMMARY).exists():
         summary = read_summary(folder)
         if not rounds or summary["num_rounds"] == rounds:
             return summary, str(summary.get("ended", ""))
-    seconds = {line["round"]: line["seconds"] for line in _json_lines(folder / "timings.jsonl")}
-    with (folder / "clients.csv").open(encoding="utf-8", newline="") as file:
-        whole = [line for line in file if line.endswith("\n")]
-    known = [line for line in whole if not line[:1].isdigit() or int(line.partition(",")[0]) in seconds]
-    history = History(list(read_rounds(known, seconds)))
+    history = read_history(folder)
     setting = {key: keys[key.replace("_", "-")] for key in ("algorithm", "dataset", "partition", "engine", "seed")}
     setting["num_clients"] = keys["num-clients"]
     return setting | history.accuracy_summary() | history.traffic_summary(), "killed"
@@ -207,8 +279,8 @@ def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str,
     return clients.tolist(), by_client
 
 
-def _times(path: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
-    by_round = {line["round"]: line for line in _json_lines(path)}
+def _times(folder: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
+    by_round = {line["round"]: line for line in read_timings(folder)}
     return {
         name: np.array([_number(by_round.get(number, {}).get(name)) for number in numbers], dtype=np.float64)
         for name in ("seconds", "cpu_seconds")
@@ -217,12 +289,12 @@ def _times(path: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
 
 def _similarity(folder: Path) -> Similarity | None:
     """Return the matrix that the run has left, or that of its newest checkpoint where that is newer."""
-    own, manifest, found = folder / "similarity.safetensors", newest_manifest(folder / "checkpoint"), None
-    if own.exists():
-        with safe_open(own, framework="numpy") as file:
+    path, manifest, found = folder / SIMILARITY, newest_manifest(folder / CHECKPOINT), None
+    if path.exists():
+        with safe_open(path, framework="numpy") as file:
             about = json.loads(file.metadata()["fedsieve"])
             found = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
-    path = folder / "checkpoint" / server_file(manifest.round if manifest else 0)
+    path = folder / CHECKPOINT / server_file(manifest.round if manifest else 0)
     if manifest is not None and path.exists() and (found is None or found.round < manifest.round):
         with safe_open(path, framework="numpy") as file:
             if {"similarity", "compared"} <= set(file.keys()):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fedsieve.errors import UserError
 from fedsieve.reports.experiment_table import ExperimentTable, written
 from fedsieve.reports.quantities import Results
 from fedsieve.server.records import CLIENT_COLUMNS
@@ -207,3 +208,11 @@ def test_what_a_reader_must_know_stands_beside_the_table(tmp_path: Path):
     assert "; seeds 1, 2; " in text
     assert "torch 1.0 or, other runs, torch 2.0\n\n| run | dataset |" in text
     assert (tmp_path / "new" / "table.csv").read_text() == made.csv()
+
+
+def test_a_run_whose_records_lack_rounds_has_no_figures(tmp_path: Path):
+    folder = a_run(tmp_path / "run", [0.1, 0.2], num_rounds=2)
+    assert Results(folder).val_accuracy == pytest.approx((0.2 + 0.4) / 2)
+    (folder / "timings.jsonl").unlink()
+    with pytest.raises(UserError, match=r"clients\.csv and timings\.jsonl hold 0 rounds, allowed: the 2 of"):
+        _ = Results(folder).val_accuracy

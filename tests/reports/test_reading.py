@@ -1,4 +1,6 @@
+import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedsieve.errors import UserError
+from fedsieve.reports import reading
 from fedsieve.reports.reading import read_run
 from tests.helpers import rounds_of, summary_of
 from tests.reports.made_up import write_run
@@ -63,6 +66,31 @@ def test_a_summary_of_fewer_rounds_than_there_are_is_not_believed(runs: Path, tm
     assert found.ended == "killed"
     assert found.summary["num_rounds"] == 3
     assert found.summary["test_accuracy"] == pytest.approx(summary_of(runs / "pub")["test_accuracy"])
+
+
+@pytest.mark.parametrize("name", ["similarity.safetensors", "summary.json", "config.toml"])
+def test_a_file_that_is_not_what_it_was_is_one_sentence(name: str, runs: Path, tmp_path: Path):
+    folder = tmp_path / "broken"
+    shutil.copytree(runs / "pub", folder, ignore=shutil.ignore_patterns("checkpoint", "model"))
+    (folder / name).write_bytes(b"1,[\n")
+    with pytest.raises(UserError, match="broken"):
+        read_run(folder)
+
+
+def test_only_the_reader_knows_a_runs_files():
+    """Messages and code name them by its constants; docstrings may spell them."""
+    name = re.compile(
+        r"\.(jsonl|safetensors)|(clients\.csv|summary\.json|config\.toml|report\.html)|^(model|checkpoint)$"
+    )
+    spelled = [
+        f"{path.name}: {node.value}"
+        for path in Path(reading.__file__).parent.glob("*.py")
+        if path.name != "reading.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and name.search(node.value)
+    ]
+    docstrings = ("page.py: Write `report.html`", "quantities.py: By the name")
+    assert [text for text in spelled if not text.startswith(docstrings)] == []
 
 
 def test_what_cannot_be_read_is_one_sentence(runs: Path, tmp_path: Path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedsieve import __version__
 from fedsieve.reports.figure import Drawn
-from fedsieve.reports.svg import svg
+from fedsieve.reports.svg import render_svg
 from fedsieve.reports.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
@@ -50,4 +50,4 @@ def _list_folders() -> list[Path]:
 def _mark_up(drawn: Drawn) -> "Markup":
     from markupsafe import Markup
 
-    return Markup(svg(drawn))
+    return Markup(render_svg(drawn))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fedsieve.reports.reading import measure_models, read_matrices
-from fedsieve.reports.words import thinned
+from fedsieve.reports.words import thin_out
 from fedsieve.wire import NDArray
 
 READ = 256 * 2**20
@@ -40,7 +40,7 @@ class KeptWeights:
     agreeing: NDArray
 
 
-def kept_weights(folder: Path) -> KeptWeights | None:
+def measure_kept_weights(folder: Path) -> KeptWeights | None:
     """Read the models of the run in `folder`, None where there are none.
 
     Raises:
@@ -49,12 +49,12 @@ def kept_weights(folder: Path) -> KeptWeights | None:
     sizes = measure_models(folder)
     if not sizes:
         return None
-    clients = thinned(sorted(sizes), max(2, min(MOST, READ // max(1, *sizes.values()))))
+    clients = thin_out(sorted(sizes), max(2, min(MOST, READ // max(1, *sizes.values()))))
     signs: dict[str, list[NDArray]] = {}
     for client in clients:
         for layer, weights in read_matrices(folder, client):
             signs.setdefault(layer, []).append(np.sign(weights).astype(np.int8).ravel())
-    layers = sorted(signs, key=_in_order)
+    layers = sorted(signs, key=_split_numbers)
     count = len(clients)
     zeros = np.zeros((count, len(layers)))
     both, either_own, same = np.zeros((count, count)), np.zeros(count), np.zeros((count, count))
@@ -63,21 +63,21 @@ def kept_weights(folder: Path) -> KeptWeights | None:
         zeros[:, at] = (rows == 0).mean(axis=1)
         for start in range(0, rows.shape[1], BLOCK):
             signed = rows[:, start : start + BLOCK].astype(np.float32)
-            kept = np.abs(signed)
-            common = kept @ kept.T
+            nonzero = np.abs(signed)
+            common = nonzero @ nonzero.T
             both += common
             same += (common + signed @ signed.T) / 2
-            either_own += kept.sum(axis=1)
+            either_own += nonzero.sum(axis=1)
     either = either_own[:, None] + either_own[None, :] - both
-    return KeptWeights(clients, len(sizes), layers, zeros, _share(both, either), _share(same, both))
+    return KeptWeights(clients, len(sizes), layers, zeros, _divide(both, either), _divide(same, both))
 
 
-def _in_order(name: str) -> list[tuple[int, str]]:
+def _split_numbers(name: str) -> list[tuple[int, str]]:
     """Sort `layer2` before `layer10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _share(part: NDArray, whole: NDArray) -> NDArray:
+def _divide(part: NDArray, whole: NDArray) -> NDArray:
     """Return part / whole, NaN where there is nothing."""
     share: NDArray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return share

@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from fedsieve.errors import UserError
-from fedsieve.reports.compare import spread
+from fedsieve.reports.compare import format_spread
 from fedsieve.reports.reading import CLIENTS, SUMMARY, TIMINGS, read_history, read_round_lines, read_timings
 from fedsieve.server.history import History
 from fedsieve.server.run_folder import read_summary
@@ -84,44 +84,46 @@ class Figure:
     deviates: bool = True
     needs_all: bool = False
 
-    def shown(self, values: list[float | None], ratio: int | None = None) -> str:
+    def format(self, values: list[float | None], ratio: int | None = None) -> str:
         """Return `mean ± deviation` over runs, the mean of one; "-" for a figure that none has.
 
         Of ratios of the figure, `ratio` digits are shown.
         """
-        found = [value for value in values if value is not None]
-        if not found or (self.needs_all and len(found) < len(values)):
+        reached = [value for value in values if value is not None]
+        if not reached or (self.needs_all and len(reached) < len(values)):
             return "-"
         if ratio is not None:
-            return spread([{"value": value} for value in found], "value", 1, ratio)
+            return format_spread([{"value": value} for value in reached], "value", 1, ratio)
         if not self.deviates:
-            return f"{fmean(found):,.{self.digits}f}"
-        return spread([{"value": value} for value in found], "value", 1, self.digits)
+            return f"{fmean(reached):,.{self.digits}f}"
+        return format_spread([{"value": value} for value in reached], "value", 1, self.digits)
 
 
-def _percent(key: str) -> Callable[[Results, float | None], float | None]:
+def _take_percent(key: str) -> Callable[[Results, float | None], float | None]:
     return lambda results, _: None if results.summary[key] is None else 100 * results.summary[key]
 
 
-def _bytes(heading: str, key: str) -> Figure:
+def _make_bytes_figure(heading: str, key: str) -> Figure:
     return Figure(heading, lambda results, _: results.summary[key], digits=0, deviates=False)
 
 
-def _validation(results: Results, _: float | None) -> float | None:
+def _take_validation(results: Results, _: float | None) -> float | None:
     return None if results.val_accuracy is None else 100 * results.val_accuracy
 
 
 FIGURES: dict[str, Figure] = {
-    "val_accuracy": Figure("validation, %", _validation),
-    "test_accuracy": Figure("test, %", _percent("test_accuracy")),
-    "test_accuracy_final": Figure("after the last round, %", _percent("test_accuracy_final")),
+    "val_accuracy": Figure("validation, %", _take_validation),
+    "test_accuracy": Figure("test, %", _take_percent("test_accuracy")),
+    "test_accuracy_final": Figure("after the last round, %", _take_percent("test_accuracy_final")),
     "best_round": Figure("best round", lambda results, _: results.summary["best_round"] or None),
-    "test_accuracy_received": Figure("as received, %", _percent("test_accuracy_received")),
-    "test_accuracy_global": Figure("global model, %", _percent("test_accuracy_global")),
-    "mask_sparsity": Figure("masks zero, %", _percent("mask_sparsity")),
-    "uplink_bytes_per_client_round": _bytes("up, bytes", "uplink_bytes_per_client_round"),
-    "uplink_payload_bytes_per_client_round": _bytes("payload up, bytes", "uplink_payload_bytes_per_client_round"),
-    "downlink_bytes_per_client_round": _bytes("down, bytes", "downlink_bytes_per_client_round"),
+    "test_accuracy_received": Figure("as received, %", _take_percent("test_accuracy_received")),
+    "test_accuracy_global": Figure("global model, %", _take_percent("test_accuracy_global")),
+    "mask_sparsity": Figure("masks zero, %", _take_percent("mask_sparsity")),
+    "uplink_bytes_per_client_round": _make_bytes_figure("up, bytes", "uplink_bytes_per_client_round"),
+    "uplink_payload_bytes_per_client_round": _make_bytes_figure(
+        "payload up, bytes", "uplink_payload_bytes_per_client_round"
+    ),
+    "downlink_bytes_per_client_round": _make_bytes_figure("down, bytes", "downlink_bytes_per_client_round"),
     "megabytes_until_target": Figure(
         "MB until target", lambda results, target: results.megabytes_until(target), digits=2, needs_all=True
     ),

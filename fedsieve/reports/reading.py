@@ -105,11 +105,11 @@ class RunRecord:
         """Rounds that it was to do; it may have stopped before."""
         return int(self.keys.get("num-rounds", self.summary["num_rounds"]))
 
-    def means(self, column: str) -> NDArray:
+    def take_means(self, column: str) -> NDArray:
         """Return a column of `rounds.jsonl`, R, NaN where it says nothing."""
-        return np.array([_number(line.get(column)) for line in self.rounds], dtype=np.float64)
+        return np.array([_to_float(line.get(column)) for line in self.rounds], dtype=np.float64)
 
-    def standing(self, column: str) -> NDArray:
+    def carry_forward(self, column: str) -> NDArray:
         """Return `by_client`, R x C, with a client's last number where it took no part, as the means have it."""
         values = self.by_client[column].copy()
         for before, row in pairwise(values):
@@ -119,8 +119,8 @@ class RunRecord:
     @property
     def accuracies(self) -> dict[int, float]:
         """Test accuracy, 0 to 1, of each client that has test data, by id, at the best round."""
-        found = self.summary.get("test_accuracy_per_client") or {}
-        return {int(client): float(value) for client, value in found.items() if value is not None}
+        accuracies = self.summary.get("test_accuracy_per_client") or {}
+        return {int(client): float(value) for client, value in accuracies.items() if value is not None}
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -134,11 +134,11 @@ def read_run(folder: Path) -> RunRecord:
         read_summary(folder)  # raises
     with _reading(folder):
         settings = config.read_text(encoding="utf-8") if config.exists() else ""
-        keys = _keys(config) if config.exists() else {}
+        keys = _read_keys(config) if config.exists() else {}
         lines = read_round_lines(folder)
-        summary, ended = _summary(folder, keys, len(lines))
+        summary, ended = _read_summary(folder, keys, len(lines))
         numbers = [int(line["round"]) for line in lines]
-        clients, by_client = _by_client(folder / CLIENTS, numbers)
+        clients, by_client = _read_clients(folder / CLIENTS, numbers)
         return RunRecord(
             folder=folder,
             summary=summary,
@@ -149,8 +149,8 @@ def read_run(folder: Path) -> RunRecord:
             numbers=np.array(numbers, dtype=np.int64),
             clients=clients,
             by_client=by_client,
-            times=_times(folder, numbers),
-            similarity=_similarity(folder),
+            times=_read_times(folder, numbers),
+            similarity=_read_similarity(folder),
         )
 
 
@@ -180,7 +180,7 @@ def read_round_lines(folder: Path) -> list[dict[str, Any]]:
         UserError: they cannot be read.
     """
     with _reading(folder):
-        return _json_lines(folder / ROUNDS)
+        return _read_json_lines(folder / ROUNDS)
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ def read_timings(folder: Path) -> list[dict[str, Any]]:
         UserError: they cannot be read.
     """
     with _reading(folder):
-        return _json_lines(folder / TIMINGS)
+        return _read_json_lines(folder / TIMINGS)
 
 
 def measure_models(folder: Path) -> dict[int, int]:
@@ -220,7 +220,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: what the run has left there cannot be read: {one_line(error)}.") from error
 
 
-def _keys(config: Path) -> dict[str, Any]:
+def _read_keys(config: Path) -> dict[str, Any]:
     """Return every key with its default, or, of an algorithm that is not installed here, those that were given."""
     given = read(config)
     try:
@@ -229,20 +229,20 @@ def _keys(config: Path) -> dict[str, Any]:
         return given
 
 
-def _number(value: object) -> float:
+def _to_float(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _json_lines(path: Path) -> list[dict[str, Any]]:
+def _read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a record; without its last where a killed run has cut that off."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    found = [json.loads(line) for line in lines[:-1]]
+    objects = [json.loads(line) for line in lines[:-1]]
     with suppress(ValueError):
-        found += [json.loads(line) for line in lines[-1:]]
-    return found
+        objects += [json.loads(line) for line in lines[-1:]]
+    return objects
 
 
-def _summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str, Any], str]:
+def _read_summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str, Any], str]:
     if (folder / SUMMARY).exists():
         summary = read_summary(folder)
         if not rounds or summary["num_rounds"] == rounds:
@@ -253,7 +253,7 @@ def _summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str,
     return setting | history.accuracy_summary() | history.traffic_summary(), "killed"
 
 
-def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
+def _read_clients(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
     """Read `clients.csv` but for the trainings that were for the metric only."""
     place = {number: index for index, number in enumerate(numbers)}
     rows, ids = array("q"), array("q")
@@ -269,8 +269,8 @@ def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str,
             rows.append(row)
             ids.append(int(line[at["client"]]))
             for column, cell, count in wanted:
-                told = cell is not None and line[cell] != "" and not (count is not None and line[count] == "0")
-                cells[column].append(float(line[cell]) if told and cell is not None else float("nan"))
+                counts = cell is not None and line[cell] != "" and not (count is not None and line[count] == "0")
+                cells[column].append(float(line[cell]) if counts and cell is not None else float("nan"))
     clients, columns = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)
     by_client = {}
     for name, values in cells.items():
@@ -279,25 +279,27 @@ def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str,
     return clients.tolist(), by_client
 
 
-def _times(folder: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
+def _read_times(folder: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
     by_round = {line["round"]: line for line in read_timings(folder)}
     return {
-        name: np.array([_number(by_round.get(number, {}).get(name)) for number in numbers], dtype=np.float64)
+        name: np.array([_to_float(by_round.get(number, {}).get(name)) for number in numbers], dtype=np.float64)
         for name in ("seconds", "cpu_seconds")
     }
 
 
-def _similarity(folder: Path) -> Similarity | None:
+def _read_similarity(folder: Path) -> Similarity | None:
     """Return the matrix that the run has left, or that of its newest checkpoint where that is newer."""
-    path, manifest, found = folder / SIMILARITY, newest_manifest(folder / CHECKPOINT), None
+    path, manifest, similarity = folder / SIMILARITY, newest_manifest(folder / CHECKPOINT), None
     if path.exists():
         with safe_open(path, framework="numpy") as file:
             about = json.loads(file.metadata()["fedsieve"])
-            found = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
+            similarity = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
     path = folder / CHECKPOINT / server_file(manifest.round if manifest else 0)
-    if manifest is not None and path.exists() and (found is None or found.round < manifest.round):
+    if manifest is not None and path.exists() and (similarity is None or similarity.round < manifest.round):
         with safe_open(path, framework="numpy") as file:
             if {"similarity", "compared"} <= set(file.keys()):
                 clients = file.get_tensor("compared").tolist()
-                found = Similarity(manifest.round, clients, file.get_tensor("similarity")) if clients else found
-    return found
+                similarity = (
+                    Similarity(manifest.round, clients, file.get_tensor("similarity")) if clients else similarity
+                )
+    return similarity

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fedsieve.reports.compare import comparison, rows_of, spread
+from fedsieve.reports.compare import comparison, format_spread, tabulate
 from fedsieve.reports.reading import read_run
 from fedsieve.reports.settings import Setting, settings_of
 from tests.helpers import config
@@ -31,9 +31,9 @@ def grouped(folders: list[Path]) -> list[Setting]:
 
 
 def test_a_spread_is_mean_and_sample_deviation():
-    assert spread([{"a": 0.7}, {"a": 0.8}, {"a": 0.9}], "a", 100) == "80.0 ± 10.0"
-    assert spread([{"a": 0.7}, {"a": None}], "a", 100) == "70.0"
-    assert spread([{"a": None}], "a", 100) == "-"
+    assert format_spread([{"a": 0.7}, {"a": 0.8}, {"a": 0.9}], "a", 100) == "80.0 ± 10.0"
+    assert format_spread([{"a": 0.7}, {"a": None}], "a", 100) == "70.0"
+    assert format_spread([{"a": None}], "a", 100) == "-"
 
 
 def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path: Path):
@@ -89,7 +89,7 @@ def test_best_rounds_are_each_runs_own(runs: list[dict[str, Any]], cell: str, tm
     folders = [write_summary(tmp_path / str(at), **COLLAPSED | changes) for at, changes in enumerate(runs)]
     for folder in folders:
         (folder / "config.toml").write_text(config({"algorithm": "fed-avg", "num-rounds": 100}).toml())
-    table = rows_of(grouped(folders))
+    table = tabulate(grouped(folders))
     assert [row[list(table.head).index("best round")] for row in table.rows] == [cell]
 
 

@@ -8,8 +8,8 @@ from fedsieve.reports.theme import DARK, LIGHT
 
 
 def comparison(**changes: object) -> str:
-    values: dict[str, object] = {"title": "t", "told": "a < b", "rows": {"head": [], "rows": []}, "rows_told": []}
-    values |= {"paired": {"rows": []}, "paired_told": [], "sections": []}
+    values: dict[str, object] = {"title": "t", "shared": "a < b", "rows": {"head": [], "rows": []}, "row_notes": []}
+    values |= {"pairs": {"rows": []}, "pair_notes": [], "sections": []}
     return html.fill_template("comparison.html", **(values | changes))
 
 
@@ -22,7 +22,7 @@ def test_a_page_holds_its_style_and_its_values_are_text():
 
 
 def test_a_value_that_a_template_lacks_is_an_error():
-    with pytest.raises(UndefinedError, match="'told' is undefined"):
+    with pytest.raises(UndefinedError, match="'shared' is undefined"):
         html.fill_template("comparison.html", title="t")
 
 

@@ -6,7 +6,7 @@ import pytest
 from fedsieve.array_files import array_bytes
 from fedsieve.errors import UserError
 from fedsieve.reports import kept_weights
-from fedsieve.reports.kept_weights import kept_weights as read
+from fedsieve.reports.kept_weights import measure_kept_weights as read
 
 
 def write(folder: Path, client: int, matrix: list[list[float]], **others: list[float]) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from fedsieve.array_files import array_bytes
 from fedsieve.reports.comparison import write_comparison
-from fedsieve.reports.courses import courses
+from fedsieve.reports.courses import draw_courses
 from fedsieve.reports.figure import Drawn, Missing, Part
-from fedsieve.reports.page import report_page, sections, write_report
+from fedsieve.reports.page import draw_sections, render_page, write_report
 from fedsieve.reports.reading import read_run
 from fedsieve.reports.settings import settings_of
 from tests.reports.made_up import write_run
@@ -34,7 +34,7 @@ class Elements(HTMLParser):
 
 
 def parts(folder: Path, local: Path | None = None) -> dict[str, Part]:
-    found = sections(read_run(folder), None if local is None else read_run(local))
+    found = draw_sections(read_run(folder), None if local is None else read_run(local))
     return {part.title: part for section in found for part in section.parts}
 
 
@@ -86,7 +86,7 @@ def test_of_many_clients_some_are_shown_and_how_many_is_said(folder: Path):
     assert len(accuracy.lines) == 40
     assert {"client-0", "client-299"} < set(accuracy.lines)
     assert "200 of 300 clients are shown" in clients.caption
-    assert "<svg" in report_page(read_run(folder), sections(read_run(folder)))
+    assert "<svg" in render_page(read_run(folder), draw_sections(read_run(folder)))
 
 
 def test_the_band_holds_the_quartiles_of_all_clients_and_the_line_the_mean(tmp_path: Path):
@@ -94,7 +94,7 @@ def test_the_band_holds_the_quartiles_of_all_clients_and_the_line_the_mean(tmp_p
     assert isinstance(accuracy, Drawn)
     assert accuracy.table is not None  # accuracies 1/8 to 7/8: quartiles 2.5/8 and 5.5/8
     assert list(accuracy.table.rows[0])[:4] == ["1", "50.0 %", "31.2 %", "68.8 %"]
-    assert [zone.told for zone in accuracy.zones] == [
+    assert [zone.text for zone in accuracy.zones] == [
         "round 1: test accuracy 50.0 % in the mean, middle half 31.2 % to 68.8 %"
     ]
 
@@ -106,7 +106,7 @@ def test_clients_are_set_against_the_local_only_run(tmp_path: Path):
     assert isinstance(part, Drawn)
     assert "2 of 3 clients do better and 1 worse than in the local-only run" in part.caption
     assert "the mean difference is +10.0 points" in part.caption
-    assert [zone.told for zone in part.zones] == [
+    assert [zone.text for zone in part.zones] == [
         "client 0: 50.0 %, local-only 60.0 %",
         "client 1: 70.0 %, local-only 40.0 %",
         "client 2: 90.0 %, local-only 80.0 %",
@@ -152,7 +152,7 @@ def test_a_figure_that_there_is_nothing_for_says_why(run: str, title: str, reaso
     part = parts(folder)[title]
     assert isinstance(part, Missing)
     assert reason in part.reason
-    assert reason in report_page(read_run(folder), sections(read_run(folder))).replace("&#39;", "'")
+    assert reason in render_page(read_run(folder), draw_sections(read_run(folder))).replace("&#39;", "'")
 
 
 def test_figures_that_are_no_more_are_removed_and_the_users_files_are_not(tmp_path: Path):
@@ -168,9 +168,9 @@ def test_figures_that_are_no_more_are_removed_and_the_users_files_are_not(tmp_pa
 def test_a_line_is_told_what_it_is_and_is_easier_to_point_at_than_it_is_wide(runs: Path):
     part = parts(runs / "pub")["Accuracy by round"]
     assert isinstance(part, Drawn)
-    from fedsieve.reports.svg import svg
+    from fedsieve.reports.svg import render_svg
 
-    root = ET.fromstring(svg(part))
+    root = ET.fromstring(render_svg(part))
     hover = [group for group in root.iter() if group.get("class") == "hover"]
     titles = [group.findtext("{http://www.w3.org/2000/svg}title", "") for group in hover]
     assert len(titles) == 5
@@ -211,7 +211,7 @@ def test_names_with_control_characters_are_drawn_without(runs: Path, tmp_path: P
 
 def test_whose_means_the_lines_are_is_said_where_a_round_takes_some_clients(runs: Path):
     def captions(folder: Path) -> list[str]:
-        found = [parts(folder)["Accuracy by round"], *courses(settings_of([read_run(folder)]))]
+        found = [parts(folder)["Accuracy by round"], *draw_courses(settings_of([read_run(folder)]))]
         return [part.caption for part in found if isinstance(part, Drawn)]
 
     assert ["heard of so far" in caption for caption in captions(runs / "pub")] == [True] * 4

@@ -18,7 +18,7 @@ def test_a_client_keeps_its_last_numbers_as_in_the_means(runs: Path):
     run = read_run(runs / "pub")
     assert np.isnan(run.by_client["test_accuracy"]).any()  # 4 of 5 take part
     for column in ("train_loss", "test_accuracy"):
-        found = np.nanmean(run.standing(column), axis=1)
+        found = np.nanmean(run.carry_forward(column), axis=1)
         assert found == pytest.approx([line[column] for line in rounds_of(runs / "pub")])
 
 

@@ -5,9 +5,9 @@ from rich.console import Console
 
 from fedsieve.errors import UserError
 from fedsieve.reports.command import report
-from fedsieve.reports.paired import paired
+from fedsieve.reports.paired import pair_runs
 from fedsieve.reports.reading import RunRecord, read_run
-from fedsieve.reports.settings import labels_of, settings_of, title_of
+from fedsieve.reports.settings import make_labels, make_title, settings_of
 from tests.helpers import config
 from tests.reports.made_up import write_run
 
@@ -47,11 +47,11 @@ def test_own_data_is_known_by_its_whole_path_and_shown_by_its_name(tmp_path: Pat
     other = own("other", "/a/own", "../a/own", "local")
     elsewhere = own("elsewhere", "/b/own", "own", "local")
     alike, apart = settings_of(read(one, other)), settings_of(read(one, elsewhere))
-    assert title_of(alike).startswith("own, ")
-    assert labels_of(alike) == ["fed-avg", "local"]
-    assert paired(alike[1], alike[0]).seeds == [42]
-    assert labels_of(apart) == ["fed-avg, /a/own", "local, /b/own"]
-    assert "they differ in dataset" in paired(apart[1], apart[0]).reason
+    assert make_title(alike).startswith("own, ")
+    assert make_labels(alike) == ["fed-avg", "local"]
+    assert pair_runs(alike[1], alike[0]).seeds == [42]
+    assert make_labels(apart) == ["fed-avg, /a/own", "local, /b/own"]
+    assert "they differ in dataset" in pair_runs(apart[1], apart[0]).reason
     report([one], other, None, lambda line: None, Console(quiet=True))
     with pytest.raises(UserError, match="they differ in dataset"):
         report([one], elsewhere, None, print, Console(quiet=True))

@@ -13,21 +13,21 @@ def blocks(labels: list[int], inside: float = 0.95, between: float = 0.3) -> np.
 
 
 def test_rows_that_are_alike_are_neighbours_and_make_up_a_community():
-    found = group_rows(blocks([0, 1, 2, 0, 1, 2, 0]))
-    assert {frozenset(community) for community in found.communities} == {
+    grouping = group_rows(blocks([0, 1, 2, 0, 1, 2, 0]))
+    assert {frozenset(community) for community in grouping.communities} == {
         frozenset({0, 3, 6}),
         frozenset({1, 4}),
         frozenset({2, 5}),
     }
-    assert found.order == [row for community in found.communities for row in community]
-    assert found.silhouette == pytest.approx((0.7 - 0.05) / 0.7)  # 1 - a/b with a = 0.05, b = 0.7
+    assert grouping.order == [row for community in grouping.communities for row in community]
+    assert grouping.silhouette == pytest.approx((0.7 - 0.05) / 0.7)  # 1 - a/b with a = 0.05, b = 0.7
 
 
 @pytest.mark.parametrize("matrix", [np.ones((5, 5)), blocks([0, 0, 0, 0]), blocks([0, 1, 2, 3], between=0.9)])
 def test_where_all_are_equally_alike_there_are_no_communities(matrix: np.ndarray):
-    found = group_rows(matrix)
-    assert found.communities == []
-    assert sorted(found.order) == list(range(len(matrix)))
+    grouping = group_rows(matrix)
+    assert grouping.communities == []
+    assert sorted(grouping.order) == list(range(len(matrix)))
 
 
 def test_two_clients_have_an_order_and_no_communities():

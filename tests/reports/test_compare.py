@@ -110,8 +110,8 @@ def test_bytes_are_told_in_a_unit_of_each_settings_own(
         changes = {"seed": 1, "test_accuracy": 0.5, "algorithm": f"a{number}", "uplink_bytes_per_client_round": size}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(SUMMARY | changes))
     table = comparison(grouped([tmp_path / "0", tmp_path / "1"]))
-    (found,) = (each for each in table.columns if each.header == "up")
-    assert [str(cell) for cell in found.cells] == cells
+    (column,) = (each for each in table.columns if each.header == "up")
+    assert [str(cell) for cell in column.cells] == cells
 
 
 def test_on_a_narrow_terminal_algorithms_and_accuracies_are_whole_and_markup_is_text(tmp_path: Path):

@@ -64,7 +64,7 @@ def table(tmp_path: Path, text: str, without: tuple[str, ...] = (), **runs: dict
     for point in points:
         if point.name not in without:
             given = {
-                k: v for name, own in runs.items() if point.label == name.replace("_", "-") for k, v in own.items()
+                k: v for name, given in runs.items() if point.label == name.replace("_", "-") for k, v in given.items()
             }
             at = 0 if point.run.seed == 1 else 1
             chosen = {key: value[at] if isinstance(value, tuple) else value for key, value in given.items()}

@@ -18,12 +18,12 @@ def write(folder: Path, client: int, matrix: list[list[float]], **others: list[f
 def test_zeros_overlap_and_signs_are_those_counted_by_hand(tmp_path: Path):
     write(tmp_path, 3, [[1, 0], [-2, 3]], bias=[0, 0])
     write(tmp_path, 10, [[-1, 5], [-2, 0]], bias=[1, 1])
-    found = read(tmp_path)
-    assert found is not None
-    assert (found.clients, found.of, found.layers) == ([3, 10], 2, ["a.weight"])  # a bias carries no mask
-    np.testing.assert_array_equal(found.zeros, [[0.25], [0.25]])
-    np.testing.assert_array_equal(found.shared, [[1, 0.5], [0.5, 1]])  # both keep 2 of the 4 that either keeps
-    np.testing.assert_array_equal(found.agreeing, [[1, 0.5], [0.5, 1]])  # of which one has one sign
+    weights = read(tmp_path)
+    assert weights is not None
+    assert (weights.clients, weights.of, weights.layers) == ([3, 10], 2, ["a.weight"])  # a bias carries no mask
+    np.testing.assert_array_equal(weights.zeros, [[0.25], [0.25]])
+    np.testing.assert_array_equal(weights.shared, [[1, 0.5], [0.5, 1]])  # both keep 2 of the 4 that either keeps
+    np.testing.assert_array_equal(weights.agreeing, [[1, 0.5], [0.5, 1]])  # of which one has one sign
 
 
 def test_layers_are_taken_together_and_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -47,9 +47,9 @@ def test_of_large_models_fewer_are_read(tmp_path: Path, monkeypatch: pytest.Monk
         write(tmp_path, client, [[1, 0]])
     size = (tmp_path / "model" / "client-0.safetensors").stat().st_size
     monkeypatch.setattr(kept_weights, "READ", 3 * size)
-    found = read(tmp_path)
-    assert found is not None
-    assert (found.clients, found.of) == ([0, 4, 8], 9)
+    weights = read(tmp_path)
+    assert weights is not None
+    assert (weights.clients, weights.of) == ([0, 4, 8], 9)
 
 
 def test_without_models_there_is_nothing(tmp_path: Path):

@@ -25,11 +25,11 @@ def test_runs_are_paired_by_seed_and_clients_by_id(tmp_path: Path):
         {"algorithm": "b", "seed": 1, "test_accuracy_per_client": {"0": 0.7, "1": 0.4, "2": 0.9}},
         {"algorithm": "b", "seed": 9, "test_accuracy_per_client": {"0": 0.9}},
     )
-    found = pair_runs(settings[1], settings[0])
-    assert found.seeds == [2, 1]
-    assert found.by_seed == pytest.approx([20, 0])
-    assert (found.clients, found.better) == (4, 3)
-    assert found.difference == "+10.0 ± 14.1"
+    pairing = pair_runs(settings[1], settings[0])
+    assert pairing.seeds == [2, 1]
+    assert pairing.by_seed == pytest.approx([20, 0])
+    assert (pairing.clients, pairing.better) == (4, 3)
+    assert pairing.difference == "+10.0 ± 14.1"
     assert [list(row) for row in tabulate_pairs(settings).rows] == [
         ["b", "a", "+10.0 ± 14.1", "2, 1", "2 seeds, 4 clients", "3 of 4"]
     ]

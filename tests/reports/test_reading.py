@@ -18,8 +18,8 @@ def test_a_client_keeps_its_last_numbers_as_in_the_means(runs: Path):
     run = read_run(runs / "pub")
     assert np.isnan(run.by_client["test_accuracy"]).any()  # 4 of 5 take part
     for column in ("train_loss", "test_accuracy"):
-        found = np.nanmean(run.carry_forward(column), axis=1)
-        assert found == pytest.approx([line[column] for line in rounds_of(runs / "pub")])
+        means = np.nanmean(run.carry_forward(column), axis=1)
+        assert means == pytest.approx([line[column] for line in rounds_of(runs / "pub")])
 
 
 def test_a_client_without_test_data_has_no_accuracy(tmp_path: Path):
@@ -36,16 +36,16 @@ def test_a_run_that_was_killed_is_read_from_its_records_and_checkpoint(runs: Pat
     shutil.copytree(runs / "pub", folder)
     (folder / "summary.json").unlink()
     (folder / "similarity.safetensors").unlink()
-    whole, found = read_run(runs / "pub"), read_run(folder)
-    assert (whole.ended, found.ended) == ("finished", "killed")
-    assert {"test_accuracy", "best_round", "test_accuracy_per_client", "mask_sparsity"} < set(found.summary)
-    assert {key: whole.summary[key] for key in found.summary} == found.summary | {
-        "seconds_per_round": pytest.approx(found.summary["seconds_per_round"], abs=1e-6)
+    whole, read = read_run(runs / "pub"), read_run(folder)
+    assert (whole.ended, read.ended) == ("finished", "killed")
+    assert {"test_accuracy", "best_round", "test_accuracy_per_client", "mask_sparsity"} < set(read.summary)
+    assert {key: whole.summary[key] for key in read.summary} == read.summary | {
+        "seconds_per_round": pytest.approx(read.summary["seconds_per_round"], abs=1e-6)
     }
     assert whole.similarity is not None
-    assert found.similarity is not None
-    assert (found.similarity.round, found.similarity.clients) == (3, whole.similarity.clients)
-    np.testing.assert_allclose(found.similarity.matrix, whole.similarity.matrix, rtol=1e-6)
+    assert read.similarity is not None
+    assert (read.similarity.round, read.similarity.clients) == (3, whole.similarity.clients)
+    np.testing.assert_allclose(read.similarity.matrix, whole.similarity.matrix, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["rounds.jsonl", "timings.jsonl", "clients.csv"])
@@ -62,10 +62,10 @@ def test_a_summary_of_fewer_rounds_than_there_are_is_not_believed(runs: Path, tm
     shutil.copytree(runs / "pub", folder)
     stale = summary_of(folder) | {"num_rounds": 1, "ended": "interrupted", "test_accuracy": 0.123}
     (folder / "summary.json").write_text(json.dumps(stale))
-    found = read_run(folder)
-    assert found.ended == "killed"
-    assert found.summary["num_rounds"] == 3
-    assert found.summary["test_accuracy"] == pytest.approx(summary_of(runs / "pub")["test_accuracy"])
+    read = read_run(folder)
+    assert read.ended == "killed"
+    assert read.summary["num_rounds"] == 3
+    assert read.summary["test_accuracy"] == pytest.approx(summary_of(runs / "pub")["test_accuracy"])
 
 
 @pytest.mark.parametrize("name", ["similarity.safetensors", "summary.json", "config.toml"])

@@ -28,7 +28,7 @@ class Grouping:
     silhouette: float
 
 
-def grouped(similarity: NDArray) -> Grouping:
+def group_rows(similarity: NDArray) -> Grouping:
     """Group the rows of a matrix of cosines, K x K.
 
     Average linkage over the distances 1 - s_ij; of its cuts into 2 to `MOST` communities the one with the best mean

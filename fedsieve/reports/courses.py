@@ -8,10 +8,10 @@ import numpy as np
 
 from fedsieve.contract import NDArray
 from fedsieve.reports.figure import Drawn, Missing, Part, Table
-from fedsieve.reports.settings import Setting, labels_of
-from fedsieve.reports.theme import MARKERS, SERIES, STYLES, blank, drawing
-from fedsieve.reports.words import figures, percent, rows_of, unit_of
-from fedsieve.runs.reading import RunRecord
+from fedsieve.reports.settings import Setting, make_labels
+from fedsieve.reports.theme import MARKERS, SERIES, STYLES, make_figure, use_style
+from fedsieve.reports.words import format_number, format_percent, pick_unit, thin_out_rows
+from fedsieve.runs.reading import TIMINGS, RunRecord
 
 MOST = len(SERIES)
 """Settings that have a line."""
@@ -38,111 +38,112 @@ class _Course:
     mean: NDArray
     deviation: NDArray
 
-    def at(self, of_run: Callable[[RunRecord], NDArray]) -> NDArray:
+    def take_axis(self, of_run: Callable[[RunRecord], NDArray]) -> NDArray:
         """Return where the rounds lie on another axis, mean over the runs."""
         return np.asarray(np.mean([of_run(run)[: len(self.numbers)] for run in self.runs], axis=0))
 
 
-def courses(settings: Sequence[Setting]) -> list[Part]:
+def draw_courses(settings: Sequence[Setting]) -> list[Part]:
     """Return the three figures, one line a setting."""
     titles = ("Accuracy over rounds", "Accuracy over bytes", "Accuracy over seconds")
-    found = [
+    drawable = [
         course
-        for label, setting in zip(labels_of(settings), settings, strict=True)
-        if (course := _course(label, setting.runs)) is not None
+        for label, setting in zip(make_labels(settings), settings, strict=True)
+        if (course := _make_course(label, setting.runs)) is not None
     ]
-    if not found:
+    if not drawable:
         return [Missing(title, "No run has finished a round.") for title in titles]
-    unit, name = unit_of(max(float(course.at(_bytes)[-1]) for course in found))
+    unit, name = pick_unit(max(float(course.take_axis(_sum_bytes)[-1]) for course in drawable))
     return [
-        _drawn("over-rounds", titles[0], "round", found, _rounds, ""),
-        _drawn(
+        _draw("over-rounds", titles[0], "round", drawable, _count_rounds, ""),
+        _draw(
             "over-bytes",
             titles[1],
             f"{name} sent up and down since the start, all clients",
-            found,
-            lambda run: _bytes(run) / unit,
+            drawable,
+            lambda run: _sum_bytes(run) / unit,
             "Serialised messages of all clients together. ",
         ),
-        _over_seconds(titles[2], found),
+        _draw_over_seconds(titles[2], drawable),
     ]
 
 
-def _over_seconds(title: str, found: list[_Course]) -> Part:
-    timed = [c for c in found if not any(np.isnan(run.times["seconds"]).all() for run in c.runs)]
+def _draw_over_seconds(title: str, drawable: list[_Course]) -> Part:
+    timed = [c for c in drawable if not any(np.isnan(run.times["seconds"]).all() for run in c.runs)]
     if not timed:
-        return Missing(title, "No setting has a timings.jsonl in all of its runs.")
-    untimed = ", ".join(course.label for course in found if course not in timed)
-    told = "Wall clock: comparable only between runs of one machine and engine. "
-    told += f"Without times, and so without a line: {untimed}. " if untimed else ""
+        return Missing(title, f"No setting has a {TIMINGS} in all of its runs.")
+    untimed = ", ".join(course.label for course in drawable if course not in timed)
+    caption = "Wall clock: comparable only between runs of one machine and engine. "
+    caption += f"Without times, and so without a line: {untimed}. " if untimed else ""
     label = "seconds of the rounds since the start"
-    return _drawn("over-seconds", title, label, timed, lambda run: np.nancumsum(run.times["seconds"]), told)
+    return _draw("over-seconds", title, label, timed, lambda run: np.nancumsum(run.times["seconds"]), caption)
 
 
-def _course(label: str, runs: list[RunRecord]) -> _Course | None:
+def _make_course(label: str, runs: list[RunRecord]) -> _Course | None:
     rounds = min(len(run.rounds) for run in runs)
     if not rounds:
         return None
-    values = 100 * np.stack([run.means("test_accuracy")[:rounds] for run in runs])
+    values = 100 * np.stack([run.take_means("test_accuracy")[:rounds] for run in runs])
     deviation = values.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(rounds)
     return _Course(label, runs, runs[0].numbers[:rounds], values.mean(axis=0), deviation)
 
 
-def _rounds(run: RunRecord) -> NDArray:
+def _count_rounds(run: RunRecord) -> NDArray:
     return run.numbers
 
 
-def _bytes(run: RunRecord) -> NDArray:
-    return np.nancumsum(run.means("uplink_bytes") + run.means("downlink_bytes"))
+def _sum_bytes(run: RunRecord) -> NDArray:
+    return np.nancumsum(run.take_means("uplink_bytes") + run.take_means("downlink_bytes"))
 
 
-def _drawn(
-    name: str, title: str, label: str, found: list[_Course], of_run: Callable[[RunRecord], NDArray], told: str
+def _draw(
+    name: str, title: str, label: str, drawable: list[_Course], of_run: Callable[[RunRecord], NDArray], preface: str
 ) -> Drawn:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     lines: dict[str, str] = {}
-    shown = found[:MOST]
-    with drawing():
-        figure = blank(3.3 + 0.13 * len(shown))
+    shown = drawable[:MOST]
+    with use_style():
+        figure = make_figure(3.3 + 0.13 * len(shown))
         axes = figure.subplots()
         for at, course in enumerate(shown):
-            x, gid = course.at(of_run), f"setting-{at}"
+            x, gid = course.take_axis(of_run), f"setting-{at}"
             style: dict[str, Any] = {"color": SERIES[at], "linestyle": STYLES[at], "gid": gid}
             style |= {"marker": MARKERS[at], "markevery": max(1, len(x) // 8)}
-            axes.plot(x, course.mean, label=_cut(course.label), **style)
+            axes.plot(x, course.mean, label=_shorten(course.label), **style)
             if len(course.runs) > 1:
                 low, high = course.mean - course.deviation, course.mean + course.deviation
                 axes.fill_between(x, low, high, color=SERIES[at], alpha=0.18, linewidth=0)
-            lines[gid] = f"{course.label}: {percent(float(course.mean[-1]))} after {figures(float(x[-1]))} ({label})"
+            reached, end = format_percent(float(course.mean[-1])), format_number(float(x[-1]))
+            lines[gid] = f"{course.label}: {reached} after {end} ({label})"
         axes.set(xlabel=label, ylabel="test accuracy, %")
         axes.grid(visible=False, axis="x")
-        ends = [float(course.at(of_run)[-1]) for course in shown]
+        ends = [float(course.take_axis(of_run)[-1]) for course in shown]
         if min(ends) > 0 and max(ends) > FAR * min(ends):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        elif of_run is _rounds:
+        elif of_run is _count_rounds:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         figure.legend(
             loc="outside upper left", ncols=1 if max(len(c.label) for c in shown) > 20 else 2, borderaxespad=0.1
         )
-    few = f" Only the first {len(shown)} of {len(found)} settings have a line." if len(shown) < len(found) else ""
+    few = f" Only the first {len(shown)} of {len(drawable)} settings have a line." if len(shown) < len(drawable) else ""
     several = any(len(course.runs) > 1 for course in shown)
     band = " Bands: one standard deviation over seeds to either side." if several else ""
     uneven = any(len(run.rounds) != len(course.numbers) for course in shown for run in course.runs)
     cut = " A line ends where the first of its runs did." if uneven else ""
     partly = any(run.sampled < 1 for course in shown for run in course.runs)
     so_far = SO_FAR if partly else ""
-    rows = rows_of(
-        [course.label, str(number), figures(float(x)), percent(float(mean))]
-        for course in found
-        for number, x, mean in zip(course.numbers, course.at(of_run), course.mean, strict=True)
+    rows = thin_out_rows(
+        [course.label, str(number), format_number(float(x)), format_percent(float(mean))]
+        for course in drawable
+        for number, x, mean in zip(course.numbers, course.take_axis(of_run), course.mean, strict=True)
     )
-    caption = f"{told}Mean over clients of each client's own model, mean over the runs.{so_far}{band}{cut}{few}"
+    caption = f"{preface}Mean over clients of each client's own model, mean over the runs.{so_far}{band}{cut}{few}"
     table = Table(["setting", "round", label, "test accuracy"], rows)
     return Drawn(name, title, caption, figure, lines=lines, table=table)
 
 
-def _cut(label: str) -> str:
+def _shorten(label: str) -> str:
     return label if len(label) <= LONG else f"{label[: LONG // 3]}…{label[LONG // 3 + 1 - LONG :]}"

@@ -39,10 +39,10 @@ class Cell:
         if not self.values:
             return MISSING
         ratio = 3 if self.column.over else 1 if self.column.under else None
-        shown = FIGURES[self.column.metric].shown(self.values, ratio)
-        found = sum(value is not None for value in self.values)
-        whole = len(self.values) == self.expected and (found == self.expected or shown == "-")
-        return shown if whole else f"{shown} [{found} of {self.expected}]"
+        shown = FIGURES[self.column.metric].format(self.values, ratio)
+        reached = sum(value is not None for value in self.values)
+        whole = len(self.values) == self.expected and (reached == self.expected or shown == "-")
+        return shown if whole else f"{shown} [{reached} of {self.expected}]"
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,15 @@ class ExperimentTable:
     def __init__(self, layout: Layout, points: Sequence[Point], finished: Mapping[str, Path]) -> None:
         self._layout = layout
         self._results = {name: Results(folder) for name, folder in finished.items()}
-        self._by_place = {_place(point.label, point): point for point in points}
+        self._by_place = {_locate(point.label, point): point for point in points}
         self._headings = [RUN_HEADING if key == LABEL else key for key in layout.rows]
-        self.parts = [self._part(key, group) for key, group in _grouped(points, layout.split)]
+        self.parts = [self._make_part(key, group) for key, group in _group(points, layout.split)]
 
     @property
     def header(self) -> list[str]:
         """The headings of all columns."""
         chosen = [CHOSEN] if self._layout.choose else []
-        return [*self._headings, *map(_heading, self._layout.columns), *chosen]
+        return [*self._headings, *map(_format_heading, self._layout.columns), *chosen]
 
     def rich(self) -> Iterator[Table]:
         """Yield each part for the terminal."""
@@ -91,7 +91,7 @@ class ExperimentTable:
             for index, heading in enumerate(self.header):
                 table.add_column(Text(heading), justify="left" if index < len(self._headings) else "right")
             for row in part.rows:
-                table.add_row(*map(Text, self._texts(row)))
+                table.add_row(*map(Text, self._format_row(row)))
             yield table
 
     def markdown(self) -> str:
@@ -99,8 +99,8 @@ class ExperimentTable:
         lines: list[str] = []
         for part in self.parts:
             lines += [f"**{part.title}**", ""] if part.title else []
-            lines += [_line(self.header), _line(["---"] * len(self.header))]
-            lines += [*(_line(self._texts(row)) for row in part.rows), ""]
+            lines += [_format_line(self.header), _format_line(["---"] * len(self.header))]
+            lines += [*(_format_line(self._format_row(row)) for row in part.rows), ""]
         return "\n".join(lines)
 
     def csv(self) -> str:
@@ -110,68 +110,70 @@ class ExperimentTable:
         writer.writerow(["table", *self._headings, "column", "mean", "deviation", "runs", "missing"])
         for part in self.parts:
             for keys, cell in [(row.keys, cell) for row in part.rows for cell in row.cells]:
-                found = [value for value in cell.values if value is not None]
-                mean, deviation = fmean(found) if found else "", stdev(found) if len(found) > 1 else ""
+                reached = [value for value in cell.values if value is not None]
+                mean, deviation = fmean(reached) if reached else "", stdev(reached) if len(reached) > 1 else ""
                 missing = cell.expected - len(cell.values)
-                writer.writerow([part.title, *keys, _heading(cell.column), mean, deviation, len(found), missing])
+                writer.writerow(
+                    [part.title, *keys, _format_heading(cell.column), mean, deviation, len(reached), missing]
+                )
         return text.getvalue()
 
-    def _texts(self, row: Row) -> list[str]:
+    def _format_row(self, row: Row) -> list[str]:
         chosen = ["yes" if row.chosen else ""] if self._layout.choose else []
         return [*row.keys, *map(str, row.cells), *chosen]
 
-    def _part(self, key: tuple[str, ...], points: Sequence[Point]) -> Part:
-        rows = _grouped(points, self._layout.rows)
-        chosen = self._chosen(rows)
+    def _make_part(self, key: tuple[str, ...], points: Sequence[Point]) -> Part:
+        rows = _group(points, self._layout.rows)
+        chosen = self._find_chosen(rows)
         columns = self._layout.columns
-        made = [Row(key, [self._cell(group, column) for column in columns], key in chosen) for key, group in rows]
+        made = [Row(key, [self._make_cell(group, column) for column in columns], key in chosen) for key, group in rows]
         title = ", ".join(key)
-        targets = [self._target(point) for point in points]
+        targets = [self._find_target(point) for point in points]
         known = [target for target in targets if target is not None]
         if known:
             title += f"; target: {100 * fmean(known):.1f} % validation accuracy"
         return Part(title.removeprefix("; "), made)
 
-    def _cell(self, points: Sequence[Point], column: Column) -> Cell:
+    def _make_cell(self, points: Sequence[Point], column: Column) -> Cell:
         asked = [point for point in points if matches(point, column.where)]
-        values = [self._value(point, column) for point in asked if self._has(point, column)]
+        values = [self._compute_value(point, column) for point in asked if self._has(point, column)]
         return Cell(column, values, len(asked))
 
     def _has(self, point: Point, column: Column) -> bool:
-        other = self._reference(column.over or column.under, point)
+        other = self._find_reference(column.over or column.under, point)
         return point.name in self._results and (other is None or other.name in self._results)
 
-    def _value(self, point: Point, column: Column) -> float | None:
+    def _compute_value(self, point: Point, column: Column) -> float | None:
         figure = FIGURES[column.metric]
-        value = figure.of(self._results[point.name], self._target(point))
+        value = figure.of(self._results[point.name], self._find_target(point))
         if not (column.over or column.under):
             return value
-        other = self._reference(column.over or column.under, point)
-        beside = None if other is None else figure.of(self._results[other.name], self._target(other))
+        other = self._find_reference(column.over or column.under, point)
+        beside = None if other is None else figure.of(self._results[other.name], self._find_target(other))
         above, below = (value, beside) if column.over else (beside, value)
         return above / below if above is not None and below else None
 
-    def _target(self, point: Point) -> float | None:
+    def _find_target(self, point: Point) -> float | None:
         if self._layout.target is None:
             return None
-        other = self._reference(self._layout.target.label, point)
+        other = self._find_reference(self._layout.target.label, point)
         if other is None or other.name not in self._results:
             return None
         accuracy = self._results[other.name].val_accuracy
         return None if accuracy is None else self._layout.target.share * accuracy
 
-    def _reference(self, label: str, point: Point) -> Point | None:
+    def _find_reference(self, label: str, point: Point) -> Point | None:
         """Return the run of this label in the setting of another one."""
-        return self._by_place.get(_place(label, point))
+        return self._by_place.get(_locate(label, point))
 
-    def _chosen(self, rows: list[tuple[tuple[str, ...], list[Point]]]) -> set[tuple[str, ...]]:
+    def _find_chosen(self, rows: list[tuple[tuple[str, ...], list[Point]]]) -> set[tuple[str, ...]]:
         """Return the rows with the best mean validation accuracy; none for a choice of which a run is missing."""
         if not self._layout.choose:
             return set()
         at = self._layout.rows.index(self._layout.choose)
         choices: dict[tuple[str, ...], list[tuple[tuple[str, ...], Cell]]] = {}
         for key, points in rows:
-            cell = self._cell(points, Column(metric="val_accuracy"))
+            cell = self._make_cell(points, Column(metric="val_accuracy"))
             choices.setdefault(key[:at] + key[at + 1 :], []).append((key, cell))
         best = set()
         for choice in choices.values():
@@ -195,9 +197,9 @@ def written(
     Raises:
         UserError: the folder cannot be written.
     """
-    told = [f"`{command}`, {date.today()}; seeds {', '.join(map(str, seeds))}; {platform.machine()}, "
-            f"{os.cpu_count()} cores; {_versions(finished)}"]  # fmt: skip
-    text = "\n\n".join([f"# {title}"] * bool(title) + told) + "\n\n" + table.markdown()
+    facts = [f"`{command}`, {date.today()}; seeds {', '.join(map(str, seeds))}; {platform.machine()}, "
+            f"{os.cpu_count()} cores; {_list_versions(finished)}"]  # fmt: skip
+    text = "\n\n".join([f"# {title}"] * bool(title) + facts) + "\n\n" + table.markdown()
     paths = [out / "table.md", out / "table.csv"]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -208,18 +210,18 @@ def written(
     return paths
 
 
-def _versions(finished: Mapping[str, Path]) -> str:
+def _list_versions(finished: Mapping[str, Path]) -> str:
     """Return the versions that the runs were made with, each time they differ."""
-    found = {json.dumps(Results(folder).summary["versions"]): None for folder in finished.values()}
-    told = [", ".join(f"{package} {version}" for package, version in json.loads(one).items()) for one in found]
-    return " or, other runs, ".join(told) or "no run has ended"
+    distinct = {json.dumps(Results(folder).summary["versions"]): None for folder in finished.values()}
+    texts = [", ".join(f"{package} {version}" for package, version in json.loads(one).items()) for one in distinct]
+    return " or, other runs, ".join(texts) or "no run has ended"
 
 
-def _place(label: str, point: Point) -> tuple[object, ...]:
+def _locate(label: str, point: Point) -> tuple[object, ...]:
     return (label, *point.setting.items())
 
 
-def _grouped(points: Sequence[Point], keys: Sequence[str]) -> list[tuple[tuple[str, ...], list[Point]]]:
+def _group(points: Sequence[Point], keys: Sequence[str]) -> list[tuple[tuple[str, ...], list[Point]]]:
     groups: dict[tuple[str, ...], list[Point]] = {}
     for point in points:
         values = (point.value(key) for key in keys)
@@ -227,12 +229,12 @@ def _grouped(points: Sequence[Point], keys: Sequence[str]) -> list[tuple[tuple[s
     return list(groups.items())
 
 
-def _heading(column: Column) -> str:
-    told = column.heading or FIGURES[column.metric].heading
+def _format_heading(column: Column) -> str:
+    heading = column.heading or FIGURES[column.metric].heading
     if column.heading or not (column.over or column.under):
-        return told
-    return f"{told}: this / {column.over}" if column.over else f"{told}: {column.under} / this"
+        return heading
+    return f"{heading}: this / {column.over}" if column.over else f"{heading}: {column.under} / this"
 
 
-def _line(cells: Sequence[str]) -> str:
+def _format_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Zone:
-    """What the pointer is told over a rectangle of the axes, in their own numbers; None: the axes' whole height."""
+    """What the pointer shows over a rectangle of the axes, in their own numbers; None: the axes' whole height."""
 
     left: float
     right: float
-    told: str
+    text: str
     bottom: float | None = None
     top: float | None = None
 
@@ -36,8 +36,8 @@ class Drawn:
         title: what it shows, in a few words.
         caption: how to read it; plain text.
         figure: whose first axes `zones` are about.
-        lines: what the pointer is told over the artists of these group ids.
-        zones: in the order in which they are found under the pointer.
+        lines: what the pointer shows over the artists of these group ids.
+        zones: in the order in which they lie under the pointer.
     """
 
     name: str

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsieve.reports.words import counted, percent, seconds, size
-from fedsieve.runs.reading import RunRecord
+from fedsieve.reports.words import format_bytes, format_count, format_percent, format_seconds
+from fedsieve.runs.reading import CLIENTS, RunRecord
 
 
 @dataclass(frozen=True)
@@ -16,22 +16,22 @@ class Tile:
     meaning: str
 
 
-def told(run: RunRecord) -> str:
+def describe_run(run: RunRecord) -> str:
     """Return what was run, in a sentence."""
     summary = run.summary
     sampled = f", of which a round takes {run.sampled:.0%}" if run.sampled < 1 else ""
     return (
-        f"{counted(summary['num_clients'], 'client')}{sampled}, trained with {summary['algorithm']} on "
+        f"{format_count(summary['num_clients'], 'client')}{sampled}, trained with {summary['algorithm']} on "
         f"{Path(summary['dataset']).name}, dealt by the partition {summary['partition']}; seed {summary['seed']}, "
         f"engine {summary['engine']}."
     )
 
 
-def state(run: RunRecord) -> str:
+def describe_end(run: RunRecord) -> str:
     """Return how the run ended, and what can be done about it."""
     done, wanted = len(run.rounds), run.wanted
-    rounds = f"{done} of {wanted} rounds" if done < wanted else counted(done, "round")
-    again = f" “fedsieve resume {run.folder}” goes on with it." if run.keys.get("engine") != "flower" else ""
+    rounds = f"{done} of {wanted} rounds" if done < wanted else format_count(done, "round")
+    again = f" Resume it with “fedsieve resume {run.folder}”." if run.keys.get("engine") != "flower" else ""
     if run.ended == "interrupted":
         return f"This run was interrupted after {rounds}.{again}"
     if run.ended.startswith("failed"):
@@ -42,43 +42,46 @@ def state(run: RunRecord) -> str:
     return f"{'Finished' if run.ended else 'Ended'} after {rounds}{early}."
 
 
-def tiles(run: RunRecord) -> list[Tile]:
+def make_tiles(run: RunRecord) -> list[Tile]:
     """Return the main figures."""
     summary = run.summary
-    found = []
+    made = []
     if summary.get("test_accuracy") is not None:
         mean, among = 100 * summary["test_accuracy"], [100 * value for value in run.accuracies.values()]
         at = f"at round {summary['best_round']}, where validation was best"
-        whose = f"mean over {counted(len(among), 'client')}, each with its own model, {at}"
-        found.append(Tile("Test accuracy", percent(mean), whose))
+        whose = f"mean over {format_count(len(among), 'client')}, each with its own model, {at}"
+        made.append(Tile("Test accuracy", format_percent(mean), whose))
         if len(among) > 1:
-            found.append(
+            made.append(
                 Tile(
                     "From client to client",
                     f"± {100 * summary['test_accuracy_std']:.1f} points",
-                    f"standard deviation; the least accurate has {percent(min(among))}, the most {percent(max(among))}",
+                    f"standard deviation; the least accurate has {format_percent(min(among))}, the most "
+                    f"{format_percent(max(among))}",
                 )
             )
     if summary.get("test_accuracy_received") is not None:
-        found.append(
+        made.append(
             Tile(
                 "Before local training",
-                percent(100 * summary["test_accuracy_received"]),
+                format_percent(100 * summary["test_accuracy_received"]),
                 "test accuracy of the models as the server sent them, same round",
             )
         )
     if summary.get("test_accuracy_global") is not None:
-        found.append(
+        made.append(
             Tile(
                 "One model for all",
-                percent(100 * summary["test_accuracy_global"]),
+                format_percent(100 * summary["test_accuracy_global"]),
                 "accuracy of the global model on all clients' test data",
             )
         )
     if summary.get("mask_sparsity") is not None:
-        found.append(
+        made.append(
             Tile(
-                "Sieved out", percent(100 * summary["mask_sparsity"]), "share of zeros in the masks, mean over clients"
+                "Sieved out",
+                format_percent(100 * summary["mask_sparsity"]),
+                "share of zeros in the masks, mean over clients",
             )
         )
     for key, name, meaning in (
@@ -86,20 +89,20 @@ def tiles(run: RunRecord) -> list[Tile]:
         ("downlink_bytes_per_client_round", "Sent to a client", "a round, serialised"),
     ):
         if summary.get(key) is not None:
-            found.append(Tile(name, size(summary[key]), meaning))
+            made.append(Tile(name, format_bytes(summary[key]), meaning))
     if summary.get("seconds_per_round") is not None:
-        whole = f"; {seconds(summary['wall_seconds'])} for the whole run" if summary.get("wall_seconds") else ""
-        found.append(Tile("Time a round", seconds(summary["seconds_per_round"]), f"median, wall clock{whole}"))
+        whole = f"; {format_seconds(summary['wall_seconds'])} for the whole run" if summary.get("wall_seconds") else ""
+        made.append(Tile("Time a round", format_seconds(summary["seconds_per_round"]), f"median, wall clock{whole}"))
     if summary.get("rejected_replies"):
-        found.append(
+        made.append(
             Tile(
-                "Replies left out",
+                "Replies rejected",
                 f"{summary['rejected_replies']:,}",
-                "late, failed or not what was asked for; clients.csv says which and why",
+                f"late, failed or not what was asked for; {CLIENTS} says which and why",
             )
         )
     if summary.get("lost_states"):
-        found.append(
-            Tile("States lost", f"{summary['lost_states']:,}", "clients that began anew because their state was gone")
+        made.append(
+            Tile("States lost", f"{summary['lost_states']:,}", "clients that started over because their state was gone")
         )
-    return found
+    return made

@@ -7,7 +7,7 @@ import numpy as np
 
 from fedsieve.contract import NDArray
 from fedsieve.reports.figure import Zone
-from fedsieve.reports.theme import HEIGHT, SHADES, blank, drawing, ink
+from fedsieve.reports.theme import HEIGHT, SHADES, make_figure, pick_ink, use_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,21 +16,21 @@ NUMBERED = 10
 """Columns up to which cells hold their numbers."""
 
 POINTED = 24
-"""Rows and columns up to which the pointer is told a cell's number."""
+"""Rows and columns up to which the pointer shows a cell's number."""
 
 NAMED = 24
 """Rows or columns up to which each is named on its axis."""
 
 
-def heat_map(
+def draw_heat_map(
     values: NDArray,
     rows: Sequence[str],
     columns: Sequence[str],
     *,
-    axes_told: tuple[str, str],
+    axis_labels: tuple[str, str],
     bar: str,
-    told: Callable[[int, int], str],
-    written: Callable[[float], str],
+    describe: Callable[[int, int], str],
+    format_value: Callable[[float], str],
     bounds: tuple[float, float] | None = None,
     blocks: Sequence[int] = (),
     square: bool = False,
@@ -38,10 +38,10 @@ def heat_map(
     """Draw `values`, rows x columns, and return the figure with its words for the pointer.
 
     Args:
-        axes_told: what is across and what is down.
+        axis_labels: what is across and what is down.
         bar: what the shades are.
-        told: what the pointer is told over a row and column.
-        written: what a number is as text.
+        describe: what the pointer shows over a row and column.
+        format_value: what a number is as text.
         bounds: of the shades; of what there is if left out.
         blocks: sizes of the communities along the diagonal, which get a frame.
     """
@@ -51,8 +51,8 @@ def heat_map(
     if low == high:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
     extend = "max" if np.nanmax(values) > high else "neither"
-    with drawing():
-        figure = blank(4.2 if square else max(1.9, min(HEIGHT + 1, 1.4 + 0.26 * len(rows))))
+    with use_style():
+        figure = make_figure(4.2 if square else max(1.9, min(HEIGHT + 1, 1.4 + 0.26 * len(rows))))
         axes = figure.subplots()
         image = axes.imshow(
             values, SHADES, vmin=low, vmax=high, aspect="equal" if square else "auto", interpolation="nearest"
@@ -60,9 +60,9 @@ def heat_map(
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        _name(axes.set_xticks, columns, turned=len(columns) > 12 or max(map(len, columns)) > 3)
-        _name(axes.set_yticks, rows)
-        axes.set(xlabel=axes_told[0], ylabel=axes_told[1])
+        _set_names(axes.set_xticks, columns, turned=len(columns) > 12 or max(map(len, columns)) > 3)
+        _set_names(axes.set_yticks, rows)
+        axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
         shades = figure.colorbar(image, ax=axes, label=bar, pad=0.02, fraction=0.06, aspect=24, extend=extend)
         shades.outline.set_visible(False)
         shades.ax.tick_params(length=2)
@@ -70,8 +70,8 @@ def heat_map(
             for row, column in np.ndindex(values.shape):
                 value = float(values[row, column])
                 if not np.isnan(value):
-                    colour = ink(tuple(image.to_rgba(np.asarray(value))))
-                    axes.text(column, row, written(value), ha="center", va="center", color=colour, fontsize=9)
+                    colour = pick_ink(tuple(image.to_rgba(np.asarray(value))))
+                    axes.text(column, row, format_value(value), ha="center", va="center", color=colour, fontsize=9)
         start = 0
         for size in blocks:
             for colour, width in (("#000000", 3.2), ("#ffffff", 1.4)):  # stands out from any shade
@@ -89,13 +89,13 @@ def heat_map(
             start += size
     small = len(rows) <= POINTED and len(columns) <= POINTED
     zones = [
-        Zone(column - 0.5, column + 0.5, told(row, column), row - 0.5, row + 0.5)
+        Zone(column - 0.5, column + 0.5, describe(row, column), row - 0.5, row + 0.5)
         for row, column in (np.ndindex(values.shape) if small else ())
     ]
     return figure, zones
 
 
-def _name(put: Callable[..., object], names: Sequence[str], *, turned: bool = False) -> None:
+def _set_names(put: Callable[..., object], names: Sequence[str], *, turned: bool = False) -> None:
     if len(names) <= NAMED:
         put(range(len(names)), names, **({"rotation": 90} if turned else {}))
     else:

@@ -1,17 +1,14 @@
-"""Which weights the clients' personal models keep: read from `model/`, where zeros are what masks have sieved out."""
+"""Which weights the clients' personal models keep: in their files zeros are what masks have sieved out."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
 from fedsieve.contract import NDArray
-from fedsieve.reports.words import thinned
-
-MATRIX_DIM = 2
-"""Masks sit on weight matrices alone (`fedsieve.masks.attach`)."""
+from fedsieve.reports.words import thin_out
+from fedsieve.runs.reading import measure_models, read_matrices
 
 READ = 256 * 2**20
 """Bytes of models that are read, spread over the clients: of large models those of fewer clients."""
@@ -43,22 +40,21 @@ class KeptWeights:
     agreeing: NDArray
 
 
-def kept_weights(folder: Path) -> KeptWeights | None:
-    """Read the models in `folder`, None where there are none."""
-    files = {int(found[1]): path for path in folder.glob("client-*.safetensors") if (found := _NAME.match(path.name))}
-    if not files:
+def measure_kept_weights(folder: Path) -> KeptWeights | None:
+    """Read the models of the run in `folder`, None where there are none.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    sizes = measure_models(folder)
+    if not sizes:
         return None
-    size = max(path.stat().st_size for path in files.values())
-    clients = thinned(sorted(files), max(2, min(MOST, READ // max(1, size))))
-    with safe_open(files[clients[0]], framework="numpy") as first:
-        layers = [
-            name for name in sorted(first.keys(), key=_in_order) if len(first.get_slice(name).get_shape()) >= MATRIX_DIM
-        ]
-    signs: dict[str, list[NDArray]] = {layer: [] for layer in layers}
+    clients = thin_out(sorted(sizes), max(2, min(MOST, READ // max(1, *sizes.values()))))
+    signs: dict[str, list[NDArray]] = {}
     for client in clients:
-        with safe_open(files[client], framework="numpy") as file:
-            for layer in layers:
-                signs[layer].append(np.sign(file.get_tensor(layer)).astype(np.int8).ravel())
+        for layer, weights in read_matrices(folder, client):
+            signs.setdefault(layer, []).append(np.sign(weights).astype(np.int8).ravel())
+    layers = sorted(signs, key=_split_numbers)
     count = len(clients)
     zeros = np.zeros((count, len(layers)))
     both, either_own, same = np.zeros((count, count)), np.zeros(count), np.zeros((count, count))
@@ -67,24 +63,21 @@ def kept_weights(folder: Path) -> KeptWeights | None:
         zeros[:, at] = (rows == 0).mean(axis=1)
         for start in range(0, rows.shape[1], BLOCK):
             signed = rows[:, start : start + BLOCK].astype(np.float32)
-            kept = np.abs(signed)
-            common = kept @ kept.T
+            nonzero = np.abs(signed)
+            common = nonzero @ nonzero.T
             both += common
             same += (common + signed @ signed.T) / 2
-            either_own += kept.sum(axis=1)
+            either_own += nonzero.sum(axis=1)
     either = either_own[:, None] + either_own[None, :] - both
-    return KeptWeights(clients, len(files), layers, zeros, _share(both, either), _share(same, both))
+    return KeptWeights(clients, len(sizes), layers, zeros, _divide(both, either), _divide(same, both))
 
 
-def _in_order(name: str) -> list[tuple[int, str]]:
+def _split_numbers(name: str) -> list[tuple[int, str]]:
     """Sort `layer2` before `layer10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-_NAME = re.compile(r"client-(\d+)\.safetensors$")
-
-
-def _share(part: NDArray, whole: NDArray) -> NDArray:
+def _divide(part: NDArray, whole: NDArray) -> NDArray:
     """Return part / whole, NaN where there is nothing."""
     share: NDArray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return share

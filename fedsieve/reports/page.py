@@ -8,18 +8,14 @@ from typing import Any
 from fedsieve.errors import UserError
 from fedsieve.files import write_whole
 from fedsieve.reports import curves
-from fedsieve.reports.clients import final
+from fedsieve.reports.clients import draw_final_accuracies
 from fedsieve.reports.figure import Drawn, Section, Table
-from fedsieve.reports.head import state, tiles, told
-from fedsieve.reports.html import filled
-from fedsieve.reports.masks import masks
-from fedsieve.reports.similarity import similarity
-from fedsieve.reports.style import RUN_PAGE
-from fedsieve.reports.svg import png
-from fedsieve.runs.reading import RunRecord
-
-FIGURES = "figures"
-"""The folder of the PNG files."""
+from fedsieve.reports.head import describe_end, describe_run, make_tiles
+from fedsieve.reports.html import fill_template
+from fedsieve.reports.masks import draw_masks
+from fedsieve.reports.similarity import draw_similarity
+from fedsieve.reports.svg import render_png
+from fedsieve.runs.reading import CONFIG, FIGURES, REPORT, SUMMARY, RunRecord
 
 
 def write_report(run: RunRecord, local: RunRecord | None = None) -> Path:
@@ -31,50 +27,52 @@ def write_report(run: RunRecord, local: RunRecord | None = None) -> Path:
     Raises:
         UserError: they cannot be written.
     """
-    folder, found = run.folder, sections(run, local)
-    page = report_page(run, found)  # first: it is the page that lays the figures out
-    write_page(folder / "report.html", page, folder / FIGURES, found, PNG_NAMES)
-    return folder / "report.html"
+    folder, sections = run.folder, draw_sections(run, local)
+    page = render_page(run, sections)  # first: it is the page that lays the figures out
+    write_page(folder / REPORT, page, folder / FIGURES, sections, PNG_NAMES)
+    return folder / REPORT
 
 
-def sections(run: RunRecord, local: RunRecord | None = None) -> list[Section]:
+def draw_sections(run: RunRecord, local: RunRecord | None = None) -> list[Section]:
     """Return the run's figures, under their headings."""
     return [
-        Section("Learning", [curves.accuracy(run), curves.loss(run), final(run, local)]),
-        Section("Clients compared", [similarity(run), *masks(run)]),
-        Section("Size and cost", [curves.zeros(run), curves.traffic(run), curves.time(run)]),
+        Section("Learning", [curves.draw_accuracy(run), curves.draw_loss(run), draw_final_accuracies(run, local)]),
+        Section("Clients compared", [draw_similarity(run), *draw_masks(run)]),
+        Section("Size and cost", [curves.draw_zeros(run), curves.draw_traffic(run), curves.draw_time(run)]),
     ]
 
 
-def report_page(run: RunRecord, found: Sequence[Section]) -> str:
+def render_page(run: RunRecord, sections: Sequence[Section]) -> str:
     """Return the run's page."""
     summary = {key: value for key, value in run.summary.items() if key not in {"versions", "test_accuracy_per_client"}}
-    return filled(
-        RUN_PAGE,
+    return fill_template(
+        "run.html",
         title=run.title,
-        told=told(run),
-        state=state(run),
+        description=describe_run(run),
+        state=describe_end(run),
         finished=run.ended in {"finished", ""},
-        tiles=tiles(run),
-        sections=found,
+        tiles=make_tiles(run),
+        sections=sections,
         settings=run.settings,
+        config_file=CONFIG,
+        summary_file=SUMMARY,
         versions=Table(["package", "version"], list((run.summary.get("versions") or {}).items())),
-        summary=Table(["key", "value"], [[key, _told(value)] for key, value in summary.items()]),
+        summary=Table(["key", "value"], [[key, _format_value(value)] for key, value in summary.items()]),
     )
 
 
-def write_page(path: Path, page: str, figures: Path, found: Sequence[Section], names: Set[str]) -> None:
+def write_page(path: Path, page: str, figures: Path, sections: Sequence[Section], names: Set[str]) -> None:
     """Write a page, and each figure into the folder `figures`; of `names`, all that it may have, others are removed.
 
     Raises:
         UserError: they cannot be written.
     """
-    drawn = {f"{part.name}.png": part for part in _drawn(found)}
+    drawn = {f"{part.name}.png": part for part in _list_drawn(sections)}
     try:
         write_whole(path, page.encode())
         figures.mkdir(exist_ok=True)
         for name, part in drawn.items():
-            write_whole(figures / name, png(part.figure))
+            write_whole(figures / name, render_png(part.figure))
         for gone in names - drawn.keys():
             (figures / gone).unlink(missing_ok=True)
     except OSError as error:
@@ -88,9 +86,9 @@ PNG_NAMES = {
 """Of all the PNG files that a run can have."""
 
 
-def _drawn(found: Sequence[Section]) -> Iterator[Drawn]:
-    return (part for section in found for part in section.parts if isinstance(part, Drawn))
+def _list_drawn(sections: Sequence[Section]) -> Iterator[Drawn]:
+    return (part for section in sections for part in section.parts if isinstance(part, Drawn))
 
 
-def _told(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

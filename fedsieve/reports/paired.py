@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from fedsieve.reports.settings import Setting
-from fedsieve.reports.words import counted
+from fedsieve.reports.words import format_count
 from fedsieve.runs.reading import RunRecord
 
 DATA = ("data-seed", "train-ratio", "val-ratio", "largest-component", "clients-per-part", "alpha",
@@ -32,7 +32,7 @@ class Pairing:
     reason: str = ""
 
     @property
-    def told(self) -> str:
+    def difference(self) -> str:
         """Mean and deviation over seeds, or one seed's difference."""
         if not self.by_seed:
             return "-"
@@ -40,18 +40,18 @@ class Pairing:
         return mean if len(self.by_seed) < 2 else f"{mean} ± {stdev(self.by_seed):.1f}"
 
     @property
-    def pairs(self) -> str:
+    def counts(self) -> str:
         """How many runs and clients were paired."""
-        return f"{counted(len(self.by_seed), 'seed')}, {counted(self.clients, 'client')}"
+        return f"{format_count(len(self.by_seed), 'seed')}, {format_count(self.clients, 'client')}"
 
 
-def paired(setting: Setting, other: Setting) -> Pairing:
+def pair_runs(setting: Setting, other: Setting) -> Pairing:
     """Pair the runs of two settings; `by_seed` is `setting` less `other`."""
-    one, two = _by_seed(setting), _by_seed(other)
+    one, two = _index_by_seed(setting), _index_by_seed(other)
     seeds = [seed for seed in one if seed in two]
     if not seeds:
         return Pairing([], [], 0, 0, "they have no seed in common")
-    differing = next((key for seed in seeds if (key := other_data(one[seed], two[seed]))), None)
+    differing = next((key for seed in seeds if (key := find_other_data(one[seed], two[seed]))), None)
     if differing:
         return Pairing([], [], 0, 0, f"their clients do not hold the same data (they differ in {differing})")
     by_seed: dict[int, list[float]] = {}
@@ -66,29 +66,29 @@ def paired(setting: Setting, other: Setting) -> Pairing:
     return Pairing(list(by_seed), [fmean(each) for each in by_seed.values()], len(gains), better)
 
 
-def pairings(settings: Sequence[Setting]) -> list[Pairing]:
+def pair_with_first(settings: Sequence[Setting]) -> list[Pairing]:
     """Return how each setting but the first does against the first."""
-    return [paired(setting, settings[0]) for setting in settings[1:]]
+    return [pair_runs(setting, settings[0]) for setting in settings[1:]]
 
 
-def repeated(setting: Setting) -> list[int]:
+def find_repeated_seeds(setting: Setting) -> list[int]:
     """Return the seeds of which the setting has several runs; the last is the one that is paired."""
     seeds = Counter(int(run.summary["seed"]) for run in setting.runs)
     return [seed for seed, count in seeds.items() if count > 1]
 
 
-def _by_seed(setting: Setting) -> dict[int, RunRecord]:
+def _index_by_seed(setting: Setting) -> dict[int, RunRecord]:
     return {int(run.summary["seed"]): run for run in setting.runs}
 
 
-def other_data(one: RunRecord, other: RunRecord) -> str:
+def find_other_data(one: RunRecord, other: RunRecord) -> str:
     """Return a key that gives the two runs' clients other data, "" where none does."""
-    mine, theirs = _held(one), _held(other)
+    mine, theirs = _describe_data(one), _describe_data(other)
     return next((key for key, value in mine.items() if theirs.get(key) != value), "")
 
 
-def _held(run: RunRecord) -> dict[str, object]:
+def _describe_data(run: RunRecord) -> dict[str, object]:
     summary = run.summary
-    own = {"dataset": run.dataset, "partition": summary["partition"], "num-clients": summary["num_clients"]}
-    own |= {key: run.keys.get(key) for key in DATA}
-    return own | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})
+    keys = {"dataset": run.dataset, "partition": summary["partition"], "num-clients": summary["num_clients"]}
+    keys |= {key: run.keys.get(key) for key in DATA}
+    return keys | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})

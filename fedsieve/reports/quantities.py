@@ -1,6 +1,5 @@
 """The figures of finished runs that a table of them may show."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,11 +7,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from fedsieve.reports.compare import spread
+from fedsieve.errors import UserError
+from fedsieve.reports.compare import format_spread
 from fedsieve.runs.folder import read_summary
 from fedsieve.runs.history import History
-from fedsieve.runs.records import read_rounds
-from fedsieve.runs.rounds import Round
+from fedsieve.runs.reading import CLIENTS, SUMMARY, TIMINGS, read_history, read_round_lines, read_timings
 
 
 @dataclass(frozen=True)
@@ -23,32 +22,35 @@ class Results:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """`summary.json`."""
+        """The run's summary, as it is written."""
         return read_summary(self.folder)
 
     @cached_property
-    def rounds(self) -> tuple[Round, ...]:
-        """All rounds, as `clients.csv` has them."""
-        seconds = {line["round"]: line["seconds"] for line in self._lines("timings.jsonl")}
-        with (self.folder / "clients.csv").open(encoding="utf-8", newline="") as file:
-            return read_rounds(file, seconds)
+    def history(self) -> History:
+        """All rounds, as the run's records have them; a `UserError` where they lack some."""
+        history, rounds = read_history(self.folder), self.summary.get("num_rounds", 0)
+        if len(history.rounds) < rounds:
+            raise UserError(
+                f"{self.folder}: {CLIENTS} and {TIMINGS} hold {len(history.rounds)} rounds, allowed: the {rounds} of "
+                f"{SUMMARY}."
+            )
+        return history
 
     @property
     def val_accuracy(self) -> float | None:
         """The mean validation accuracy at the best round, by which it was chosen; None where no client has one."""
         best = int(self.summary["best_round"] or 0)
-        if best == 0 or self.rounds[-1].means.get("val-accuracy") is None:
+        if best == 0 or self.history.rounds[-1].means.get("val-accuracy") is None:
             return None
-        by_round = History(list(self.rounds)).validation_by_round()
-        return by_round[best - 1]
+        return self.history.validation_by_round()[best - 1]
 
     @property
     def cpu_seconds_per_client_round(self) -> float | None:
         """The median over rounds of CPU seconds a participant."""
-        timings = self._lines("timings.jsonl")  # a last training for the metric only has a line here alone
+        timings = read_timings(self.folder)  # a last training for the metric only has a line here alone
         shares = [
             time["cpu_seconds"] / len(line["participants"])
-            for time, line in zip(timings, self._lines("rounds.jsonl"), strict=False)
+            for time, line in zip(timings, read_round_lines(self.folder), strict=False)
         ]
         return median(shares) if shares else None
 
@@ -57,15 +59,11 @@ class Results:
         if target is None:
             return None
         moved = 0.0
-        for round_, accuracy in zip(self.rounds, History(list(self.rounds)).validation_by_round(), strict=False):
+        for round_, accuracy in zip(self.history.rounds, self.history.validation_by_round(), strict=False):
             moved += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
             if accuracy >= target:
                 return moved / 1e6
         return None
-
-    def _lines(self, name: str) -> list[dict[str, Any]]:
-        path = self.folder / name
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 @dataclass(frozen=True)
@@ -86,42 +84,46 @@ class Figure:
     deviates: bool = True
     needs_all: bool = False
 
-    def shown(self, values: list[float | None], ratio: int | None = None) -> str:
+    def format(self, values: list[float | None], ratio: int | None = None) -> str:
         """Return `mean ± deviation` over runs, the mean of one; "-" for a figure that none has.
 
         Of ratios of the figure, `ratio` digits are shown.
         """
-        found = [value for value in values if value is not None]
-        if not found or (self.needs_all and len(found) < len(values)):
+        reached = [value for value in values if value is not None]
+        if not reached or (self.needs_all and len(reached) < len(values)):
             return "-"
         if ratio is not None:
-            return spread([{"value": value} for value in found], "value", 1, ratio)
+            return format_spread([{"value": value} for value in reached], "value", 1, ratio)
         if not self.deviates:
-            return f"{fmean(found):,.{self.digits}f}"
-        return spread([{"value": value} for value in found], "value", 1, self.digits)
+            return f"{fmean(reached):,.{self.digits}f}"
+        return format_spread([{"value": value} for value in reached], "value", 1, self.digits)
 
 
-def _percent(key: str) -> Callable[[Results, float | None], float | None]:
+def _take_percent(key: str) -> Callable[[Results, float | None], float | None]:
     return lambda results, _: None if results.summary[key] is None else 100 * results.summary[key]
 
 
-def _bytes(heading: str, key: str) -> Figure:
+def _make_bytes_figure(heading: str, key: str) -> Figure:
     return Figure(heading, lambda results, _: results.summary[key], digits=0, deviates=False)
 
 
-def _validation(results: Results, _: float | None) -> float | None:
+def _take_validation(results: Results, _: float | None) -> float | None:
     return None if results.val_accuracy is None else 100 * results.val_accuracy
 
 
 FIGURES: dict[str, Figure] = {
-    "val_accuracy": Figure("validation, %", _validation),
-    "test_accuracy": Figure("test, %", _percent("test_accuracy")),
-    "test_accuracy_received": Figure("as received, %", _percent("test_accuracy_received")),
-    "test_accuracy_global": Figure("global model, %", _percent("test_accuracy_global")),
-    "mask_sparsity": Figure("masks zero, %", _percent("mask_sparsity")),
-    "uplink_bytes_per_client_round": _bytes("up, bytes", "uplink_bytes_per_client_round"),
-    "uplink_payload_bytes_per_client_round": _bytes("payload up, bytes", "uplink_payload_bytes_per_client_round"),
-    "downlink_bytes_per_client_round": _bytes("down, bytes", "downlink_bytes_per_client_round"),
+    "val_accuracy": Figure("validation, %", _take_validation),
+    "test_accuracy": Figure("test, %", _take_percent("test_accuracy")),
+    "test_accuracy_final": Figure("after the last round, %", _take_percent("test_accuracy_final")),
+    "best_round": Figure("best round", lambda results, _: results.summary["best_round"] or None),
+    "test_accuracy_received": Figure("as received, %", _take_percent("test_accuracy_received")),
+    "test_accuracy_global": Figure("global model, %", _take_percent("test_accuracy_global")),
+    "mask_sparsity": Figure("masks zero, %", _take_percent("mask_sparsity")),
+    "uplink_bytes_per_client_round": _make_bytes_figure("up, bytes", "uplink_bytes_per_client_round"),
+    "uplink_payload_bytes_per_client_round": _make_bytes_figure(
+        "payload up, bytes", "uplink_payload_bytes_per_client_round"
+    ),
+    "downlink_bytes_per_client_round": _make_bytes_figure("down, bytes", "downlink_bytes_per_client_round"),
     "megabytes_until_target": Figure(
         "MB until target", lambda results, target: results.megabytes_until(target), digits=2, needs_all=True
     ),

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fedsieve.algorithms import kebab
-from fedsieve.reports.words import counted
+from fedsieve.reports.words import format_count
 from fedsieve.runs.reading import RunRecord
 from fedsieve.server.screening import printable
 
-TOLD = {
+HEADINGS = {
     "dataset": "data set",
     "partition": "partition",
     "num_clients": "clients",
@@ -35,75 +35,80 @@ class Setting:
 
 def settings_of(runs: Sequence[RunRecord]) -> list[Setting]:
     """Group the runs, in the order in which each setting comes first."""
-    found: dict[tuple[Any, ...], Setting] = {}
+    settings: dict[tuple[Any, ...], Setting] = {}
     for run in runs:
-        alike = [_keys(other) for other in runs if other.summary["algorithm"] == run.summary["algorithm"]]
-        differing = {key: value for key, value in _keys(run).items() if any(keys.get(key) != value for keys in alike)}
+        alike = [_select_keys(other) for other in runs if other.summary["algorithm"] == run.summary["algorithm"]]
+        differing = {
+            key: value for key, value in _select_keys(run).items() if any(keys.get(key) != value for keys in alike)
+        }
         algorithm = " ".join([str(run.summary["algorithm"]), *(f"{key}={value}" for key, value in differing.items())])
-        own = {"dataset": run.dataset, "num_rounds": run.wanted}
-        values = (*(own.get(key, run.summary[key]) for key in TOLD if key != "algorithm"), algorithm)
-        found.setdefault(values, Setting(values, [])).runs.append(run)
-    return list(found.values())
+        whole = {"dataset": run.dataset, "num_rounds": run.wanted}
+        values = (*(whole.get(key, run.summary[key]) for key in HEADINGS if key != "algorithm"), algorithm)
+        settings.setdefault(values, Setting(values, [])).runs.append(run)
+    return list(settings.values())
 
 
-def common(settings: Sequence[Setting]) -> list[bool]:
+def find_shared(settings: Sequence[Setting]) -> list[bool]:
     """Return of each of `TOLD` whether all settings have it alike; the algorithm is never left out."""
-    return [len({setting.values[at] for setting in settings}) == 1 for at in range(len(TOLD) - 1)] + [False]
+    return [len({setting.values[at] for setting in settings}) == 1 for at in range(len(HEADINGS) - 1)] + [False]
 
 
-def named(settings: Sequence[Setting]) -> list[tuple[Any, ...]]:
+def format_values(settings: Sequence[Setting]) -> list[tuple[Any, ...]]:
     """Return each setting's values as they are shown: printable, a data set's path by its name if only one has it."""
     paths = {str(setting.values[0]) for setting in settings}
     names = Counter(Path(path).name for path in paths)
     return [
-        tuple(printable(value) if isinstance(value, str) else value for value in (_shown(dataset, names), *others))
+        tuple(
+            printable(value) if isinstance(value, str) else value for value in (_shorten_path(dataset, names), *others)
+        )
         for dataset, *others in (setting.values for setting in settings)
     ]
 
 
-def title_of(settings: Sequence[Setting]) -> str:
+def make_title(settings: Sequence[Setting]) -> str:
     """Return what all settings have in common: "cora, metis, 10 clients"."""
-    words = zip(TOLD.values(), named(settings)[0], common(settings), strict=True)
-    return ", ".join(_told(word, value) for word, value, shared in words if shared)
+    words = zip(HEADINGS.values(), format_values(settings)[0], find_shared(settings), strict=True)
+    return ", ".join(_format_value(word, value) for word, value, shared in words if shared)
 
 
-def labels_of(settings: Sequence[Setting]) -> list[str]:
+def make_labels(settings: Sequence[Setting]) -> list[str]:
     """Return what tells each setting from the others."""
-    shared = common(settings)
+    shared = find_shared(settings)
     return [
         ", ".join(
             [str(values[-1])]
             + [
-                _told(word, value)
-                for word, value, alike in zip(TOLD.values(), values, shared, strict=True)
+                _format_value(word, value)
+                for word, value, alike in zip(HEADINGS.values(), values, shared, strict=True)
                 if not alike and word != "algorithm"
             ]
         )
-        for values in named(settings)
+        for values in format_values(settings)
     ]
 
 
-def stopped(settings: Sequence[Setting]) -> list[str]:
+def list_stopped(settings: Sequence[Setting]) -> list[str]:
     """Return, in one sentence if any, which runs did fewer rounds than they were to: by patience, or cut off."""
-    found = [
-        f"{label}, seed {run.summary['seed']}, after {run.summary['num_rounds']:,} of {counted(run.wanted, 'round')}"
-        for label, setting in zip(labels_of(settings), settings, strict=True)
+    stopped = [
+        f"{label}, seed {run.summary['seed']}, after {run.summary['num_rounds']:,} of "
+        f"{format_count(run.wanted, 'round')}"
+        for label, setting in zip(make_labels(settings), settings, strict=True)
         for run in setting.runs
         if run.summary["num_rounds"] < run.wanted
     ]
-    return [f"Stopped earlier: {'; '.join(found)}."] if found else []
+    return [f"Stopped earlier: {'; '.join(stopped)}."] if stopped else []
 
 
-def _shown(dataset: str, names: Counter[str]) -> str:
+def _shorten_path(dataset: str, names: Counter[str]) -> str:
     path = Path(dataset)
     return path.name if path.is_absolute() and names[path.name] == 1 else dataset
 
 
-def _told(word: str, value: Any) -> str:
-    return counted(value, word.removesuffix("s")) if word in {"clients", "rounds"} else str(value)
+def _format_value(word: str, value: Any) -> str:
+    return format_count(value, word.removesuffix("s")) if word in {"clients", "rounds"} else str(value)
 
 
-def _keys(run: RunRecord) -> dict[str, Any]:
+def _select_keys(run: RunRecord) -> dict[str, Any]:
     """Return the run's keys but for those that `TOLD` tells or that change nothing but the seed and the place."""
-    told = {kebab(key) for key in TOLD} - {"algorithm"} | {"seed", "out", "dataset"}
-    return {key: value for key, value in run.keys.items() if key not in told}
+    shown = {kebab(key) for key in HEADINGS} - {"algorithm"} | {"seed", "out", "dataset"}
+    return {key: value for key, value in run.keys.items() if key not in shown}

@@ -5,7 +5,7 @@ from io import BytesIO, StringIO
 from typing import TYPE_CHECKING
 
 from fedsieve.reports.figure import Drawn
-from fedsieve.reports.theme import DPI, VARIABLES, drawing
+from fedsieve.reports.theme import DPI, VARIABLES, use_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,22 +16,22 @@ LINK = "{http://www.w3.org/1999/xlink}href"
 METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def svg(drawn: Drawn) -> str:
+def render_svg(drawn: Drawn) -> str:
     """Return the figure as an `<svg>` element for a page in which other figures may be."""
     text = StringIO()
-    with drawing():
+    with use_style():
         _lay_out(drawn.figure)
         drawn.figure.savefig(text, format="svg", transparent=True, metadata=METADATA)
     root = ET.fromstring(text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2])
     groups = {element.get("id"): element for element in root.iter() if element.get("id")}
-    for gid, told in drawn.lines.items():
-        _tell_line(groups[gid], told)
+    for gid, line_text in drawn.lines.items():
+        _add_title(groups[gid], line_text)
     if drawn.zones:
-        _put_zones(drawn, groups["axes_1"])
-    _own_ids(root, drawn.name)
+        _add_zones(drawn, groups["axes_1"])
+    _prefix_ids(root, drawn.name)
     for element in root.iter():
         if style := element.get("style"):
-            element.set("style", _themed(style))
+            element.set("style", _use_variables(style))
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
     root.attrib |= {"role": "img", "aria-label": f"{drawn.title}. {drawn.caption}", "class": "plot"}
@@ -42,10 +42,10 @@ def svg(drawn: Drawn) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def png(figure: "Figure") -> bytes:
+def render_png(figure: "Figure") -> bytes:
     """Return the figure as the bytes of a PNG file, in the light colours."""
     data = BytesIO()
-    with drawing():
+    with use_style():
         _lay_out(figure)
         figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
     return data.getvalue()
@@ -58,7 +58,7 @@ def _lay_out(figure: "Figure") -> None:
         figure.set_layout_engine(None)
 
 
-def _tell_line(group: ET.Element, told: str) -> None:
+def _add_title(group: ET.Element, text: str) -> None:
     """Give the artist a title, and a line a wide one that is not seen, which the pointer finds more easily."""
     group.set("class", "hover")
     for path in list(group.iter(f"{{{SVG}}}path")):
@@ -66,11 +66,11 @@ def _tell_line(group: ET.Element, told: str) -> None:
             copy = {key: value for key, value in path.attrib.items() if key in {"d", "clip-path"}}
             ET.SubElement(group, f"{{{SVG}}}path", copy | {"class": "reach"})
     title = ET.Element(f"{{{SVG}}}title")
-    title.text = told
+    title.text = text
     group.insert(0, title)
 
 
-def _put_zones(drawn: Drawn, group: ET.Element) -> None:
+def _add_zones(drawn: Drawn, group: ET.Element) -> None:
     axes = drawn.figure.axes[0]
     height = drawn.figure.bbox.height
     low, high = axes.get_ylim()
@@ -84,11 +84,11 @@ def _put_zones(drawn: Drawn, group: ET.Element) -> None:
         rectangle = ET.Element(
             f"{{{SVG}}}rect", {key: f"{value:.1f}" for key, value in box.items()} | {"class": "zone"}
         )
-        ET.SubElement(rectangle, f"{{{SVG}}}title").text = zone.told
+        ET.SubElement(rectangle, f"{{{SVG}}}title").text = zone.text
         group.insert(at, rectangle)
 
 
-def _own_ids(root: ET.Element, name: str) -> None:
+def _prefix_ids(root: ET.Element, name: str) -> None:
     """Name the ids that are used after the figure, and remove the others: a page has several figures."""
     used = set()
     for element in root.iter():
@@ -100,11 +100,11 @@ def _own_ids(root: ET.Element, name: str) -> None:
                 used.add(value[5:-1])
                 element.set(key, f"url(#{name}-{value[5:]}")
     for element in root.iter():
-        if (found := element.attrib.pop("id", None)) in used:
-            element.set("id", f"{name}-{found}")
+        if (given := element.attrib.pop("id", None)) in used:
+            element.set("id", f"{name}-{given}")
 
 
-def _themed(style: str) -> str:
+def _use_variables(style: str) -> str:
     """Return a style with the theme's light colours as CSS variables."""
     declarations = (part.partition(":") for part in style.split(";") if part.strip())
     return "; ".join(f"{key.strip()}: {VARIABLES.get(value.strip(), value.strip())}" for key, _, value in declarations)

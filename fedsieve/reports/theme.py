@@ -1,7 +1,7 @@
 """What figures look like: drawn once in the light colours, of which the page makes CSS variables, so that dark is CSS.
 
-Lines differ in dash and marker too, and are named: nothing is told by colour alone. The lines' colours are of Okabe and
-Ito's kind, told apart by the colour-blind, darkened until they stand out from white by at least 4.5 to 1.
+Lines differ in dash and marker too, and are named: no difference is in colour alone. The lines' colours are of Okabe
+and Ito's kind, which the colour-blind can distinguish, darkened until they stand out from white by at least 4.5 to 1.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ DPI = 200
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def use_style() -> Iterator[None]:
     """Have matplotlib's settings for a figure as long as the block runs."""
     import matplotlib as mpl
 
@@ -101,25 +101,25 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def blank(height: float = HEIGHT) -> "Figure":
+def make_figure(height: float = HEIGHT) -> "Figure":
     """Return a figure as wide as all are; `height` in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(WIDTH, height), dpi=72, layout="constrained")
 
 
-def ink(shade: tuple[float, ...]) -> str:
+def pick_ink(shade: tuple[float, ...]) -> str:
     """Return black or white, whichever stands out more from a cell of this shade: by at least 4.5 to 1."""
-    luminance = _luminance(shade)
+    luminance = _measure_luminance(shade)
     return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
 
 
-def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+def measure_contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     """Return the contrast, 1 to 21, of two colours, red, green and blue from 0 to 1 (WCAG 2.2)."""
-    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    darker, lighter = sorted((_measure_luminance(one), _measure_luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def _luminance(colour: tuple[float, ...]) -> float:
+def _measure_luminance(colour: tuple[float, ...]) -> float:
     red, green, blue = (value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour[:3])
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

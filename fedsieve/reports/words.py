@@ -14,12 +14,12 @@ ROWS = 60
 NOTHING = "–"
 
 
-def percent(value: float) -> str:
+def format_percent(value: float) -> str:
     """Return a number that is in percent already: "78.3 %"."""
     return NOTHING if math.isnan(value) else f"{value:.1f} %"
 
 
-def figures(value: float) -> str:
+def format_number(value: float) -> str:
     """Return a number with three figures that count: "0.0123", "4.56", "1,235"."""
     if math.isnan(value):
         return NOTHING
@@ -29,44 +29,44 @@ def figures(value: float) -> str:
     return f"{value:,.{min(digits, 6)}f}"
 
 
-def seconds(value: float) -> str:
+def format_seconds(value: float) -> str:
     """Return a duration: "0.21 s", "3 min 20 s", "2 h 5 min"."""
     if value < 60:
-        return f"{figures(value)} s"
+        return f"{format_number(value)} s"
     whole = round(value)
     hours, minutes, left = whole // 3600, whole % 3600 // 60, whole % 60
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
 
 
-def unit_of(size: float) -> tuple[int, str]:
+def pick_unit(size: float) -> tuple[int, str]:
     """Return the unit in which `size`, in bytes, is between 1 and 1,000, in bytes, and its name."""
     return pick_unit_and_suffix(int(size), ["bytes", "kB", "MB", "GB", "TB"], 1000)
 
 
-def size(value: float) -> str:
+def format_bytes(value: float) -> str:
     """Return a number of bytes: "412 bytes", "742 kB"."""
-    unit, name = unit_of(value)
-    return f"{figures(value / unit)} {name}"
+    unit, name = pick_unit(value)
+    return f"{format_number(value / unit)} {name}"
 
 
-def thinned(items: Sequence[Item], most: int) -> list[Item]:
+def thin_out(items: Sequence[Item], most: int) -> list[Item]:
     """Return at most so many of the items, evenly apart, the first and the last among them."""
     if len(items) <= most:
         return list(items)
     return [items[round(at * (len(items) - 1) / (most - 1))] for at in range(most)]
 
 
-def rows_of(rows: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+def thin_out_rows(rows: Iterable[Sequence[str]]) -> list[Sequence[str]]:
     """Return the rows that a table shows."""
-    return thinned(list(rows), ROWS)
+    return thin_out(list(rows), ROWS)
 
 
-def counted(number: int, word: str) -> str:
+def format_count(number: int, word: str) -> str:
     """Return "1 client", "3 clients"."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def listed(clients: Sequence[int], most: int = 12) -> str:
+def format_ids(clients: Sequence[int], most: int = 12) -> str:
     """Return ids as a list that is cut where it gets long."""
-    told = ", ".join(map(str, clients[:most]))
-    return told if len(clients) <= most else f"{told} and {len(clients) - most} more"
+    ids = ", ".join(map(str, clients[:most]))
+    return ids if len(clients) <= most else f"{ids} and {len(clients) - most} more"

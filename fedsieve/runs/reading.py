@@ -1,10 +1,11 @@
-"""A run's folder as a report needs it: summary, settings, and every client's numbers by round."""
+"""A run's folder as a report needs it: the names of its files, and what is read from them."""
 
 import csv
 import json
+import re
 from array import array
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -13,16 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from fedsieve.config import parse, read
+from fedsieve.contract import COUNT_OF, NDArray
 from fedsieve.errors import UserError, one_line
 from fedsieve.runs.checkpoint_folder import newest_manifest, server_file
+from fedsieve.runs.folder import read_summary
 from fedsieve.runs.history import History
 from fedsieve.runs.records import METRIC_ONLY, METRICS, read_rounds
-from fedsieve.runs.folder import read_summary
-from fedsieve.contract import COUNT_OF
-from fedsieve.contract import NDArray
+
+SUMMARY, CONFIG = "summary.json", "config.toml"
+ROUNDS, TIMINGS, CLIENTS = "rounds.jsonl", "timings.jsonl", "clients.csv"
+SIMILARITY = "similarity.safetensors"
+MODELS, CHECKPOINT = "model", "checkpoint"
+REPORT, FIGURES = "report.html", "figures"
+
+_MODEL = re.compile(r"client-(\d+)\.safetensors")
+
+MATRIX_DIM = 2
+"""Masks sit on weight matrices alone (`fedsieve.masks.attach`)."""
 
 COLUMNS = ("train_loss", "test_accuracy", "mask_sparsity")
 """Of `clients.csv`, those that figures show each client in."""
@@ -30,7 +41,7 @@ COLUMNS = ("train_loss", "test_accuracy", "mask_sparsity")
 COUNTS = {column: COUNT_OF[METRICS[column]].replace("-", "_") for column in COLUMNS if METRICS[column] in COUNT_OF}
 """The column that says how much data a number was taken on: it counts only where that is some."""
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError)
 """What a run's folder raises that is cut off, altered, or that of something else."""
 
 
@@ -93,11 +104,11 @@ class RunRecord:
         """Rounds that it was to do; it may have stopped before."""
         return int(self.keys.get("num-rounds", self.summary["num_rounds"]))
 
-    def means(self, column: str) -> NDArray:
+    def take_means(self, column: str) -> NDArray:
         """Return a column of `rounds.jsonl`, R, NaN where it says nothing."""
-        return np.array([_number(line.get(column)) for line in self.rounds], dtype=np.float64)
+        return np.array([_to_float(line.get(column)) for line in self.rounds], dtype=np.float64)
 
-    def standing(self, column: str) -> NDArray:
+    def carry_forward(self, column: str) -> NDArray:
         """Return `by_client`, R x C, with a client's last number where it took no part, as the means have it."""
         values = self.by_client[column].copy()
         for before, row in pairwise(values):
@@ -107,8 +118,8 @@ class RunRecord:
     @property
     def accuracies(self) -> dict[int, float]:
         """Test accuracy, 0 to 1, of each client that has test data, by id, at the best round."""
-        found = self.summary.get("test_accuracy_per_client") or {}
-        return {int(client): float(value) for client, value in found.items() if value is not None}
+        accuracies = self.summary.get("test_accuracy_per_client") or {}
+        return {int(client): float(value) for client, value in accuracies.items() if value is not None}
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -117,16 +128,16 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         UserError: it is not that of a run, or what it holds cannot be read.
     """
-    config = folder / "config.toml"
-    if not (folder / "summary.json").exists() and not ((folder / "clients.csv").exists() and config.exists()):
+    config = folder / CONFIG
+    if not (folder / SUMMARY).exists() and not ((folder / CLIENTS).exists() and config.exists()):
         read_summary(folder)  # raises
-    try:
+    with _reading(folder):
         settings = config.read_text(encoding="utf-8") if config.exists() else ""
-        keys = _keys(config) if config.exists() else {}
-        lines = _json_lines(folder / "rounds.jsonl")
-        summary, ended = _summary(folder, keys, len(lines))
+        keys = _read_keys(config) if config.exists() else {}
+        lines = read_round_lines(folder)
+        summary, ended = _read_summary(folder, keys, len(lines))
         numbers = [int(line["round"]) for line in lines]
-        clients, by_client = _by_client(folder / "clients.csv", numbers)
+        clients, by_client = _read_clients(folder / CLIENTS, numbers)
         return RunRecord(
             folder=folder,
             summary=summary,
@@ -137,14 +148,78 @@ def read_run(folder: Path) -> RunRecord:
             numbers=np.array(numbers, dtype=np.int64),
             clients=clients,
             by_client=by_client,
-            times=_times(folder / "timings.jsonl", numbers),
-            similarity=_similarity(folder),
+            times=_read_times(folder, numbers),
+            similarity=_read_similarity(folder),
         )
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether the folder is that of a run, however far that came."""
+    return (folder / SUMMARY).exists() or (folder / CLIENTS).exists()
+
+
+def read_history(folder: Path) -> History:
+    """Read the rounds that the records have in full; a run that was killed may have cut off its last.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    with _reading(folder):
+        seconds = {line["round"]: line["seconds"] for line in read_timings(folder)}
+        with (folder / CLIENTS).open(encoding="utf-8", newline="") as file:
+            whole = [line for line in file if line.endswith("\n")]
+        timed = [line for line in whole if not line[:1].isdigit() or int(line.partition(",")[0]) in seconds]
+        return History(list(read_rounds(timed, seconds)))
+
+
+def read_round_lines(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `rounds.jsonl`, none where there is no such file.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    with _reading(folder):
+        return _read_json_lines(folder / ROUNDS)
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `timings.jsonl`, none where there is no such file.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    with _reading(folder):
+        return _read_json_lines(folder / TIMINGS)
+
+
+def measure_models(folder: Path) -> dict[int, int]:
+    """Return the size, in bytes, of each client's personal model, by client."""
+    paths = (folder / MODELS).glob("client-*")
+    return {int(match[1]): path.stat().st_size for path in paths if (match := _MODEL.fullmatch(path.name))}
+
+
+def read_matrices(folder: Path, client: int) -> Iterator[tuple[str, NDArray]]:
+    """Read the weight matrices of a client's personal model, by name, one at a time.
+
+    Raises:
+        UserError: the model cannot be read.
+    """
+    path = folder / MODELS / f"client-{client}.safetensors"
+    with _reading(path), safe_open(path, framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no dict
+            if len(file.get_slice(name).get_shape()) >= MATRIX_DIM:
+                yield name, file.get_tensor(name)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except UNREADABLE as error:
-        raise UserError(f"{folder}: what the run has left there cannot be read: {one_line(error)}.") from error
+        raise UserError(f"{path}: what the run has left there cannot be read: {one_line(error)}.") from error
 
 
-def _keys(config: Path) -> dict[str, Any]:
+def _read_keys(config: Path) -> dict[str, Any]:
     """Return every key with its default, or, of an algorithm that is not installed here, those that were given."""
     given = read(config)
     try:
@@ -153,35 +228,31 @@ def _keys(config: Path) -> dict[str, Any]:
         return given
 
 
-def _number(value: object) -> float:
+def _to_float(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _json_lines(path: Path) -> list[dict[str, Any]]:
+def _read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a record; without its last where a killed run has cut that off."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    found = [json.loads(line) for line in lines[:-1]]
+    objects = [json.loads(line) for line in lines[:-1]]
     with suppress(ValueError):
-        found += [json.loads(line) for line in lines[-1:]]
-    return found
+        objects += [json.loads(line) for line in lines[-1:]]
+    return objects
 
 
-def _summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str, Any], str]:
-    if (folder / "summary.json").exists():
+def _read_summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str, Any], str]:
+    if (folder / SUMMARY).exists():
         summary = read_summary(folder)
         if not rounds or summary["num_rounds"] == rounds:
             return summary, str(summary.get("ended", ""))
-    seconds = {line["round"]: line["seconds"] for line in _json_lines(folder / "timings.jsonl")}
-    with (folder / "clients.csv").open(encoding="utf-8", newline="") as file:
-        whole = [line for line in file if line.endswith("\n")]
-    known = [line for line in whole if not line[:1].isdigit() or int(line.partition(",")[0]) in seconds]
-    history = History(list(read_rounds(known, seconds)))
+    history = read_history(folder)
     setting = {key: keys[key.replace("_", "-")] for key in ("algorithm", "dataset", "partition", "engine", "seed")}
     setting["num_clients"] = keys["num-clients"]
     return setting | history.accuracy_summary() | history.traffic_summary(), "killed"
 
 
-def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
+def _read_clients(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
     """Read `clients.csv` but for the trainings that were for the metric only."""
     place = {number: index for index, number in enumerate(numbers)}
     rows, ids = array("q"), array("q")
@@ -197,8 +268,8 @@ def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str,
             rows.append(row)
             ids.append(int(line[at["client"]]))
             for column, cell, count in wanted:
-                told = cell is not None and line[cell] != "" and not (count is not None and line[count] == "0")
-                cells[column].append(float(line[cell]) if told and cell is not None else float("nan"))
+                counts = cell is not None and line[cell] != "" and not (count is not None and line[count] == "0")
+                cells[column].append(float(line[cell]) if counts and cell is not None else float("nan"))
     clients, columns = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)
     by_client = {}
     for name, values in cells.items():
@@ -207,25 +278,27 @@ def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str,
     return clients.tolist(), by_client
 
 
-def _times(path: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
-    by_round = {line["round"]: line for line in _json_lines(path)}
+def _read_times(folder: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
+    by_round = {line["round"]: line for line in read_timings(folder)}
     return {
-        name: np.array([_number(by_round.get(number, {}).get(name)) for number in numbers], dtype=np.float64)
+        name: np.array([_to_float(by_round.get(number, {}).get(name)) for number in numbers], dtype=np.float64)
         for name in ("seconds", "cpu_seconds")
     }
 
 
-def _similarity(folder: Path) -> Similarity | None:
+def _read_similarity(folder: Path) -> Similarity | None:
     """Return the matrix that the run has left, or that of its newest checkpoint where that is newer."""
-    own, manifest, found = folder / "similarity.safetensors", newest_manifest(folder / "checkpoint"), None
-    if own.exists():
-        with safe_open(own, framework="numpy") as file:
+    path, manifest, similarity = folder / SIMILARITY, newest_manifest(folder / CHECKPOINT), None
+    if path.exists():
+        with safe_open(path, framework="numpy") as file:
             about = json.loads(file.metadata()["fedsieve"])
-            found = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
-    path = folder / "checkpoint" / server_file(manifest.round if manifest else 0)
-    if manifest is not None and path.exists() and (found is None or found.round < manifest.round):
+            similarity = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
+    path = folder / CHECKPOINT / server_file(manifest.round if manifest else 0)
+    if manifest is not None and path.exists() and (similarity is None or similarity.round < manifest.round):
         with safe_open(path, framework="numpy") as file:
             if {"similarity", "compared"} <= set(file.keys()):
                 clients = file.get_tensor("compared").tolist()
-                found = Similarity(manifest.round, clients, file.get_tensor("similarity")) if clients else found
-    return found
+                similarity = (
+                    Similarity(manifest.round, clients, file.get_tensor("similarity")) if clients else similarity
+                )
+    return similarity

@@ -30,8 +30,8 @@ def write_run(folder: Path, clients: int, rounds: int = 2, **changes: Any) -> Pa
     folder.mkdir()
     accuracy = {(k, r): (k + r) / (clients + rounds) for k in range(clients) for r in range(1, rounds + 1)}
     last = {str(k): accuracy[k, rounds] for k in range(clients)} if rounds else None
-    own = {"num_clients": clients, "num_rounds": rounds, "best_round": rounds, "test_accuracy_per_client": last}
-    (folder / "summary.json").write_text(json.dumps(SUMMARY | own | changes))
+    counts = {"num_clients": clients, "num_rounds": rounds, "best_round": rounds, "test_accuracy_per_client": last}
+    (folder / "summary.json").write_text(json.dumps(SUMMARY | counts | changes))
     rows = [f"{r},{k},ok,1,{2 / r},{a},{a},,10,1,1" for (k, r), a in accuracy.items()]
     (folder / "clients.csv").write_text("\n".join([COLUMNS, *rows]) + "\n")
     lines = []

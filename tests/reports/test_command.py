@@ -10,17 +10,17 @@ from tests.reports.made_up import write_run
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "sentence"),
     [
         ({"algorithm": "fed-prox"}, "alone is a run of fed-prox, allowed: one of local."),
         ({"dataset": "citeseer"}, "they differ in dataset"),
         ({"seed": 7}, "they differ in seed"),
     ],
 )
-def test_clients_are_not_set_against_others(changes: dict[str, Any], told: str, tmp_path: Path):
+def test_clients_are_not_set_against_others(changes: dict[str, Any], sentence: str, tmp_path: Path):
     run = write_run(tmp_path / "run", 3)
     alone = write_run(tmp_path / "alone", 3, **({"algorithm": "local"} | changes))
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=sentence):
         report([run], alone, None, print, Console(quiet=True))
     assert not (run / "report.html").exists()
 
@@ -42,12 +42,12 @@ def test_of_several_runs_the_local_one_of_the_same_data_is_taken(tmp_path: Path,
 
 def test_a_folder_given_twice_is_no_second_seed(tmp_path: Path):
     run, other = write_run(tmp_path / "run", 2), write_run(tmp_path / "other", 2, seed=7)
-    again, told = tmp_path / "other" / ".." / "run", list[str]()
-    report([run, other, again], None, tmp_path / "all.html", told.append, Console(quiet=True))
-    assert told[0] == f"{again} is given more than once, and counts once."
+    again, lines = tmp_path / "other" / ".." / "run", list[str]()
+    report([run, other, again], None, tmp_path / "all.html", lines.append, Console(quiet=True))
+    assert lines[0] == f"{again} is given more than once, and counts once."
     assert "<td>42, 7</td>" in (tmp_path / "all.html").read_text()
     with pytest.raises(UserError, match="got one run"):
-        report([run, again], None, tmp_path / "all.html", told.append, Console(quiet=True))
+        report([run, again], None, tmp_path / "all.html", lines.append, Console(quiet=True))
 
 
 @pytest.mark.parametrize("there", [True, False])

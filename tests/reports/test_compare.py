@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fedsieve.reports.compare import comparison, spread
+from fedsieve.reports.compare import comparison, format_spread, tabulate
 from fedsieve.reports.settings import Setting, settings_of
 from fedsieve.runs.reading import read_run
 from tests.helpers import config
@@ -31,9 +31,9 @@ def grouped(folders: list[Path]) -> list[Setting]:
 
 
 def test_a_spread_is_mean_and_sample_deviation():
-    assert spread([{"a": 0.7}, {"a": 0.8}, {"a": 0.9}], "a", 100) == "80.0 ± 10.0"
-    assert spread([{"a": 0.7}, {"a": None}], "a", 100) == "70.0"
-    assert spread([{"a": None}], "a", 100) == "-"
+    assert format_spread([{"a": 0.7}, {"a": 0.8}, {"a": 0.9}], "a", 100) == "80.0 ± 10.0"
+    assert format_spread([{"a": 0.7}, {"a": None}], "a", 100) == "70.0"
+    assert format_spread([{"a": None}], "a", 100) == "-"
 
 
 def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path: Path):
@@ -51,10 +51,46 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path: Path):
     text = console.export_text()
     rows = [re.split(r"  +", line.strip()) for line in text.splitlines() if line.strip().startswith(("local", "fed-"))]
     assert rows == [
-        ["local", "42, 43", "80.0 ± 14.1", "-", "50.0 ± 0.0", "-", "1.2 ± 0.0 kB", "0.050 ± 0.000"],
-        ["fed-avg", "42", "50.0", "-", "50.0", "-", "1.2 kB", "0.050"],
+        ["local", "42, 43", "80.0 ± 14.1", "-", "-", "-", "50.0 ± 0.0", "-", "1.2 ± 0.0 kB", "0.050 ± 0.000"],
+        ["fed-avg", "42", "50.0", "-", "-", "-", "50.0", "-", "1.2 kB", "0.050"],
     ]
     assert "cora, metis, 10 clients, 100 rounds" in text
+
+
+def write_summary(folder: Path, **changes: Any) -> Path:
+    folder.mkdir()
+    (folder / "summary.json").write_text(json.dumps(SUMMARY | {"seed": 42} | changes))
+    return folder
+
+
+COLLAPSED = {"algorithm": "fed-avg", "test_accuracy": 0.57, "best_round": 7, "test_accuracy_final": 0.32}
+
+
+def test_what_was_lost_after_the_best_round_shows_in_80_columns(tmp_path: Path):
+    console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
+    changes = COLLAPSED | {"test_accuracy_received": 0.55, "mask_sparsity": 0.8, "seconds_per_round": 12.345}
+    long = write_summary(tmp_path / "b", **changes | {"algorithm": "hide-n-seek"})
+    console.print(comparison(grouped([write_summary(tmp_path / "a", **changes), long])))
+    row = next(line for line in console.export_text().splitlines() if "fed-avg" in line)
+    assert row.split() == ["fed-avg", "42", "57.0", "7", "32.0", "55.0", "50.0", "80.0", "1.2", "kB", "12.345"]
+    assert "…" not in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("runs", "cell"),
+    [
+        ([{"best_round": 7}], "7"),
+        ([{"best_round": 7}, {"best_round": 100, "seed": 43}], "7, 100"),
+        ([{"best_round": 7}, {"best_round": 9, "seed": 43, "num_rounds": 60}], "7, 9 of 60"),  # it has stopped early
+        ([{"best_round": 0, "num_rounds": 0, "test_accuracy": None}], "-"),
+    ],
+)
+def test_best_rounds_are_each_runs_own(runs: list[dict[str, Any]], cell: str, tmp_path: Path):
+    folders = [write_summary(tmp_path / str(at), **COLLAPSED | changes) for at, changes in enumerate(runs)]
+    for folder in folders:
+        (folder / "config.toml").write_text(config({"algorithm": "fed-avg", "num-rounds": 100}).toml())
+    table = tabulate(grouped(folders))
+    assert [row[list(table.head).index("best round")] for row in table.rows] == [cell]
 
 
 @pytest.mark.parametrize(
@@ -74,8 +110,8 @@ def test_bytes_are_told_in_a_unit_of_each_settings_own(
         changes = {"seed": 1, "test_accuracy": 0.5, "algorithm": f"a{number}", "uplink_bytes_per_client_round": size}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(SUMMARY | changes))
     table = comparison(grouped([tmp_path / "0", tmp_path / "1"]))
-    (found,) = (each for each in table.columns if each.header == "up")
-    assert [str(cell) for cell in found.cells] == cells
+    (column,) = (each for each in table.columns if each.header == "up")
+    assert [str(cell) for cell in column.cells] == cells
 
 
 def test_on_a_narrow_terminal_algorithms_and_accuracies_are_whole_and_markup_is_text(tmp_path: Path):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fedsieve.errors import UserError
 from fedsieve.reports.experiment_table import ExperimentTable, written
 from fedsieve.reports.quantities import Results
 from fedsieve.runs.records import CLIENT_COLUMNS
@@ -63,7 +64,7 @@ def table(tmp_path: Path, text: str, without: tuple[str, ...] = (), **runs: dict
     for point in points:
         if point.name not in without:
             given = {
-                k: v for name, own in runs.items() if point.label == name.replace("_", "-") for k, v in own.items()
+                k: v for name, given in runs.items() if point.label == name.replace("_", "-") for k, v in given.items()
             }
             at = 0 if point.run.seed == 1 else 1
             chosen = {key: value[at] if isinstance(value, tuple) else value for key, value in given.items()}
@@ -87,6 +88,20 @@ def test_rows_are_combinations_and_cells_are_over_seeds(tmp_path: Path):
         "table,dataset,column,mean,deviation,runs,missing",
         f',mnist,"test, %",80.0,{stdev([70.0, 90.0])},2,0',
         ",mnist,zeros,25.0,,1,0",
+    ]
+
+
+def test_what_was_lost_after_the_best_round_can_be_a_column(tmp_path: Path):
+    layout = "[table]\nrows = ['label']\ncolumns = ['test_accuracy', 'test_accuracy_final', 'best_round']\n"
+    reached: dict[str, Any] = {"test_accuracy": 0.57, "test_accuracy_final": 0.32, "validations": [0.1, 0.6, 0.3]}
+    one = EXPERIMENT.replace('"mnist", "cifar10"', '"mnist"')
+    none = {"test_accuracy": None, "test_accuracy_final": None, "best_round": 0}
+    made = table(tmp_path, one + layout, fed_avg=reached, local=none)
+    assert made.markdown().splitlines() == [
+        "| run | test, % | after the last round, % | best round |",
+        "| --- | --- | --- | --- |",
+        "| local | - | - | - |",
+        "| fed-avg | 57.0 ± 0.0 | 32.0 ± 0.0 | 2.0 ± 0.0 |",
     ]
 
 
@@ -193,3 +208,11 @@ def test_what_a_reader_must_know_stands_beside_the_table(tmp_path: Path):
     assert "; seeds 1, 2; " in text
     assert "torch 1.0 or, other runs, torch 2.0\n\n| run | dataset |" in text
     assert (tmp_path / "new" / "table.csv").read_text() == made.csv()
+
+
+def test_a_run_whose_records_lack_rounds_has_no_figures(tmp_path: Path):
+    folder = a_run(tmp_path / "run", [0.1, 0.2], num_rounds=2)
+    assert Results(folder).val_accuracy == pytest.approx((0.2 + 0.4) / 2)
+    (folder / "timings.jsonl").unlink()
+    with pytest.raises(UserError, match=r"clients\.csv and timings\.jsonl hold 0 rounds, allowed: the 2 of"):
+        _ = Results(folder).val_accuracy

@@ -4,24 +4,26 @@ import numpy as np
 import pytest
 
 from fedsieve.array_files import array_bytes
+from fedsieve.errors import UserError
 from fedsieve.reports import kept_weights
-from fedsieve.reports.kept_weights import kept_weights as read
+from fedsieve.reports.kept_weights import measure_kept_weights as read
 
 
 def write(folder: Path, client: int, matrix: list[list[float]], **others: list[float]) -> None:
     arrays = {"a.weight": np.array(matrix, np.float32)} | {k: np.array(v, np.float32) for k, v in others.items()}
-    (folder / f"client-{client}.safetensors").write_bytes(array_bytes(arrays))
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model" / f"client-{client}.safetensors").write_bytes(array_bytes(arrays))
 
 
 def test_zeros_overlap_and_signs_are_those_counted_by_hand(tmp_path: Path):
     write(tmp_path, 3, [[1, 0], [-2, 3]], bias=[0, 0])
     write(tmp_path, 10, [[-1, 5], [-2, 0]], bias=[1, 1])
-    found = read(tmp_path)
-    assert found is not None
-    assert (found.clients, found.of, found.layers) == ([3, 10], 2, ["a.weight"])  # a bias carries no mask
-    np.testing.assert_array_equal(found.zeros, [[0.25], [0.25]])
-    np.testing.assert_array_equal(found.shared, [[1, 0.5], [0.5, 1]])  # both keep 2 of the 4 that either keeps
-    np.testing.assert_array_equal(found.agreeing, [[1, 0.5], [0.5, 1]])  # of which one has one sign
+    weights = read(tmp_path)
+    assert weights is not None
+    assert (weights.clients, weights.of, weights.layers) == ([3, 10], 2, ["a.weight"])  # a bias carries no mask
+    np.testing.assert_array_equal(weights.zeros, [[0.25], [0.25]])
+    np.testing.assert_array_equal(weights.shared, [[1, 0.5], [0.5, 1]])  # both keep 2 of the 4 that either keeps
+    np.testing.assert_array_equal(weights.agreeing, [[1, 0.5], [0.5, 1]])  # of which one has one sign
 
 
 def test_layers_are_taken_together_and_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -43,12 +45,20 @@ def test_layers_are_taken_together_and_blocks_change_nothing(tmp_path: Path, mon
 def test_of_large_models_fewer_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for client in range(9):
         write(tmp_path, client, [[1, 0]])
-    size = (tmp_path / "client-0.safetensors").stat().st_size
+    size = (tmp_path / "model" / "client-0.safetensors").stat().st_size
     monkeypatch.setattr(kept_weights, "READ", 3 * size)
-    found = read(tmp_path)
-    assert found is not None
-    assert (found.clients, found.of) == ([0, 4, 8], 9)
+    weights = read(tmp_path)
+    assert weights is not None
+    assert (weights.clients, weights.of) == ([0, 4, 8], 9)
 
 
 def test_without_models_there_is_nothing(tmp_path: Path):
-    assert read(tmp_path / "model") is None
+    assert read(tmp_path) is None
+
+
+def test_a_model_that_is_cut_off_is_named(tmp_path: Path):
+    write(tmp_path, 0, [[1, 0]])
+    path = tmp_path / "model" / "client-0.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(UserError, match=r"model/client-0\.safetensors: what the run has left there cannot be read: "):
+        read(tmp_path)

@@ -9,9 +9,9 @@ import pytest
 
 from fedsieve.array_files import array_bytes
 from fedsieve.reports.comparison import write_comparison
-from fedsieve.reports.courses import courses
+from fedsieve.reports.courses import draw_courses
 from fedsieve.reports.figure import Drawn, Missing, Part
-from fedsieve.reports.page import report_page, sections, write_report
+from fedsieve.reports.page import draw_sections, render_page, write_report
 from fedsieve.reports.settings import settings_of
 from fedsieve.runs.reading import read_run
 from tests.reports.made_up import write_run
@@ -22,20 +22,20 @@ NASTY = "<script>alert(1)</script>&\"'$\\frac{$"
 class Elements(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
 
 
 def parts(folder: Path, local: Path | None = None) -> dict[str, Part]:
-    found = sections(read_run(folder), None if local is None else read_run(local))
-    return {part.title: part for section in found for part in section.parts}
+    sections = draw_sections(read_run(folder), None if local is None else read_run(local))
+    return {part.title: part for section in sections for part in section.parts}
 
 
 def test_a_finished_run_has_every_figure_in_its_page_and_beside_it(runs: Path):
@@ -47,7 +47,7 @@ def test_a_finished_run_has_every_figure_in_its_page_and_beside_it(runs: Path):
 
 
 def test_ids_are_one_figures_own_and_each_that_is_used_is_there(runs: Path):
-    elements = Elements((runs / "pub" / "report.html").read_text()).found
+    elements = Elements((runs / "pub" / "report.html").read_text()).tags
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     used = {
         value.removeprefix("url(").removesuffix(")").removeprefix("#")
@@ -68,8 +68,8 @@ def test_what_files_hold_is_text_and_never_markup(tmp_path: Path):
         if not path.exists():
             write_comparison(path, settings_of([read_run(folder), read_run(runs_like(folder))]))
         page = Elements(path.read_text())
-        assert "script" not in {tag for tag, _ in page.found}
-        assert not any(name.startswith("on") for _, attributes in page.found for name in attributes)
+        assert "script" not in {tag for tag, _ in page.tags}
+        assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
         assert NASTY in "".join(page.words)
 
 
@@ -78,15 +78,15 @@ def runs_like(folder: Path) -> Path:
 
 
 def test_of_many_clients_some_are_shown_and_how_many_is_said(folder: Path):
-    found = parts(folder)
-    accuracy, clients = found["Accuracy by round"], found["Accuracy of each client"]
+    by_title = parts(folder)
+    accuracy, clients = by_title["Accuracy by round"], by_title["Accuracy of each client"]
     assert isinstance(accuracy, Drawn)
     assert isinstance(clients, Drawn)
     assert "40 of 300 clients" in accuracy.caption
     assert len(accuracy.lines) == 40
     assert {"client-0", "client-299"} < set(accuracy.lines)
     assert "200 of 300 clients are shown" in clients.caption
-    assert "<svg" in report_page(read_run(folder), sections(read_run(folder)))
+    assert "<svg" in render_page(read_run(folder), draw_sections(read_run(folder)))
 
 
 def test_the_band_holds_the_quartiles_of_all_clients_and_the_line_the_mean(tmp_path: Path):
@@ -94,24 +94,24 @@ def test_the_band_holds_the_quartiles_of_all_clients_and_the_line_the_mean(tmp_p
     assert isinstance(accuracy, Drawn)
     assert accuracy.table is not None  # accuracies 1/8 to 7/8: quartiles 2.5/8 and 5.5/8
     assert list(accuracy.table.rows[0])[:4] == ["1", "50.0 %", "31.2 %", "68.8 %"]
-    assert [zone.told for zone in accuracy.zones] == [
+    assert [zone.text for zone in accuracy.zones] == [
         "round 1: test accuracy 50.0 % in the mean, middle half 31.2 % to 68.8 %"
     ]
 
 
 def test_clients_are_set_against_the_local_only_run(tmp_path: Path):
-    own = write_run(tmp_path / "own", 3, test_accuracy_per_client={"0": 0.5, "1": 0.7, "2": 0.9, "3": None})
+    run = write_run(tmp_path / "own", 3, test_accuracy_per_client={"0": 0.5, "1": 0.7, "2": 0.9, "3": None})
     alone = write_run(tmp_path / "alone", 3, test_accuracy_per_client={"0": 0.6, "1": 0.4, "2": 0.8, "9": 0.1})
-    part = parts(own, alone)["Accuracy of each client"]
+    part = parts(run, alone)["Accuracy of each client"]
     assert isinstance(part, Drawn)
     assert "2 of 3 clients do better and 1 worse than in the local-only run" in part.caption
     assert "the mean difference is +10.0 points" in part.caption
-    assert [zone.told for zone in part.zones] == [
+    assert [zone.text for zone in part.zones] == [
         "client 0: 50.0 %, local-only 60.0 %",
         "client 1: 70.0 %, local-only 40.0 %",
         "client 2: 90.0 %, local-only 80.0 %",
     ]
-    without = parts(own)["Accuracy of each client"]
+    without = parts(run)["Accuracy of each client"]
     assert isinstance(without, Drawn)
     assert "no such run was given" in without.caption
 
@@ -120,9 +120,9 @@ def test_pruned_once_for_all_what_overlaps_is_signs(runs: Path):
     overlap = parts(runs / "images")["Overlap of the clients' masks"]
     assert isinstance(overlap, Drawn)
     assert "whose signs agree" in overlap.caption
-    own = parts(runs / "pub")["Overlap of the clients' masks"]
-    assert isinstance(own, Drawn)
-    assert "Jaccard index" in own.caption
+    unlike = parts(runs / "pub")["Overlap of the clients' masks"]
+    assert isinstance(unlike, Drawn)
+    assert "Jaccard index" in unlike.caption
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_figure_that_there_is_nothing_for_says_why(run: str, title: str, reaso
     part = parts(folder)[title]
     assert isinstance(part, Missing)
     assert reason in part.reason
-    assert reason in report_page(read_run(folder), sections(read_run(folder))).replace("&#39;", "'")
+    assert reason in render_page(read_run(folder), draw_sections(read_run(folder))).replace("&#39;", "'")
 
 
 def test_figures_that_are_no_more_are_removed_and_the_users_files_are_not(tmp_path: Path):
@@ -168,9 +168,9 @@ def test_figures_that_are_no_more_are_removed_and_the_users_files_are_not(tmp_pa
 def test_a_line_is_told_what_it_is_and_is_easier_to_point_at_than_it_is_wide(runs: Path):
     part = parts(runs / "pub")["Accuracy by round"]
     assert isinstance(part, Drawn)
-    from fedsieve.reports.svg import svg
+    from fedsieve.reports.svg import render_svg
 
-    root = ET.fromstring(svg(part))
+    root = ET.fromstring(render_svg(part))
     hover = [group for group in root.iter() if group.get("class") == "hover"]
     titles = [group.findtext("{http://www.w3.org/2000/svg}title", "") for group in hover]
     assert len(titles) == 5
@@ -186,11 +186,11 @@ def test_where_no_client_keeps_a_weight_there_is_no_overlap(runs: Path, tmp_path
     shutil.copytree(runs / "pub", folder)
     for path in (folder / "model").glob("client-*"):
         path.write_bytes(array_bytes({"a.weight": np.zeros((2, 3), np.float32)}))
-    found = parts(folder)
-    assert found["Overlap of the clients' masks"] == Missing(
+    by_title = parts(folder)
+    assert by_title["Overlap of the clients' masks"] == Missing(
         "Overlap of the clients' masks", "No weight is kept by any client."
     )
-    assert isinstance(found["Zeros by layer and client"], Drawn)
+    assert isinstance(by_title["Zeros by layer and client"], Drawn)
 
 
 @pytest.mark.filterwarnings("error")
@@ -211,8 +211,8 @@ def test_names_with_control_characters_are_drawn_without(runs: Path, tmp_path: P
 
 def test_whose_means_the_lines_are_is_said_where_a_round_takes_some_clients(runs: Path):
     def captions(folder: Path) -> list[str]:
-        found = [parts(folder)["Accuracy by round"], *courses(settings_of([read_run(folder)]))]
-        return [part.caption for part in found if isinstance(part, Drawn)]
+        drawn = [parts(folder)["Accuracy by round"], *draw_courses(settings_of([read_run(folder)]))]
+        return [part.caption for part in drawn if isinstance(part, Drawn)]
 
     assert ["heard of so far" in caption for caption in captions(runs / "pub")] == [True] * 4
     assert ["heard of so far" in caption for caption in captions(runs / "images")] == [False] * 4

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from fedsieve.reports.comparison import paired_rows, paired_told
-from fedsieve.reports.paired import paired
+from fedsieve.reports.comparison import describe_pairs, tabulate_pairs
+from fedsieve.reports.paired import pair_runs
 from fedsieve.reports.settings import Setting, settings_of
 from fedsieve.runs.reading import read_run
 from tests.reports.made_up import write_run
@@ -25,12 +25,12 @@ def test_runs_are_paired_by_seed_and_clients_by_id(tmp_path: Path):
         {"algorithm": "b", "seed": 1, "test_accuracy_per_client": {"0": 0.7, "1": 0.4, "2": 0.9}},
         {"algorithm": "b", "seed": 9, "test_accuracy_per_client": {"0": 0.9}},
     )
-    found = paired(settings[1], settings[0])
-    assert found.seeds == [2, 1]
-    assert found.by_seed == pytest.approx([20, 0])
-    assert (found.clients, found.better) == (4, 3)
-    assert found.told == "+10.0 ± 14.1"
-    assert [list(row) for row in paired_rows(settings).rows] == [
+    pairing = pair_runs(settings[1], settings[0])
+    assert pairing.seeds == [2, 1]
+    assert pairing.by_seed == pytest.approx([20, 0])
+    assert (pairing.clients, pairing.better) == (4, 3)
+    assert pairing.difference == "+10.0 ± 14.1"
+    assert [list(row) for row in tabulate_pairs(settings).rows] == [
         ["b", "a", "+10.0 ± 14.1", "2, 1", "2 seeds, 4 clients", "3 of 4"]
     ]
 
@@ -45,15 +45,15 @@ def test_runs_are_paired_by_seed_and_clients_by_id(tmp_path: Path):
 )
 def test_what_cannot_be_paired_is_said(changes: dict[str, Any], reason: str, tmp_path: Path):
     settings = written(tmp_path, {}, {"algorithm": "b"} | changes)
-    assert paired(settings[1], settings[0]).by_seed == []
-    (sentence,) = paired_told(settings)
+    assert pair_runs(settings[1], settings[0]).by_seed == []
+    (sentence,) = describe_pairs(settings)
     assert sentence.startswith("b")
     assert sentence.endswith(f", as {reason}.")
-    assert paired_rows(settings).rows == []
+    assert tabulate_pairs(settings).rows == []
 
 
 def test_one_setting_has_no_differences(tmp_path: Path):
-    assert paired_told(written(tmp_path, {"seed": 1}, {"seed": 2})) == [
+    assert describe_pairs(written(tmp_path, {"seed": 1}, {"seed": 2})) == [
         "There is one setting only: differences need two."
     ]
 
@@ -65,7 +65,7 @@ def test_which_of_two_runs_of_a_seed_is_paired_is_said(tmp_path: Path):
         {"algorithm": "b", "test_accuracy_per_client": {"0": 0.1}},
         {"algorithm": "b", "test_accuracy_per_client": {"0": 0.7}},
     )
-    assert paired(settings[1], settings[0]).by_seed == pytest.approx([20])
-    assert paired_told(settings)[1:] == [
+    assert pair_runs(settings[1], settings[0]).by_seed == pytest.approx([20])
+    assert describe_pairs(settings)[1:] == [
         "b has several runs of seed 42, of which the one that was named last is paired."
     ]

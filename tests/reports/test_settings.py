@@ -5,8 +5,8 @@ from rich.console import Console
 
 from fedsieve.errors import UserError
 from fedsieve.reports.command import report
-from fedsieve.reports.paired import paired
-from fedsieve.reports.settings import labels_of, settings_of, title_of
+from fedsieve.reports.paired import pair_runs
+from fedsieve.reports.settings import make_labels, make_title, settings_of
 from fedsieve.runs.reading import RunRecord, read_run
 from tests.helpers import config
 from tests.reports.made_up import write_run
@@ -28,30 +28,30 @@ def test_runs_that_stopped_at_other_rounds_are_seeds_of_one_setting_and_told(tmp
     folders = [written(tmp_path / str(seed), done, seed=seed) for seed, done in ((1, 4), (2, 3), (3, 1))]
     (setting,) = settings_of(read(*folders))
     assert [run.summary["seed"] for run in setting.runs] == [1, 2, 3]
-    told: list[str] = []
-    report(folders, None, tmp_path / "all.html", told.append, Console(quiet=True))
+    lines: list[str] = []
+    report(folders, None, tmp_path / "all.html", lines.append, Console(quiet=True))
     sentence = "Stopped earlier: fed-avg, seed 2, after 3 of 4 rounds; fed-avg, seed 3, after 1 of 4 rounds."
-    assert told[0] == sentence
+    assert lines[0] == sentence
     assert sentence in (tmp_path / "all.html").read_text()
 
 
 def test_own_data_is_known_by_its_whole_path_and_shown_by_its_name(tmp_path: Path):
-    def own(name: str, path: str, typed: str, algorithm: str) -> Path:
+    def write_own(name: str, path: str, typed: str, algorithm: str) -> Path:
         folder = written(tmp_path / name, algorithm=algorithm, **{"num-rounds": 2})
         config_file, summary = folder / "config.toml", folder / "summary.json"
         config_file.write_text(config_file.read_text().replace('"digits"', f'"{path}"'))
         summary.write_text(summary.read_text().replace('"digits"', f'"{typed}"'))
         return folder
 
-    one = own("one", "/a/own", "own", "fed-avg")
-    other = own("other", "/a/own", "../a/own", "local")
-    elsewhere = own("elsewhere", "/b/own", "own", "local")
+    one = write_own("one", "/a/own", "own", "fed-avg")
+    other = write_own("other", "/a/own", "../a/own", "local")
+    elsewhere = write_own("elsewhere", "/b/own", "own", "local")
     alike, apart = settings_of(read(one, other)), settings_of(read(one, elsewhere))
-    assert title_of(alike).startswith("own, ")
-    assert labels_of(alike) == ["fed-avg", "local"]
-    assert paired(alike[1], alike[0]).seeds == [42]
-    assert labels_of(apart) == ["fed-avg, /a/own", "local, /b/own"]
-    assert "they differ in dataset" in paired(apart[1], apart[0]).reason
+    assert make_title(alike).startswith("own, ")
+    assert make_labels(alike) == ["fed-avg", "local"]
+    assert pair_runs(alike[1], alike[0]).seeds == [42]
+    assert make_labels(apart) == ["fed-avg, /a/own", "local, /b/own"]
+    assert "they differ in dataset" in pair_runs(apart[1], apart[0]).reason
     report([one], other, None, lambda line: None, Console(quiet=True))
     with pytest.raises(UserError, match="they differ in dataset"):
         report([one], elsewhere, None, print, Console(quiet=True))

@@ -1,4 +1,6 @@
+import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedsieve.errors import UserError
+from fedsieve.runs import reading
 from fedsieve.runs.reading import read_run
 from tests.helpers import rounds_of, summary_of
 from tests.reports.made_up import write_run
@@ -15,8 +18,8 @@ def test_a_client_keeps_its_last_numbers_as_in_the_means(runs: Path):
     run = read_run(runs / "pub")
     assert np.isnan(run.by_client["test_accuracy"]).any()  # 4 of 5 take part
     for column in ("train_loss", "test_accuracy"):
-        found = np.nanmean(run.standing(column), axis=1)
-        assert found == pytest.approx([line[column] for line in rounds_of(runs / "pub")])
+        means = np.nanmean(run.carry_forward(column), axis=1)
+        assert means == pytest.approx([line[column] for line in rounds_of(runs / "pub")])
 
 
 def test_a_client_without_test_data_has_no_accuracy(tmp_path: Path):
@@ -33,16 +36,16 @@ def test_a_run_that_was_killed_is_read_from_its_records_and_checkpoint(runs: Pat
     shutil.copytree(runs / "pub", folder)
     (folder / "summary.json").unlink()
     (folder / "similarity.safetensors").unlink()
-    whole, found = read_run(runs / "pub"), read_run(folder)
-    assert (whole.ended, found.ended) == ("finished", "killed")
-    assert {"test_accuracy", "best_round", "test_accuracy_per_client", "mask_sparsity"} < set(found.summary)
-    assert {key: whole.summary[key] for key in found.summary} == found.summary | {
-        "seconds_per_round": pytest.approx(found.summary["seconds_per_round"], abs=1e-6)
+    whole, read = read_run(runs / "pub"), read_run(folder)
+    assert (whole.ended, read.ended) == ("finished", "killed")
+    assert {"test_accuracy", "best_round", "test_accuracy_per_client", "mask_sparsity"} < set(read.summary)
+    assert {key: whole.summary[key] for key in read.summary} == read.summary | {
+        "seconds_per_round": pytest.approx(read.summary["seconds_per_round"], abs=1e-6)
     }
     assert whole.similarity is not None
-    assert found.similarity is not None
-    assert (found.similarity.round, found.similarity.clients) == (3, whole.similarity.clients)
-    np.testing.assert_allclose(found.similarity.matrix, whole.similarity.matrix, rtol=1e-6)
+    assert read.similarity is not None
+    assert (read.similarity.round, read.similarity.clients) == (3, whole.similarity.clients)
+    np.testing.assert_allclose(read.similarity.matrix, whole.similarity.matrix, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["rounds.jsonl", "timings.jsonl", "clients.csv"])
@@ -59,10 +62,35 @@ def test_a_summary_of_fewer_rounds_than_there_are_is_not_believed(runs: Path, tm
     shutil.copytree(runs / "pub", folder)
     stale = summary_of(folder) | {"num_rounds": 1, "ended": "interrupted", "test_accuracy": 0.123}
     (folder / "summary.json").write_text(json.dumps(stale))
-    found = read_run(folder)
-    assert found.ended == "killed"
-    assert found.summary["num_rounds"] == 3
-    assert found.summary["test_accuracy"] == pytest.approx(summary_of(runs / "pub")["test_accuracy"])
+    read = read_run(folder)
+    assert read.ended == "killed"
+    assert read.summary["num_rounds"] == 3
+    assert read.summary["test_accuracy"] == pytest.approx(summary_of(runs / "pub")["test_accuracy"])
+
+
+@pytest.mark.parametrize("name", ["similarity.safetensors", "summary.json", "config.toml"])
+def test_a_file_that_is_not_what_it_was_is_one_sentence(name: str, runs: Path, tmp_path: Path):
+    folder = tmp_path / "broken"
+    shutil.copytree(runs / "pub", folder, ignore=shutil.ignore_patterns("checkpoint", "model"))
+    (folder / name).write_bytes(b"1,[\n")
+    with pytest.raises(UserError, match="broken"):
+        read_run(folder)
+
+
+def test_only_the_reader_knows_a_runs_files():
+    """Messages and code name them by its constants; docstrings may spell them."""
+    name = re.compile(
+        r"\.(jsonl|safetensors)|(clients\.csv|summary\.json|config\.toml|report\.html)|^(model|checkpoint)$"
+    )
+    spelled = [
+        f"{path.name}: {node.value}"
+        for path in Path(reading.__file__).parent.glob("*.py")
+        if path.name != "reading.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and name.search(node.value)
+    ]
+    docstrings = ("page.py: Write `report.html`", "quantities.py: By the name")
+    assert [text for text in spelled if not text.startswith(docstrings)] == []
 
 
 def test_what_cannot_be_read_is_one_sentence(runs: Path, tmp_path: Path):

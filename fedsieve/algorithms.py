@@ -6,7 +6,6 @@ Neither looking one up nor validating its keys imports torch: the halves may be 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +114,6 @@ def all_algorithm_names() -> list[str]:
     return [full for name in algorithm_names() for full in _members(name)]
 
 
-@cache
 def load_algorithm(name: str) -> Algorithm:
     """Import the algorithm registered as `name`.
 
@@ -123,6 +121,9 @@ def load_algorithm(name: str) -> Algorithm:
         UserError: nobody has registered that name, or two packages have, or what is registered cannot be used.
     """
     entry, colon, member = name.partition(":")
+    if entry not in plugins.entries(ENTRY_POINTS):
+        names = algorithm_names()
+        raise UserError(f"algorithm: got {name!r}{near(name, names)}, allowed: {', '.join(names)}.")
     registered = plugins.load(ENTRY_POINTS, entry, "algorithm", _faults)
     if isinstance(registered, Algorithm):
         if colon:
@@ -131,7 +132,8 @@ def load_algorithm(name: str) -> Algorithm:
     assert isinstance(registered, AlgorithmFamily)
     if member not in registered.members:
         members = [f"{entry}:{one}" for one in registered.members]
-        raise UserError(f"algorithm: got {name!r}{near(name, members)}, allowed: {', '.join(members)}.")
+        hint = near(name, members) if colon else ""
+        raise UserError(f"algorithm: got {name!r}{hint}, allowed: {', '.join(members)}.")
     return registered.make(member)
 
 

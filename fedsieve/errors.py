@@ -20,8 +20,9 @@ class RunFailedError(Exception):
 
 def near(given: str, names: Iterable[str], prefix: str = "") -> str:
     """Return " (did you mean NAME?)", `prefix` before the name, where `given` is close to one, else ""."""
-    found = difflib.get_close_matches(given.lower(), names, n=1)
-    return f" (did you mean {prefix}{found[0]}?)" if found else ""
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(given.lower(), by_lower, n=1)
+    return f" (did you mean {prefix}{by_lower[close[0]]}?)" if close else ""
 
 
 def one_line(error: BaseException | None, longest: int | None = LONGEST) -> str:

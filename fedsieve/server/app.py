@@ -16,6 +16,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedsieve.algorithm import load_algorithm
 from fedsieve.config import RunConfig, parse
 from fedsieve.errors import UserError, one_line
+from fedsieve.failures import explain
 from fedsieve.models import initial_weights
 from fedsieve.reports.page import write_report
 from fedsieve.reports.reading import read_run
@@ -30,6 +31,7 @@ from fedsieve.server.run_folder import RunFolder, folder_of
 from fedsieve.server.usage import Usage
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.rounds import Observer
+from fedsieve.strategies.screening import printable
 from fedsieve.wire import Arrays, shape_record, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
@@ -217,7 +219,7 @@ def _export(
     for reply in grid.send_and_receive(asked, timeout=timeout):
         client = clients[reply.metadata.src_node_id]
         if reply.has_error():
-            _log.warning("client %d did not export its model: %s", client, reply.error.reason)
+            _log.warning("client %d did not export its model: %s", client, printable(explain(reply.error)))
             continue
         model = to_arrays(reply.content.array_records["arrays"])
         names = list(reply.content.config_records["classes"]["names"])  # type: ignore[arg-type]
@@ -234,7 +236,9 @@ def _global_accuracy(grid: Grid, binding: Binding, shape: ConfigRecord, model: A
     for reply in grid.send_and_receive(asked, timeout=timeout):
         if reply.has_error():
             _log.warning(
-                "node %d did not evaluate the global model: %s", reply.metadata.src_node_id, reply.error.reason
+                "node %d did not evaluate the global model: %s",
+                reply.metadata.src_node_id,
+                printable(explain(reply.error)),
             )
             continue
         found = reply.content.metric_records["metrics"]

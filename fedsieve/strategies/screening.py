@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord
 
 from fedsieve.client.state import STATE_LOST
+from fedsieve.failures import explain
 from fedsieve.wire import Arrays, NDArray, decode, payload_bytes, serialized_bytes
 
 COUNTS = ("num-examples", "val-count", "test-count")
@@ -79,7 +80,7 @@ def screen(
     fractions fractions, and what `unpack` makes of the arrays: it raises a ValueError for those that stand for nothing.
     """
     if message.has_error():
-        return f"error {message.error.code}: {printable(message.error.reason or 'no reason given')}"
+        return printable(explain(message.error))
     content = message.content
     try:
         found = sorted(content.array_records), sorted(content.metric_records), sorted(content.config_records)

@@ -24,6 +24,9 @@ NDArray = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[str, NDArray]
 """Named NumPy arrays: weights by plain parameter name, and whatever else an algorithm sends."""
 
+MAX_NAME = 255
+"""Characters of a class's name, which a client cuts off and a server refuses."""
+
 _NUMPY = "numpy.ndarray"
 _MAGIC = npy.magic(1, 0)
 _MAX_HEADER = 1024

@@ -1,8 +1,6 @@
 """Who is who: a query before the first round binds each node to a client's stable id."""
 
 import logging
-import math
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,17 +8,14 @@ from dataclasses import dataclass, field
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
 from fedsieve.errors import RunFailedError
 from fedsieve.failures import explain
 from fedsieve.models import Shape
+from fedsieve.server.class_names import other_classes
+from fedsieve.server.introduction import Introduction, introduced, sizes
 from fedsieve.strategies.screening import printable
 
 _log = logging.getLogger("fedsieve")
-
-
-MAX_NAME = 255
-"""Characters of a class's name, which a client cuts off and a server refuses."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +31,6 @@ class Binding:
     shape: Shape
     devices: tuple[int, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Introduction:
-    """What a client says of its data: their shape, whether they are its own, and its first classes' names if any."""
-
-    shape: Shape
-    is_own: bool = False
-    classes: tuple[str, ...] = ()
 
 
 def bind(
@@ -87,10 +73,10 @@ def bind(
         else:
             ((nodes[client], known[client]),) = claims.items()
     for client in _odd({client: one.shape for client, one in known.items()}):
-        features = _told(known[client].shape.input)
+        features = sizes(known[client].shape.input)
         _log.warning("client %d is left out: its data have features of shape %s", client, features)
         del nodes[client], known[client]
-    for client, fault in _other_classes({client: one.classes for client, one in known.items()}).items():
+    for client, fault in other_classes({client: one.classes for client, one in known.items()}).items():
         _log.warning("client %d is left out: %s", client, fault)
         del nodes[client], known[client]
     if len(nodes) < min_clients:
@@ -123,7 +109,7 @@ def _claims(
             _log.warning("%s: %s", _called(node, names), printable(explain(reply.error)))
         elif node not in queries or reply.metadata.reply_to_message_id != queries[node].metadata.message_id:
             _log.warning("an answer in the name of %s, which it has not given, is ignored", _called(node, names))
-        elif isinstance(answer := _facts(reply), str):
+        elif isinstance(answer := introduced(reply), str):
             _log.warning("%s is left out: %s", _called(node, names), answer)
         else:
             client, claims_to_be = answer
@@ -155,56 +141,11 @@ def _odd(shapes: Mapping[int, Shape]) -> list[int]:
     return [client for client, shape in shapes.items() if max(inputs.values()) > len(shapes) / 2 >= inputs[shape.input]]
 
 
-def _other_classes(classes: Mapping[int, tuple[str, ...]]) -> dict[int, str]:
-    """Return what is wrong with the clients whose classes have other names than those of more than half of all.
-
-    Two agree if they name those alike that both have. Clients whose labels are only numbers agree with all.
-
-    Raises:
-        RunFailedError: no names are those of more than half.
-    """
-    named = {client: names for client, names in classes.items() if names}
-    if not named:
-        return {}
-    kinds = Counter(named.values())
-
-    def agreeing(names: tuple[str, ...]) -> int:
-        return sum(count for other, count in kinds.items() if _differ(names, other) is None)
-
-    usual = max(kinds, key=lambda names: (agreeing(names), len(names)))
-    odd = {client: at for client, names in named.items() if (at := _differ(names, usual)) is not None}
-    if odd and 2 * agreeing(usual) <= len(named):
-        one, other = next(client for client in named if client not in odd), next(iter(odd))
-        at = odd[other]
-        raise RunFailedError(
-            f"clients' classes differ: class {at} is {_quoted(usual[at])} of client {one} and "
-            f"{_quoted(named[other][at])} of client {other}, allowed: the same classes everywhere, in the same order "
-            "(of images in folders: a folder for each class, an empty one too)."
-        )
-    if len(named) < len(classes):
-        unnamed = sorted(set(classes) - set(named))
-        _log.warning("clients %s do not name their classes, which are taken to be numbered as the others'", unnamed[:20])
-    return {
-        client: f"its class {at} is {_quoted(named[client][at])}, that of most is {_quoted(usual[at])}"
-        for client, at in odd.items()
-    }
-
-
-def _differ(one: tuple[str, ...], other: tuple[str, ...]) -> int | None:
-    """Return the first class that both name, but not alike."""
-    return next((at for at, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs), None)
-
-
-def _quoted(name: str) -> str:
-    short = printable(name)
-    return f'"{short if len(short) <= 40 else short[:37] + "..."}"'
-
-
 def _common(shapes: Mapping[int, Shape]) -> Shape:
     """Return the shape of a network for all clients."""
     first = {shape.input: client for client, shape in sorted(shapes.items(), reverse=True)}
     if len(first) > 1:
-        told = ", ".join(f"{_told(input_)} (client {client})" for input_, client in sorted(first.items()))
+        told = ", ".join(f"{sizes(input_)} (client {client})" for input_, client in sorted(first.items()))
         raise RunFailedError(f"clients' data differ in their features: {told}.")
     num_classes = max(shape.num_classes for shape in shapes.values())
     if num_classes == 0:
@@ -212,31 +153,3 @@ def _common(shapes: Mapping[int, Shape]) -> Shape:
     if num_classes == 1:
         raise RunFailedError("all clients' examples are of one class; classification needs at least 2.")
     return Shape(next(iter(first)), num_classes)
-
-
-def _told(input_: tuple[int, ...]) -> str:
-    return " x ".join(map(str, input_))
-
-
-def _facts(reply: Message) -> tuple[int, Introduction] | str:
-    record = reply.content.config_records.get("client", ConfigRecord())
-    values = [record.get(key) for key in ("partition-id", "input-shape", "num-classes")]
-    client, input_, num_classes = values
-    if not (type(client) is int and isinstance(input_, list) and type(num_classes) is int) or any(
-        type(length) is not int for length in input_
-    ):
-        return printable(f"it answers {values} where whole numbers are expected")
-    lengths = tuple(int(length) for length in input_)
-    if len(lengths) not in {1, 3} or min(lengths) < 1:
-        return printable(f"its data has examples of shape {_told(lengths)}")
-    if math.prod(lengths) > MAX_LENGTH or not 0 <= num_classes <= MAX_CLASSES:
-        return printable(f"its data has {math.prod(lengths)} features and {num_classes} classes")
-    is_own, names = record.get("own-data", False), record.get("class-names", [])
-    if type(is_own) is not bool:
-        return printable(f"it answers {is_own} where true or false is expected")
-    if not isinstance(names, list) or len(names) > num_classes:
-        return f"it does not name its {num_classes} classes properly"
-    classes = tuple(unicodedata.normalize("NFC", name) for name in names if isinstance(name, str))
-    if len(classes) < len(names) or any(len(name) > MAX_NAME for name in classes):
-        return f"its classes' names are not words of at most {MAX_NAME} characters"
-    return client, Introduction(Shape(lengths, num_classes), is_own, classes)

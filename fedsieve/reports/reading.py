@@ -18,6 +18,7 @@ from safetensors import safe_open
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError, one_line
 from fedsieve.server.checkpoint_folder import newest_manifest, server_file
+from fedsieve.server.given_data import RECORD
 from fedsieve.server.history import History
 from fedsieve.server.records import METRIC_ONLY, METRICS, read_rounds
 from fedsieve.server.run_folder import read_summary
@@ -81,7 +82,12 @@ class RunRecord:
     @property
     def dataset(self) -> str:
         """The data set's name or, of one's own, its whole path: the summary has it as it was typed."""
-        return str(self.keys.get("dataset", self.summary["dataset"]))
+        return str(self.summary["dataset"] if self.own_data else self.keys.get("dataset", self.summary["dataset"]))
+
+    @property
+    def own_data(self) -> int:
+        """The number of clients with data of their own, which the keys say nothing of."""
+        return int(self.summary.get("own_data", 0))
 
     @property
     def sampled(self) -> float:
@@ -178,6 +184,8 @@ def _summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str,
     history = History(list(read_rounds(known, seconds)))
     setting = {key: keys[key.replace("_", "-")] for key in ("algorithm", "dataset", "partition", "engine", "seed")}
     setting["num_clients"] = keys["num-clients"]
+    if (folder / RECORD).exists():
+        setting |= json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return setting | history.accuracy_summary() | history.traffic_summary(), "killed"
 
 

@@ -24,6 +24,7 @@ from fedsieve.server.binding import Binding, bind
 from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
 from fedsieve.server.event_files import EventFiles, check_installed
+from fedsieve.server.given_data import given_data
 from fedsieve.server.history import History
 from fedsieve.server.progress import Progress
 from fedsieve.server.reopen import alone, opened
@@ -47,6 +48,7 @@ def make_server_app(
     report: bool = True,
     kept: CheckpointFolder | None = None,
     states: ClientStates | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> ServerApp:
     """Return the ServerApp.
 
@@ -59,6 +61,7 @@ def make_server_app(
         kept: the checkpoints of a simulation. A deployment has those of the run's folder, and where this holds a run
             already, goes on with it.
         states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
+        names: of a deployment's nodes, by Flower's node id.
     """
     app = ServerApp()
 
@@ -74,7 +77,7 @@ def make_server_app(
             if own.newest is not None and own.newest.covers(run):
                 _log.info("the run in %s has finished: there is nothing to do", run.out)
             else:
-                _run(run, grid, engine, quiet, own, None, export=False)
+                _run(run, grid, engine, quiet, own, None, export=False, names=names)
 
     return app
 
@@ -89,14 +92,17 @@ def _run(
     *,
     export: bool = True,
     report: bool = True,
+    names: Mapping[int, str] | None = None,
 ) -> None:
     before = None if kept is None else kept.newest
     usage = Usage(before=None if before is None else before.usage)
     token = before.token if before is not None else secrets.token_hex(8)
-    binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients)
+    say = _say_nothing if export else _say
+    binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients, names, say)
     config = ConfigRecord(dict(shape_record(binding.shape)) | {"run": token})
     initial = initial_weights(run, binding.shape)
-    folder = RunFolder(run, kept.records if kept is not None else None)
+    given = given_data(run, binding.nodes, binding.devices)
+    folder = RunFolder(run, kept.records if kept is not None else None, given)
     past = None if kept is None else past_of(kept, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:
@@ -108,6 +114,7 @@ def _run(
         strategy = load_algorithm(run.algorithm).strategy(
             run, run.settings, binding.shape, binding.nodes, observers, progress.watched
         )
+        strategy.names = binding.names
         if past is not None:
             strategy.go_on_from(past)
         checkpoints = None
@@ -122,7 +129,8 @@ def _run(
             accuracy = _write_models(grid, binding, config, strategy, folder, number) if export else None
             figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
             _keep_likeness(strategy, history, folder)
-            folder.write_summary(_setting(run, engine, binding) | figures | {"ended": ended, "versions": _versions()})
+            about = _setting(run, engine, binding) | given
+            folder.write_summary(about | figures | {"ended": ended, "versions": _versions()})
             if report:
                 _report(folder.path)
 
@@ -139,6 +147,18 @@ def _run(
         conclude("finished")
         if checkpoints is not None:
             checkpoints.finish()
+
+
+def _say_nothing(number: int, of: int) -> None:
+    """In a simulation the data have been loaded before."""
+
+
+def _say(number: int, of: int) -> None:
+    """Say how many nodes have answered, at most some ten times: a node takes a while to load its data."""
+    if number == 0:
+        _log.info("waiting for %d nodes to load their data and say who they are", of)
+    elif number == of or number % max(1, of // 10) == 0:
+        _log.info("%d of %d nodes have answered%s", number, of, "; the first round begins" if number == of else "")
 
 
 class _Sampling:

@@ -46,6 +46,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             for the metric only; a display.
 
     Attributes:
+        names: what messages call clients that have a name, by id; others are called by their id.
         begun: whether `initialise` is done, and so there is something to keep.
         place: where each of the round's participants stands among them.
         heard: clients whose last message got a usable reply; another may have lost what it was sent before.
@@ -65,6 +66,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
         self.nodes = dict(sorted(nodes.items()))
         self.observers, self.watched = observers, watched
         self._client_of = {node: client for client, node in self.nodes.items()}
+        self.names: Mapping[int, str] = {}
         self.begun = False
         self._asked: dict[int, Metadata] = {}
         self._sent: dict[int, tuple[int, int]] = {}
@@ -197,6 +199,10 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             self._play(number + 1, never, grid, initial_arrays, config, timeout, combine=False)
         return result
 
+    def called(self, client: int) -> str:
+        """Return what messages call a client."""
+        return self.names.get(client, f"client {client}")
+
     @property
     def sample_size(self) -> int:
         """Number of clients that take part in a round."""
@@ -271,7 +277,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             if combine:
                 self._combine()
             for client, reason in self._rejected.items():
-                _log.warning("round %d: client %d is left out: %s", number, client, reason)
+                _log.warning("round %d: %s is left out: %s", number, self.called(client), reason)
                 self.left_out(client)
             self._latest.update(self._replies)
             finished = Round(
@@ -288,7 +294,7 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             )
             self._take(finished)
             for client in finished.lost:
-                _log.warning("round %d: client %d has begun anew: its state was not there", number, client)
+                _log.warning("round %d: %s has begun anew: its state was not there", number, self.called(client))
             for observer in self.observers:
                 observer.round_finished(finished)
         if finished.failed:
@@ -296,7 +302,8 @@ class FederatedStrategy(Strategy, Generic[Settings]):
             usable = len(finished.replies) or "none"
             raise RunFailedError(
                 f"round {number}: {usable} of {len(participants)} clients gave a usable reply"
-                f"{f', min-clients: {self.run.min_clients}' if finished.replies else ''}; client {client}: {reason}."
+                f"{f', min-clients: {self.run.min_clients}' if finished.replies else ''}; "
+                f"{self.called(client)}: {reason}."
             )
         return finished
 

@@ -70,7 +70,10 @@ def test_nodes_are_bound_to_the_ids_they_claim_and_the_network_fits_all():
             (naming(0, "cat", "dog"), naming(1, "dog", "cat")),
             r'^clients\' classes differ: class 0 is "cat" of client 0 and "dog" of client 1, allowed: the same classes',
         ),
-        ((naming(0, "cat"), naming(1, "a\nb" * 80)), r'class 0 is "cat" of client 0 and "a ba ba b.*\.\.\." of client 1'),
+        (
+            (naming(0, "cat"), naming(1, "a\nb" * 80)),
+            r'class 0 is "cat" of client 0 and "a ba ba b.*\.\.\." of client 1',
+        ),
         ((naming(0, "cat"), naming(1, "dog"), naming(2, "eel")), "class 0 is .* of client 0 and .* of client 1"),
     ],
 )

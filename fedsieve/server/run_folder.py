@@ -145,11 +145,12 @@ def check_folder(path: Path) -> None:
         raise UserError(f"out: got {path}, which {fault}, allowed: a new or an empty folder.")
 
 
-def folder_of(run: RunConfig) -> Path:
-    """Return `run.out`, or a new name under `runs/` if that is empty."""
+def folder_of(run: RunConfig, of: str | None = None) -> Path:
+    """Return `run.out`, or a new name under `runs/` if that is empty: the algorithm, `of` which data, and the time."""
     if run.out:
         return Path(run.out)
-    return Path("runs") / f"{run.algorithm}-{Path(run.dataset).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    words = [run.algorithm, Path(run.dataset).stem if of is None else of, f"{datetime.now():%Y%m%d-%H%M%S-%f}"]
+    return Path("runs") / "-".join(filter(None, words))
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -507,11 +507,14 @@ def _tell(folder: Path, *, quiet: bool, as_json: bool) -> None:
 def _show_states(found: "Sequence[State]") -> None:
     from rich.table import Table
 
+    from fedsieve.deploy.layout import called
+
     table = Table("program", "process", "running since", "starts", "state")
     for state in found:
         since = "" if state.since is None else f"{datetime.fromtimestamp(state.since, UTC):%Y-%m-%d %H:%M:%SZ}"
         pid = "" if state.pid is None else str(state.pid)
-        table.add_row(state.name, pid, since, str(state.starts), state.link)
+        name = called(state.name) if state.name.startswith("node-") else state.name
+        table.add_row(name, pid, since, str(state.starts), state.link)
     _console(stderr=False).print(table)
 
 

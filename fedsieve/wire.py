@@ -19,6 +19,9 @@ from torch import Tensor
 
 from fedsieve.contract import Arrays, Expected, NDArray, Shape
 
+MAX_NAME = 255
+"""Characters of a class's name, which a client cuts off and a server refuses."""
+
 _NUMPY = "numpy.ndarray"
 _MAGIC = npy.magic(1, 0)
 _MAX_HEADER = 1024

@@ -41,11 +41,14 @@ def screen(source: str, arrays: Mapping[str, Array]) -> Data:
     return Data(x=x, edge_index=edge_index, y=y, **_masks(source, arrays, y))
 
 
-def check_learnable(source: str, data: Data) -> None:
-    """Raise `UserError` unless there are two classes and each mask has a node; the masks must not overlap."""
+def check_learnable(source: str, data: Data, *, part: bool = False) -> None:
+    """Raise `UserError` unless there are two classes, or, of a `part` of a federation's data, one.
+
+    Each mask must have a node; the masks must not overlap.
+    """
     classes = data.y[data.y >= 0].unique()
-    if len(classes) < 2:
-        raise UserError(f"{source}: y names {len(classes)} class(es); classification needs at least 2.")
+    if len(classes) < 2 - part:
+        raise UserError(f"{source}: y names {len(classes)} class(es); classification needs at least {2 - part}.")
     for name in MASKS:
         if not data[name].any():
             raise UserError(f"{source}: {name} has no node out of {data.num_nodes}; it needs at least one.")

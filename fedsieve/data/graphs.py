@@ -44,7 +44,9 @@ DATASETS: dict[str, NamedGraph] = {
 }
 
 
-def load_graph(dataset: str, *, seed: int, split: Split | None = None, largest_component: bool | None = None) -> Data:
+def load_graph(
+    dataset: str, *, seed: int, split: Split | None = None, largest_component: bool | None = None, part: bool = False
+) -> Data:
     """Return the graph of a name in `DATASETS`, or of a user's own `.npz` or `.pt` file, screened and split.
 
     x is float32 N x F, edge_index int64 2 x E without repeats and self-loops, y int64 N (-1: no label, in no mask),
@@ -54,7 +56,8 @@ def load_graph(dataset: str, *, seed: int, split: Split | None = None, largest_c
     Without a `split` a user's own masks hold, else the data set's own fractions, else `Split()`. Without a word on
     `largest_component` named graphs are cut to it and a user's own are not.
 
-    Raises `UserError` for an unknown name, a file that cannot be read and a graph that cannot be learnt from.
+    Raises `UserError` for an unknown name, a file that cannot be read and a graph that cannot be learnt from; `part` of
+    a federation's data may be of one class.
     """
     named = DATASETS.get(dataset)
     data = screen(dataset, graph_arrays(dataset))
@@ -64,7 +67,7 @@ def load_graph(dataset: str, *, seed: int, split: Split | None = None, largest_c
         if MASKS[0] in data:
             _log.info("%s: its own masks are replaced by the split that was asked for", dataset)
         data = random_split(data, split or (named.split if named else DEFAULT_SPLIT), seed)
-    check_learnable(dataset, data)
+    check_learnable(dataset, data, part=part)
     data.num_classes = int(data.y.max()) + 1
     return data
 

@@ -43,17 +43,21 @@ class NamedImages:
     load: Callable[[], ImageSet]
 
 
-def load_images(dataset: str) -> ImageSet:
+def load_images(dataset: str, *, part: bool = False) -> ImageSet:
     """Return the image set of a name in `IMAGE_DATASETS`, or of a user's own parquet file or folder.
 
-    Raises `UserError` for an unknown name and for files that are missing, cannot be downloaded or cannot be read.
+    Raises `UserError` for an unknown name, for files that are missing, cannot be downloaded or cannot be read, and for
+    images of one class, unless they are `part` of a federation's.
     """
     if dataset in IMAGE_DATASETS:
         return IMAGE_DATASETS[dataset].load()
     path = Path(os.path.expanduser(dataset)).absolute()  # noqa: PTH111 - Path's own raises for a user that does not exist
     if (dataset and path.is_dir()) or (path.is_file() and path.suffix.lower() == ".parquet"):
         files = find(path)
-        return kept(_SHELF, "own", path, files.names, lambda _: _own(files))
+        data = kept(_SHELF, "own", path, files.names, lambda _: _own(files))
+        if not part and not (data.labels != data.labels[0]).any():
+            raise UserError(f"{path}: all {len(data.labels)} images are of one class; classification needs at least 2.")
+        return data
     if path.suffix.lower() == ".parquet":
         raise UserError(f"dataset = {dataset!r}: there is no such file.")
     raise UserError(

@@ -9,6 +9,15 @@ Kind = Literal["graph", "images"]
 IMAGE_NAMES = ("digits", "mnist", "cifar10", "fashion-mnist", "emnist")
 
 
+def is_name(dataset: str) -> bool:
+    """Return whether this names a published data set, and so no file or folder: those called alike are `./cora`."""
+    if dataset in IMAGE_NAMES:
+        return True
+    from fedsieve.data.graphs import DATASETS
+
+    return dataset in DATASETS
+
+
 def kind_of(dataset: str) -> Kind:
     """Return "images" for an image set's name, a path that ends in .parquet and a folder; "graph" for all else.
 

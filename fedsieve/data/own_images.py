@@ -76,7 +76,6 @@ def read(files: Files) -> tuple[Pixels, Labels, int, int, tuple[str, ...]]:
         parents = [path.parent.name for path in paths]
         classes = tuple(sorted({folder.name for folder in files.folders}))
         labels = np.searchsorted(classes, parents).astype(np.int64)
-        _check_learnable(str(files.folders[0].parent), labels)
         images = decode(len(paths), contents(paths))
         return images, labels, len(files.train), len(classes), classes
     tables = [Table.open(path) for path in (*files.train, *files.test)]
@@ -228,13 +227,7 @@ def _table_labels(tables: Sequence[Table]) -> tuple[Labels, int, tuple[str, ...]
     else:
         num_classes = max(int(labels.max()) + 1, *(table.classes for table in tables))
         names = max((table.names for table in tables), key=len)
-    _check_learnable(str(tables[0].path), labels)
     return labels.astype(np.int64), num_classes, names
-
-
-def _check_learnable(source: str, labels: Labels) -> None:
-    if len(np.unique(labels)) < 2:
-        raise UserError(f"{source}: all {len(labels)} images are of one class; classification needs at least 2.")
 
 
 def loose(path: Path) -> tuple[Path, ...]:

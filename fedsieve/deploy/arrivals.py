@@ -16,6 +16,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, inflate_object_from_contents
 
 from fedsieve.errors import one_line
+from fedsieve.failures import NO_MESSAGE
 
 Pull = Callable[..., dict[str, bytes]]
 
@@ -44,7 +45,7 @@ def checked(pull: Pull, time_left: Callable[[], float], largest: Callable[[], in
         try:
             check(contents, root, max(LEAST, TIMES * largest()))
         except Exception as error:  # what a node has made up can raise nearly anything
-            raise ObjectPullError(root, f"it is no message: {one_line(error)}") from error
+            raise ObjectPullError(root, f"{NO_MESSAGE}: {one_line(error)}") from error
         return contents
 
     return pull_objects

@@ -4,6 +4,7 @@ import json
 import subprocess
 from typing import Any
 
+from fedsieve.deploy.certificates import check_certificates
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout
 from fedsieve.deploy.programs import QUIET, environment
 from fedsieve.errors import RunFailedError, one_line
@@ -16,6 +17,7 @@ def flwr(layout: Layout, *words: str) -> dict[str, Any]:
     """Run `flwr WORDS CONNECTION --format json` and return what it says.
 
     Raises:
+        UserError: the deployment's certificates are of no use.
         RunFailedError: the SuperLink is not there or refuses; its own words.
     """
     command = [str(BIN / "flwr"), *words, CONNECTION, "--format", "json"]
@@ -29,6 +31,8 @@ def flwr(layout: Layout, *words: str) -> dict[str, Any]:
         said = json.loads(ran.stdout)
     except ValueError:
         said = {"success": False, "error-message": ran.stderr or ran.stdout}
+    if not isinstance(said, dict) or not said.get("success"):
+        check_certificates(layout.keys)
     if not isinstance(said, dict) or not said.get("success"):
         reason = str(said.get("error-message", "")) if isinstance(said, dict) else str(said)
         raise RunFailedError(f"flwr {words[0]}: {one_line(RuntimeError(reason))}.")

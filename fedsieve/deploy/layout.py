@@ -100,6 +100,15 @@ def read_deployment(layout: Layout) -> Deployment:
         raise UserError(f"{path}: is not there or not readable, allowed: a folder of fedsieve deploy up.") from error
 
 
+def read_registered(layout: Layout) -> dict[str, int]:
+    """Return Flower's node id of each node of a trial that the SuperLink knows, by its name; empty on real hosts."""
+    try:
+        found = json.loads(layout.registered.read_text(encoding="utf-8"))
+        return {str(name): int(node_id) for name, node_id in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
 def write_connection(layout: Layout, control_port: int) -> None:
     """Tell `flwr` where the SuperLink is and who signed its certificate."""
     import tomli_w
@@ -113,3 +122,8 @@ def write_connection(layout: Layout, control_port: int) -> None:
 def node_name(index: int) -> str:
     """Return what a node's key, log and folder are called."""
     return f"node-{index}"
+
+
+def called(name: str) -> str:
+    """Return what messages call a trial's node: its name, and the client that it is."""
+    return f"{name} (client {name.removeprefix('node-')})"

@@ -13,6 +13,9 @@ import psutil
 from fedsieve.files import write_whole
 
 SUPERVISOR = "supervisor"
+SERVER = (SUPERVISOR, "superlink", "superexec")
+"""The server's programs; all others are nodes, which end before, so that they can sign off."""
+
 GRACE = 10.0
 """Seconds that processes have to end by themselves."""
 
@@ -61,7 +64,8 @@ def read_running(path: Path) -> dict[str, Running]:
 def end(running: Mapping[str, Running]) -> int:
     """End these processes and all that they have started: the supervisor first, which would start them again.
 
-    Each leads a process group. One that does not end in `GRACE` seconds, a stopped one for instance, is killed.
+    Then the nodes, then the server. Each leads a process group. One that does not end in `GRACE` seconds, a stopped one
+    for instance, is killed.
 
     Returns:
         how many of the named were running.
@@ -70,7 +74,13 @@ def end(running: Mapping[str, Running]) -> int:
     found = {name: process for name in order if (process := running[name].process())}
     if (supervisor := found.get(SUPERVISOR)) and supervisor.is_running():
         supervisor.terminate()
-        psutil.wait_procs([supervisor], timeout=2 * GRACE)
+        psutil.wait_procs([supervisor], timeout=3 * GRACE)
+    for are_nodes in (True, False):
+        _end_members({name: each for name, each in running.items() if (name not in SERVER) is are_nodes})
+    return len(found)
+
+
+def _end_members(running: Mapping[str, Running]) -> None:
     left = {*_members(running)}
     for process in left:
         with suppress(psutil.Error):
@@ -79,7 +89,6 @@ def end(running: Mapping[str, Running]) -> int:
         with suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(left, timeout=GRACE)
-    return len(found)
 
 
 def kill_group(pid: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedsieve.deploy.layout import BIN, Deployment, Layout, Node, node_name
+from fedsieve.deploy.local_only import without_local_proxy
 
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
 """Nothing is reported to Flower's makers, and no second torch is fetched."""
@@ -37,8 +38,12 @@ def programs(layout: Layout, deployment: Deployment) -> list[Program]:
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with `changes`; Flower looks for its own programs on the path."""
-    return os.environ | changes | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    """Return this process's environment with `changes`; Flower looks for its own programs on the path.
+
+    Local connections use no proxy.
+    """
+    path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return without_local_proxy(os.environ) | dict(changes) | {"PATH": path}
 
 
 def _superlink(layout: Layout, deployment: Deployment) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """The ServerApp of a deployment: the one ServerApp, over a Grid that looks for replies often, its log for the user."""
 
 import logging
+import os
 import sys
+from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -9,6 +11,7 @@ from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.superlink.grid import http_grid
 
 from fedsieve.deploy.arrivals import checked
+from fedsieve.deploy.layout import Layout, called, read_registered
 from fedsieve.server.app import make_server_app
 from fedsieve.server.polling import PollingGrid
 
@@ -30,4 +33,6 @@ def main(grid: Grid, context: Context) -> None:
     http_grid.pull_objects = checked(  # type: ignore[attr-defined]
         pull_objects, polling.time_left, lambda: polling.largest
     )
-    make_server_app(engine="deployment", export=False)(polling, context)
+    here = Layout(Path(os.environ.get("FLWR_HOME", "")).parent)
+    names = {node_id: called(name) for name, node_id in read_registered(here).items()}
+    make_server_app(engine="deployment", export=False, names=names)(polling, context)

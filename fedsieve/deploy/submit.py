@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import tomli_w
 
 from fedsieve.config import RunConfig
+from fedsieve.data.kinds import is_name
 from fedsieve.deploy.flower import flwr, flwr_environment
-from fedsieve.deploy.layout import BIN, CONNECTION, Layout
+from fedsieve.deploy.layout import BIN, CONNECTION, Layout, read_deployment
+from fedsieve.deploy.trial import missing_nodes, node_states
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.folder import check_folder, folder_of
@@ -57,18 +60,22 @@ def submit(
         UserError: there is no SuperLink, too few nodes are online, or the folder is not empty.
         RunFailedError: the run failed or was stopped; why.
     """
-    folder = Path(run.out).absolute() if run.out else layout.folder / folder_of(run)
+    folder = Path(run.out).absolute() if run.out else layout.folder / named_by_data(layout, run)
     if not resuming:
         check_folder(folder)
     if run.num_clients > (online := count_nodes(layout, "online")):
-        raise UserError(f"num-clients: got {run.num_clients}, allowed: at most the number of nodes online, {online}.")
-    dataset = str(Path(run.dataset).absolute()) if Path(run.dataset).exists() else run.dataset
-    run = run.model_copy(update=IN_SIMULATION | {"out": str(folder), "dataset": dataset})
+        missing = f" ({missing})" if (missing := missing_nodes(layout)) else ""
+        allowed = f"allowed: at most the number of nodes online, {online}{missing}"
+        raise UserError(f"num-clients: got {run.num_clients}, {allowed}.")
+    dataset = run.dataset if is_name(run.dataset) or not Path(run.dataset).exists() else Path(run.dataset).absolute()
+    run = run.model_copy(update=IN_SIMULATION | {"out": str(folder), "dataset": str(dataset)})
+    say = partial(_say, show, run.algorithm)
+    say("submits the run to the SuperLink")
     with tempfile.TemporaryDirectory(prefix="fedsieve-app-") as app:
         write_app(Path(app), run, client_app)
         run_id = str(flwr(layout, "run", app)["run-id"])
     try:
-        ended = _follow(layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None)
+        ended = _follow(layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None, say)
     except KeyboardInterrupt:
         flwr(layout, "stop", run_id)
         _log.warning("the run was stopped; what it has reached is in %s", folder)
@@ -107,10 +114,27 @@ def resume(
     return True
 
 
+def named_by_data(layout: Layout, run: RunConfig) -> Path:
+    """Return a new folder's name, which names the data only where it is known that no device has its own."""
+    try:
+        own = [node.data is not None for node in read_deployment(layout).nodes[: run.num_clients]]
+    except UserError:  # of real hosts only each knows whether it has
+        return folder_of(run, of="")
+    if not any(own):
+        return folder_of(run)
+    return folder_of(run, of="own-data" if all(own) else f"own-data-and-{Path(run.dataset).stem}")
+
+
+def _say(show: Callable[[str], None], algorithm: str, what: str) -> None:
+    show(f"{algorithm} {what}")
+
+
 def count_nodes(layout: Layout, *states: str) -> int:
     """Return how many nodes the SuperLink knows, those in `states` if any are given."""
     if not layout.is_deployment():
         raise UserError(f"{layout.folder}: holds no deployment, allowed: a folder of fedsieve deploy keys or up.")
+    if (trial := node_states(layout)) is not None:
+        return sum(state.link.startswith(states or "") for state in trial)
     nodes = flwr(layout, "supernode", "list")["nodes"]
     return sum(node["status"] in states if states else node["status"] != "unregistered" for node in nodes)
 
@@ -136,9 +160,19 @@ def write_app(folder: Path, run: RunConfig, client_app: str = CLIENT_APP) -> Non
     (folder / "LICENSE").write_text("Apache-2.0\n")
 
 
-def _follow(layout: Layout, run_id: str, show: Callable[[str], None]) -> dict[str, Any]:
-    """Show the run's log until it has ended, also if the SuperLink is started again meanwhile, and return how."""
+def _follow(
+    layout: Layout, run_id: str, show: Callable[[str], None], say: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """Show the run's log until it has ended, also if the SuperLink is started again meanwhile, and return how.
+
+    Args:
+        layout: of the deployment.
+        run_id: Flower's.
+        show: told each line of the log.
+        say: told what is waited for before there is a log.
+    """
     seen, away_since, began = 0, None, time.monotonic()
+    waits = ["waits for its ServerApp, which loads its libraries", "waits for the SuperExec to begin it"]
     while True:
         try:
             found: dict[str, Any] = flwr(layout, "list", "--run-id", run_id)["runs"][0]
@@ -151,6 +185,8 @@ def _follow(layout: Layout, run_id: str, show: Callable[[str], None]) -> dict[st
             if str(found["status"]).startswith("finished"):
                 _stream(layout, run_id, seen, show)
                 return found
+            if len(waits) > (1 if found["status"] == "pending" else 0):
+                say(waits.pop())
             if found["status"] != "pending":
                 seen += _stream(layout, run_id, seen, show)
             elif time.monotonic() - began > UNBEGUN:

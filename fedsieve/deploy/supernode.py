@@ -5,20 +5,36 @@ With FEDSIEVE_COLD in the environment they start as Flower has it, in a new inte
 
 import os
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from fedsieve.deploy.certificates import check_server
 from fedsieve.deploy.layout import BIN
+from fedsieve.deploy.local_only import without_local_proxy
+from fedsieve.errors import UserError
 
 PATH = Path(__file__).parent / "path"
 """Holds what a SuperNode finds in place of Flower's program for a ClientApp."""
 
 
 def main() -> None:
-    """Become `flower-supernode`, its path changed."""
+    """Become `flower-supernode`, its path changed; a server whose certificate is not to be trusted ends this with 1."""
+    try:
+        check(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"fedsieve: {error}")
     warm = () if os.environ.get("FEDSIEVE_COLD") else (str(PATH),)
     path = os.pathsep.join((*warm, str(BIN), os.environ.get("PATH", os.defpath)))
     program = str(BIN / "flower-supernode")
-    os.execve(program, [program, *sys.argv[1:]], os.environ | {"PATH": path})
+    os.execve(program, [program, *sys.argv[1:]], without_local_proxy(os.environ) | {"PATH": path})
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Raise a `UserError` if the server that the arguments name shows a certificate that is not to be trusted."""
+    given = dict(pairwise(arguments))
+    if "--superlink" in given and "--root-certificates" in given:
+        check_server(given["--superlink"], Path(given["--root-certificates"]))
 
 
 if __name__ == "__main__":

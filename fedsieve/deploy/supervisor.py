@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from fedsieve.deploy.layout import Layout, read_deployment
-from fedsieve.deploy.processes import GRACE, SUPERVISOR, Running, kill_group, write_running
+from fedsieve.deploy.processes import GRACE, SERVER, SUPERVISOR, Running, kill_group, write_running
 from fedsieve.deploy.programs import Program, environment, programs
 
 PAUSE = 5.0
@@ -34,7 +35,7 @@ class Supervisor:
         self._ending = False
 
     def run(self) -> None:
-        """Keep the programs running until SIGTERM or SIGINT, then end them."""
+        """Keep the programs running until SIGTERM or SIGINT, then end them, the nodes first."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         write_running(self._layout.processes, self._running)
@@ -42,13 +43,8 @@ class Supervisor:
             for program in self._programs:
                 self._look_after(program)
             time.sleep(LOOK)
-        for child in self._children.values():
-            child.terminate()
-        until = time.monotonic() + GRACE
-        while any(not _has_ended(child) for child in self._children.values()) and time.monotonic() < until:
-            time.sleep(LOOK)
-        for child in self._children.values():
-            _reap(child)
+        _end([child for name, child in self._children.items() if name not in SERVER])
+        _end([child for name, child in self._children.items() if name in SERVER])
         self._layout.processes.unlink(missing_ok=True)
 
     def _end(self, *_: object) -> None:
@@ -82,6 +78,17 @@ class Supervisor:
         before = self._running.get(program.name)
         self._running[program.name] = Running.of(child.pid, 1 if before is None else before.starts + 1)
         write_running(self._layout.processes, self._running)
+
+
+def _end(children: Collection[subprocess.Popen[bytes]]) -> None:
+    """End these children and what is left of their groups."""
+    for child in children:
+        child.terminate()
+    until = time.monotonic() + GRACE
+    while not all(map(_has_ended, children)) and time.monotonic() < until:
+        time.sleep(LOOK)
+    for child in children:
+        _reap(child)
 
 
 def _has_ended(child: subprocess.Popen[bytes]) -> bool:

@@ -1,26 +1,36 @@
 """A trial on this machine: SuperLink and SuperNodes with TLS and node keys, started, looked at and ended."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from fedsieve.data.kinds import is_name
+from fedsieve.deploy.certificates import check_certificates
 from fedsieve.deploy.flower import flwr
 from fedsieve.deploy.keys import count_keys, make_keys
-from fedsieve.deploy.layout import Deployment, Layout, Node, node_name, read_deployment
-from fedsieve.deploy.processes import SUPERVISOR, Running, end, read_running, write_running
-from fedsieve.errors import RunFailedError, UserError
+from fedsieve.deploy.layout import Deployment, Layout, Node, called, node_name, read_deployment, read_registered
+from fedsieve.deploy.processes import SERVER, SUPERVISOR, Running, end, read_running, write_running
+from fedsieve.errors import RunFailedError, UserError, printable
 from fedsieve.files import write_whole
 
 NODES = 3
 LOOK = 0.2
 """Seconds between two looks whether something has come up."""
+
+SLACK = 2.0
+"""Seconds by which a process's creation, which the system knows from its boot time, may seem later than it was."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class State:
         pid: of the process, None where there is none.
         since: when that process was created, in seconds since 1970.
         starts: how often it has been started.
-        link: what the SuperLink says of a node, and since when: online, offline or registered; of a server's program,
+        link: of a node, whether it is online, since when, and else what has become of it; of a server's program,
             whether it runs.
     """
 
@@ -69,7 +79,7 @@ def up(
     num_nodes = num_nodes or keys or NODES
     if data and len(data) != num_nodes:
         raise UserError(f"--data: got {len(data)} paths for {num_nodes} nodes, allowed: one a node, or none.")
-    if missing := [path for path in data if not Path(path).exists()]:
+    if missing := [path for path in data if not is_name(path) and not Path(path).exists()]:
         raise UserError(f"--data: {missing[0]} does not exist.")
     if unfit := [path for path in data if '"' in path]:
         raise UserError(f"--data: got {unfit[0]!r}, allowed: a path without quotation marks.")
@@ -80,11 +90,12 @@ def up(
         raise UserError(
             f"{gone[0]}: is not there, allowed: a folder of fedsieve deploy keys with all its private keys."
         )
+    check_certificates(layout.keys)
     try:
         for folder in (layout.logs, layout.runs, *(layout.node(index) for index in range(num_nodes))):
             folder.mkdir(parents=True, exist_ok=True)
         fleet, control, *ports = _free_ports(num_nodes + 2)
-        own: list[str | None] = [str(Path(path).absolute()) for path in data]
+        own: list[str | None] = [path if is_name(path) else str(Path(path).absolute()) for path in data]
         own = own or [None] * num_nodes
         nodes = tuple(Node(port, path) for port, path in zip(ports, own, strict=True))
         deployment = Deployment(fleet, control, nodes)
@@ -93,12 +104,13 @@ def up(
         raise UserError(f"{layout.folder}: cannot be written: {error.strerror}.") from error
     until = time.monotonic() + timeout
     try:
+        before = {name: _size(layout, name) for name in SERVER}
         _start_supervisor(layout)
         progress("the SuperLink")
-        _wait(lambda: _listens(control), layout, until, "the SuperLink does not answer")
+        _wait(lambda: _listens(control), lambda: "the SuperLink does not answer", layout, until, before)
         _register(layout, num_nodes)
         progress("the nodes")
-        _wait(lambda: _online(layout, num_nodes), layout, until, "not all nodes are online")
+        _wait(lambda: not missing_nodes(layout), lambda: missing_nodes(layout), layout, until, before)
     except BaseException:
         down(layout)
         raise
@@ -120,15 +132,14 @@ def states(layout: Layout) -> list[State]:
     """
     deployment = read_deployment(layout)
     running = read_running(layout.processes)
-    server = (SUPERVISOR, "superlink", "superexec")
-    names = [*server, *(node_name(index) for index in range(len(deployment.nodes)))]
+    names = [*SERVER, *(node_name(index) for index in range(len(deployment.nodes)))]
     link = running.get("superlink")
-    told = _told(layout) if link and link.process() else {}
+    links = _links(layout) if link and link.process() else {}
     found = []
     for name in names:
         each = running.get(name)
         alive = each is not None and each.process() is not None
-        words = ("running" if alive else "not running") if name in server else told.get(name, "unknown")
+        words = ("running" if alive else "not running") if name in SERVER else node_words(each, links.get(name))
         found.append(
             State(
                 name,
@@ -146,35 +157,57 @@ def is_healthy(found: Sequence[State]) -> bool:
     return all(state.pid is not None and state.link.split()[0] in {"running", "online"} for state in found)
 
 
-def _told(layout: Layout) -> dict[str, str]:
-    """Return what the SuperLink says of each node, by name."""
-    names = {str(node_id): name for name, node_id in _registered(layout).items()}
-    told = {}
-    for node in flwr(layout, "supernode", "list")["nodes"]:
-        if name := names.get(str(node["node-id"])):
-            since = node.get(f"{node['status']}-at", "")
-            told[name] = f"{node['status']} since {since}" if since else str(node["status"])
-    return told
+def node_states(layout: Layout) -> list[State] | None:
+    """Return the states of a trial's nodes, None where the deployment is none that `up` has started."""
+    if not read_running(layout.processes):
+        return None
+    return [state for state in states(layout) if state.name not in SERVER]
 
 
-def _online(layout: Layout, num_nodes: int) -> bool:
-    running = read_running(layout.processes)
-    if not all((each := running.get(node_name(index))) and each.process() for index in range(num_nodes)):
-        return False
-    told = _told(layout)
-    return all(told.get(node_name(index), "").startswith("online") for index in range(num_nodes))
+def missing_nodes(layout: Layout) -> str:
+    """Return which of a trial's nodes are not online and what has become of them, "" if all are."""
+    missing = [state for state in node_states(layout) or () if not state.link.startswith("online")]
+    return "; ".join(f"{called(state.name)}: {state.link}" for state in missing)
 
 
-def _registered(layout: Layout) -> dict[str, int]:
+def node_words(started: Running | None, link: Mapping[str, Any] | None) -> str:
+    """Return what has become of a node.
+
+    The SuperLink's word for a node that it has known before holds for the time after the node's start only.
+
+    Args:
+        started: its process, as the supervisor started it last.
+        link: what the SuperLink says of it: its status and, if it was ever so, when it came online and went offline.
+    """
+    if started is None:
+        return "not running"
+    if started.process() is None:
+        return "killed or cut off"
+    status = "" if link is None else str(link["status"])
+    at = "" if link is None else str(link.get(f"{status}-at", ""))
+    if status not in {"online", "offline"} or _seconds(at) + SLACK < started.created:
+        return "starting"
+    return f"{'online' if status == 'online' else 'cut off'} since {at}"
+
+
+def _seconds(moment: str) -> float:
+    """Return a moment in seconds since 1970; 0 for one that is not given."""
     try:
-        return dict(json.loads(layout.registered.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
+        return datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _links(layout: Layout) -> dict[str, dict[str, Any]]:
+    """Return what the SuperLink says of each node, by name."""
+    names = {str(node_id): name for name, node_id in read_registered(layout).items()}
+    found = flwr(layout, "supernode", "list")["nodes"]
+    return {names[str(node["node-id"])]: node for node in found if str(node["node-id"]) in names}
 
 
 def _register(layout: Layout, num_nodes: int) -> None:
     """Tell the SuperLink the public keys of the nodes that it does not know, and write who is who."""
-    known = _registered(layout) if layout.database.exists() else {}
+    known = read_registered(layout) if layout.database.exists() else {}
     new = [name for name in map(node_name, range(num_nodes)) if name not in known]
 
     def register(name: str) -> int:
@@ -199,11 +232,48 @@ def _start_supervisor(layout: Layout) -> None:
     write_running(layout.processes, {SUPERVISOR: Running.of(supervisor.pid)})
 
 
-def _wait(arrived: Callable[[], bool], layout: Layout, until: float, else_: str) -> None:
+def _wait(
+    arrived: Callable[[], bool],
+    missing: Callable[[], str],
+    layout: Layout,
+    until: float,
+    before: Mapping[str, int],
+) -> None:
+    """Wait until something has arrived; what is missing by then, or the end of a program of the server's, is raised."""
     while not arrived():
+        check_server_runs(layout, before)
         if time.monotonic() > until:
-            raise RunFailedError(f"{else_}; {layout.logs} says why.")
+            raise RunFailedError(f"{missing()}; {layout.logs} says why.")
         time.sleep(LOOK)
+
+
+def check_server_runs(layout: Layout, before: Mapping[str, int]) -> None:
+    """Raise a `RunFailedError`, with its log's last line, if the supervisor or the SuperLink has ended.
+
+    Args:
+        layout: of the trial.
+        before: bytes that each one's log had when it was started.
+    """
+    running = read_running(layout.processes)
+    for name in (SUPERVISOR, "superlink"):
+        each = running.get(name)
+        if (each is None and name == SUPERVISOR) or (each and (each.process() is None or each.starts > 1)):
+            log = layout.logs / f"{name}.log"
+            said = _last_line(log, before[name])
+            raise RunFailedError(f"the {name} has ended{': ' * bool(said)}{said.rstrip('.')}; see {log}.")
+
+
+def _size(layout: Layout, name: str) -> int:
+    log = layout.logs / f"{name}.log"
+    return log.stat().st_size if log.exists() else 0
+
+
+def _last_line(log: Path, start: int) -> str:
+    """Return the last line of a log after its first `start` bytes, without colours."""
+    if not log.exists():
+        return ""
+    text = _COLOUR.sub("", log.read_bytes()[start:].decode(errors="replace"))
+    return printable(next(filter(str.strip, reversed(text.splitlines())), ""))
 
 
 def _listens(port: int) -> bool:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fedsieve.errors import printable
 from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
 from fedsieve.reports.theme import LIGHT, SERIES, make_figure, use_style
 from fedsieve.reports.words import format_count, format_percent, thin_out, thin_out_rows
 from fedsieve.runs.reading import RunRecord
-from fedsieve.server.screening import printable
 
 SHOWN = 200
 """Clients that have a point."""

@@ -20,9 +20,13 @@ def describe_run(run: RunRecord) -> str:
     """Return what was run, in a sentence."""
     summary = run.summary
     sampled = f", of which a round takes {run.sampled:.0%}" if run.sampled < 1 else ""
+    dealt = f", dealt by the partition {summary['partition']}"
+    if run.own_data:
+        mixed = run.own_data < int(summary["num_clients"])
+        dealt = f", which the partition {run.keys.get('partition')} deals to the others" if mixed else ""
     return (
         f"{format_count(summary['num_clients'], 'client')}{sampled}, trained with {summary['algorithm']} on "
-        f"{Path(summary['dataset']).name}, dealt by the partition {summary['partition']}; seed {summary['seed']}, "
+        f"{Path(summary['dataset']).name}{dealt}; seed {summary['seed']}, "
         f"engine {summary['engine']}."
     )
 

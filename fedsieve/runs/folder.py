@@ -15,6 +15,7 @@ from fedsieve.data import DATASETS
 from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import PARTIAL, Extent, write_whole
+from fedsieve.runs.given_data import RECORD, note_on
 from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
 from fedsieve.runs.rounds import Round
 from fedsieve.server.usage import cpu_seconds
@@ -33,6 +34,7 @@ class RunFolder:
     Args:
         run: its `out` names the folder, which must be new or empty; if empty, a name is made from the date.
         records: of a run that goes on, how much of each record is to stay; what comes after it is cut off.
+        given: what `given_data` says where the run's keys do not say all of its data.
 
     Attributes:
         records: how much of each record there is.
@@ -41,7 +43,9 @@ class RunFolder:
         UserError: the folder holds something already, or cannot be written; a record is not as `records` says.
     """
 
-    def __init__(self, run: RunConfig, records: Mapping[str, Extent] | None = None) -> None:
+    def __init__(
+        self, run: RunConfig, records: Mapping[str, Extent] | None = None, given: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = folder_of(run)
         self.records = dict.fromkeys(RECORDS, Extent()) | dict(records or {})
         self._cpu = cpu_seconds()
@@ -49,13 +53,15 @@ class RunFolder:
             check_folder(self.path)
             with self._writing(""):
                 self.path.mkdir(parents=True, exist_ok=True)
-            self.write_text("config.toml", anywhere(run).toml())
+            self.write_text("config.toml", (note_on(given) if given else "") + anywhere(run).toml())
         else:
             for name, extent in self.records.items():
                 self._cut(name, extent)
             if not records:  # it begins anew
                 with self._writing("summary.json"):
                     (self.path / "summary.json").unlink(missing_ok=True)
+        if given:
+            self.write_text(RECORD, json.dumps(given, indent=2) + "\n")
         if self.records["clients.csv"].size == 0:
             self._append("clients.csv", ",".join(CLIENT_COLUMNS))
 
@@ -139,11 +145,12 @@ def check_folder(path: Path) -> None:
         raise UserError(f"out: got {path}, which {fault}, allowed: a new or an empty folder.")
 
 
-def folder_of(run: RunConfig) -> Path:
-    """Return `run.out`, or a new name under `runs/` if that is empty."""
+def folder_of(run: RunConfig, of: str | None = None) -> Path:
+    """Return `run.out`, or a new name under `runs/` if that is empty: the algorithm, `of` which data, and the time."""
     if run.out:
         return Path(run.out)
-    return Path("runs") / f"{run.algorithm}-{Path(run.dataset).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    words = [run.algorithm, Path(run.dataset).stem if of is None else of, f"{datetime.now():%Y%m%d-%H%M%S-%f}"]
+    return Path("runs") / "-".join(filter(None, words))
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

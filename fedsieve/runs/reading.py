@@ -21,6 +21,7 @@ from fedsieve.contract import COUNT_OF, NDArray
 from fedsieve.errors import UserError, one_line
 from fedsieve.runs.checkpoint_folder import newest_manifest, server_file
 from fedsieve.runs.folder import read_summary
+from fedsieve.runs.given_data import RECORD
 from fedsieve.runs.history import History
 from fedsieve.runs.records import METRIC_ONLY, METRICS, read_rounds
 
@@ -92,7 +93,12 @@ class RunRecord:
     @property
     def dataset(self) -> str:
         """The data set's name or, of one's own, its whole path: the summary has it as it was typed."""
-        return str(self.keys.get("dataset", self.summary["dataset"]))
+        return str(self.summary["dataset"] if self.own_data else self.keys.get("dataset", self.summary["dataset"]))
+
+    @property
+    def own_data(self) -> int:
+        """The number of clients with data of their own, which the keys say nothing of."""
+        return int(self.summary.get("own_data", 0))
 
     @property
     def sampled(self) -> float:
@@ -249,6 +255,8 @@ def _read_summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict
     history = read_history(folder)
     setting = {key: keys[key.replace("_", "-")] for key in ("algorithm", "dataset", "partition", "engine", "seed")}
     setting["num_clients"] = keys["num-clients"]
+    if (folder / RECORD).exists():
+        setting |= json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return setting | history.accuracy_summary() | history.traffic_summary(), "killed"
 
 

@@ -15,12 +15,14 @@ from flwr.serverapp import Grid, ServerApp
 from fedsieve.algorithms import load_algorithm
 from fedsieve.config import RunConfig, parse_flower
 from fedsieve.contract import Arrays
-from fedsieve.errors import UserError, one_line
+from fedsieve.errors import UserError, one_line, printable
+from fedsieve.failures import explain
 from fedsieve.models import initial_weights, setting_of
 from fedsieve.reports.page import write_report
 from fedsieve.rows import Storage
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.folder import RunFolder, folder_of
+from fedsieve.runs.given_data import given_data
 from fedsieve.runs.history import History
 from fedsieve.runs.reading import read_run
 from fedsieve.runs.reopen import alone, opened
@@ -46,6 +48,7 @@ def make_server_app(
     report: bool = True,
     kept: CheckpointFolder | None = None,
     states: ClientStates | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> ServerApp:
     """Return the ServerApp.
 
@@ -58,6 +61,7 @@ def make_server_app(
         kept: the checkpoints of a simulation. A deployment has those of the run's folder, and where this holds a run
             already, goes on with it.
         states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
+        names: of a deployment's nodes, by Flower's node id.
     """
     app = ServerApp()
 
@@ -73,7 +77,7 @@ def make_server_app(
             if own.newest is not None and own.newest.covers(run):
                 _log.info("the run in %s has finished: there is nothing to do", run.out)
             else:
-                _run(run, grid, engine, quiet, own, None, export=False)
+                _run(run, grid, engine, quiet, own, None, export=False, names=names)
 
     return app
 
@@ -88,14 +92,17 @@ def _run(
     *,
     export: bool = True,
     report: bool = True,
+    names: Mapping[int, str] | None = None,
 ) -> None:
     before = None if kept is None else kept.newest
     usage = Usage(before=None if before is None else before.usage)
     token = before.token if before is not None else secrets.token_hex(8)
-    binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients)
+    say = _say_nothing if export else _say
+    binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients, names, say)
     config = ConfigRecord(dict(shape_record(binding.shape)) | {"run": token})
     initial = {name: tensor.numpy() for name, tensor in initial_weights(run, binding.shape).items()}
-    folder = RunFolder(run, kept.records if kept is not None else None)
+    given = given_data(run, binding.nodes, binding.devices)
+    folder = RunFolder(run, kept.records if kept is not None else None, given)
     past = None if kept is None else past_of(kept, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:
@@ -106,7 +113,7 @@ def _run(
         observers += [stack.enter_context(EventFiles(run, folder.path, history.rounds))] if run.tensorboard else []
         strategy = load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
         storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
-        loop = RoundLoop(run, strategy, binding.nodes, storage, observers, progress.watched)
+        loop = RoundLoop(run, strategy, binding.nodes, storage, observers, progress.watched, binding.names)
         checkpoints = None
         if kept is not None:
             checkpoints = stack.enter_context(Checkpoints(run, token, kept, folder, loop, usage, states))
@@ -119,7 +126,8 @@ def _run(
             accuracy = _write_models(grid, binding, config, loop, folder, number) if export else None
             figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
             _write_similarity(loop, history, folder)
-            folder.write_summary(_setting(run, engine, binding) | figures | {"ended": ended, "versions": _versions()})
+            about = _setting(run, engine, binding) | given
+            folder.write_summary(about | figures | {"ended": ended, "versions": _versions()})
             if report:
                 _report(folder.path)
 
@@ -136,6 +144,18 @@ def _run(
         conclude("finished")
         if checkpoints is not None:
             checkpoints.finish()
+
+
+def _say_nothing(number: int, of: int) -> None:
+    """In a simulation the data have been loaded before."""
+
+
+def _say(number: int, of: int) -> None:
+    """Say how many nodes have answered, at most some ten times: a node takes a while to load its data."""
+    if number == 0:
+        _log.info("waiting for %d nodes to load their data and say who they are", of)
+    elif number == of or number % max(1, of // 10) == 0:
+        _log.info("%d of %d nodes have answered%s", number, of, "; the first round begins" if number == of else "")
 
 
 class _Sampling:
@@ -216,7 +236,7 @@ def _export(
     for reply in grid.send_and_receive(asked, timeout=timeout):
         client = clients[reply.metadata.src_node_id]
         if reply.has_error():
-            _log.warning("client %d did not export its model: %s", client, reply.error.reason)
+            _log.warning("client %d did not export its model: %s", client, printable(explain(reply.error)))
             continue
         model = to_arrays(reply.content.array_records["arrays"])
         names = list(reply.content.config_records["classes"]["names"])  # type: ignore[arg-type]
@@ -233,7 +253,9 @@ def _global_accuracy(grid: Grid, binding: Binding, shape: ConfigRecord, model: A
     for reply in grid.send_and_receive(asked, timeout=timeout):
         if reply.has_error():
             _log.warning(
-                "node %d did not evaluate the global model: %s", reply.metadata.src_node_id, reply.error.reason
+                "node %d did not evaluate the global model: %s",
+                reply.metadata.src_node_id,
+                printable(explain(reply.error)),
             )
             continue
         found = reply.content.metric_records["metrics"]

@@ -1,31 +1,45 @@
 """Who is who: a query before the first round binds each node to a client's stable id."""
 
 import logging
-import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedsieve.contract import Shape
-from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
-from fedsieve.errors import RunFailedError
-from fedsieve.server.screening import printable
+from fedsieve.errors import RunFailedError, printable
+from fedsieve.failures import explain
+from fedsieve.server.class_names import other_classes
+from fedsieve.server.introduction import Introduction, introduced, sizes
 
 _log = logging.getLogger("fedsieve")
 
 
 @dataclass(frozen=True)
 class Binding:
-    """The run's clients: Flower's node id of each, by partition-id, and the shape of a network for all of them."""
+    """The run's clients: Flower's node id of each, by partition-id, and the shape of a network for all of them.
+
+    Attributes:
+        devices: clients whose data are their own, not dealt by the run, sorted.
+        names: what clients are called where a deployment has names for its nodes, by partition-id.
+    """
 
     nodes: dict[int, int]
     shape: Shape
+    devices: tuple[int, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
-def bind(grid: Grid, num_clients: int, timeout: float, min_clients: int = 1) -> Binding:
+def bind(
+    grid: Grid,
+    num_clients: int,
+    timeout: float,
+    min_clients: int = 1,
+    names: Mapping[int, str] | None = None,
+    arrived: Callable[[int, int], None] = lambda _number, _of: None,
+) -> Binding:
     """Ask every node who it is, and fix the answers for the run.
 
     Args:
@@ -33,10 +47,12 @@ def bind(grid: Grid, num_clients: int, timeout: float, min_clients: int = 1) -> 
         num_clients: ids from 0 to below this are expected.
         timeout: seconds to wait for the answers.
         min_clients: that have to answer.
+        names: of nodes, by Flower's node id.
+        arrived: called with the number of answers so far, from 0 on, and how many are expected.
 
     Raises:
         RunFailedError: there are fewer nodes than clients, too few that say properly who they are and that nobody else
-            claims to be them, or most clients' data do not have the same features.
+            claims to be them, or most clients' data do not have the same features and classes.
     """
     asked = sorted(grid.get_node_ids())
     if len(asked) < num_clients:
@@ -44,43 +60,78 @@ def bind(grid: Grid, num_clients: int, timeout: float, min_clients: int = 1) -> 
             f"num-clients: got {num_clients}, allowed: at most the number of nodes, {len(asked)} "
             f"(flwr run: --federation-config 'num-supernodes={num_clients}')."
         )
-    shapes: dict[int, Shape] = {}
+    names = names or {}
+    known: dict[int, Introduction] = {}
     nodes: dict[int, int] = {}
-    for client, claims in sorted(_claims(grid, asked, timeout).items()):
+    for client, claims in sorted(_claims(grid, asked, timeout, names, arrived).items()):
         if not 0 <= client < num_clients:
-            _log.warning("nodes %s are left out: they claim partition-id %d, allowed: 0 to %d", sorted(claims), client,
-                         num_clients - 1)  # fmt: skip
+            _log.warning("nodes %s are left out: they claim partition-id %d, allowed: 0 to %d",
+                         _listed(claims, names), client, num_clients - 1)  # fmt: skip
         elif len(claims) > 1:
-            _log.warning("nodes %s are left out: all claim partition-id %d", sorted(claims), client)
+            _log.warning("nodes %s are left out: all claim partition-id %d", _listed(claims, names), client)
         else:
-            ((nodes[client], shapes[client]),) = claims.items()
-    for client in _odd(shapes):
-        _log.warning("client %d is left out: its data have features of shape %s", client, _told(shapes[client].input))
-        del nodes[client], shapes[client]
+            ((nodes[client], known[client]),) = claims.items()
+    for client in _odd({client: one.shape for client, one in known.items()}):
+        features = sizes(known[client].shape.input)
+        _log.warning("client %d is left out: its data have features of shape %s", client, features)
+        del nodes[client], known[client]
+    for client, fault in other_classes({client: one.classes for client, one in known.items()}).items():
+        _log.warning("client %d is left out: %s", client, fault)
+        del nodes[client], known[client]
     if len(nodes) < min_clients:
         found = len(nodes) or "none"
         raise RunFailedError(f"{found} of {len(asked)} nodes answered who they are, min-clients: {min_clients}.")
     if missing := sorted(set(range(num_clients)) - set(nodes)):
         _log.warning("%d of %d clients are not there: %s", len(missing), num_clients, missing[:20])
-    return Binding(nodes, _common(shapes))
+    shape = _common({client: one.shape for client, one in known.items()})
+    devices = tuple(client for client in sorted(known) if known[client].is_own)
+    return Binding(nodes, shape, devices, {client: names[node] for client, node in nodes.items() if node in names})
 
 
-def _claims(grid: Grid, asked: Collection[int], timeout: float) -> dict[int, dict[int, Shape]]:
-    """Ask the nodes, and return for each partition-id which nodes claim it, and the shape of their data."""
+def _claims(
+    grid: Grid,
+    asked: Collection[int],
+    timeout: float,
+    names: Mapping[int, str],
+    arrived: Callable[[int, int], None],
+) -> dict[int, dict[int, Introduction]]:
+    """Ask the nodes, and return for each partition-id which nodes claim it, and what they say of their data."""
     queries = {node: Message(RecordDict({"config": ConfigRecord()}), node, MessageType.QUERY) for node in asked}
-    claims: dict[int, dict[int, Shape]] = defaultdict(dict)
-    for reply in grid.send_and_receive(queries.values(), timeout=timeout):
-        node = reply.metadata.src_node_id
+    claims: dict[int, dict[int, Introduction]] = defaultdict(dict)
+    silent = set(asked)
+    arrived(0, len(silent))
+    for number, reply in enumerate(grid.send_and_receive(queries.values(), timeout=timeout), 1):
+        arrived(number, len(queries))
+        node = _asked(reply, queries) if reply.has_error() else reply.metadata.src_node_id
+        silent.discard(node)
         if reply.has_error():
-            _log.warning("node %d did not say who it is: %s", node, printable(reply.error.reason or ""))
+            _log.warning("%s: %s", _called(node, names), printable(explain(reply.error)))
         elif node not in queries or reply.metadata.reply_to_message_id != queries[node].metadata.message_id:
-            _log.warning("an answer in the name of node %d, which it has not given, is ignored", node)
-        elif isinstance(answer := _facts(reply), str):
-            _log.warning("node %d is left out: %s", node, answer)
+            _log.warning("an answer in the name of %s, which it has not given, is ignored", _called(node, names))
+        elif isinstance(answer := introduced(reply), str):
+            _log.warning("%s is left out: %s", _called(node, names), answer)
         else:
-            client, shape = answer
-            claims[client][node] = shape
+            client, claims_to_be = answer
+            claims[client][node] = claims_to_be
+    if silent:
+        _log.warning("nodes %s have not said in time who they are", _listed(silent, names))
     return claims
+
+
+def _asked(reply: Message, queries: Mapping[int, Message]) -> int:
+    """Return the node whose reply is this error; the SuperLink itself answers for one that it has lost."""
+    if (node := reply.metadata.src_node_id) in queries:
+        return node
+    about = reply.metadata.reply_to_message_id
+    return next((node for node, query in queries.items() if query.metadata.message_id == about), node)
+
+
+def _called(node: int, names: Mapping[int, str]) -> str:
+    return names.get(node, f"node {node}")
+
+
+def _listed(nodes: Collection[int], names: Mapping[int, str]) -> str:
+    return f"[{', '.join(names.get(node, str(node)) for node in sorted(nodes)[:20])}]"
 
 
 def _odd(shapes: Mapping[int, Shape]) -> list[int]:
@@ -93,29 +144,11 @@ def _common(shapes: Mapping[int, Shape]) -> Shape:
     """Return the shape of a network for all clients."""
     first = {shape.input: client for client, shape in sorted(shapes.items(), reverse=True)}
     if len(first) > 1:
-        told = ", ".join(f"{_told(input_)} (client {client})" for input_, client in sorted(first.items()))
+        told = ", ".join(f"{sizes(input_)} (client {client})" for input_, client in sorted(first.items()))
         raise RunFailedError(f"clients' data differ in their features: {told}.")
     num_classes = max(shape.num_classes for shape in shapes.values())
     if num_classes == 0:
         raise RunFailedError("no client has an example with a label.")
+    if num_classes == 1:
+        raise RunFailedError("all clients' examples are of one class; classification needs at least 2.")
     return Shape(next(iter(first)), num_classes)
-
-
-def _told(input_: tuple[int, ...]) -> str:
-    return " x ".join(map(str, input_))
-
-
-def _facts(reply: Message) -> tuple[int, Shape] | str:
-    record = reply.content.config_records.get("client", ConfigRecord())
-    values = [record.get(key) for key in ("partition-id", "input-shape", "num-classes")]
-    client, input_, num_classes = values
-    if not (type(client) is int and isinstance(input_, list) and type(num_classes) is int) or any(
-        type(length) is not int for length in input_
-    ):
-        return printable(f"it answers {values} where whole numbers are expected")
-    lengths = tuple(int(length) for length in input_)
-    if len(lengths) not in {1, 3} or min(lengths) < 1:
-        return printable(f"its data has examples of shape {_told(lengths)}")
-    if math.prod(lengths) > MAX_LENGTH or not 0 <= num_classes <= MAX_CLASSES:
-        return printable(f"its data has {math.prod(lengths)} features and {num_classes} classes")
-    return client, Shape(lengths, num_classes)

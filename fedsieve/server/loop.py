@@ -39,6 +39,7 @@ class RoundLoop:
         observers: notified of each round.
         watched: passes on a round's replies, of so many clients, as they come, with whether they will be combined or
             are for the metric only; a display.
+        names: what messages call clients that have a name, by id; others are called by their id.
 
     Attributes:
         begun: whether the strategy has begun, and so there is something to keep.
@@ -53,10 +54,11 @@ class RoundLoop:
         storage: Storage | None = None,
         observers: Sequence[Observer] = (),
         watched: Callable[[Iterable[Message], int, bool], Iterable[Message]] = lambda replies, *_: replies,
+        names: Mapping[int, str] | None = None,
     ) -> None:
         self.run, self.strategy = run, strategy
         self.nodes = dict(sorted(nodes.items()))
-        self.observers, self.watched = observers, watched
+        self.observers, self.watched, self._names = observers, watched, names or {}
         self.begun = False
         self.continues: dict[int, int] = {}
         self.strategy.storage = storage or Storage()
@@ -105,6 +107,10 @@ class RoundLoop:
         if self._sampled and (never := tuple(client for client in self.nodes if client not in self._sampled)):
             self._play_round(number + 1, never, grid, config, combine=False)
 
+    def name_of(self, client: int) -> str:
+        """Return what messages call a client."""
+        return self._names.get(client, f"client {client}")
+
     @property
     def sample_size(self) -> int:
         """Number of clients that take part in a round."""
@@ -133,7 +139,7 @@ class RoundLoop:
             if combine:
                 self._combine()
             for client, reason in self._rejected.items():
-                _log.warning("round %d: client %d is left out: %s", number, client, reason)
+                _log.warning("round %d: %s is rejected: %s", number, self.name_of(client), reason)
             self._latest.update(self._replies)
             finished = Round(
                 number=number,
@@ -150,7 +156,7 @@ class RoundLoop:
             self._replies = []
             self._note(finished)
             for client in finished.lost:
-                _log.warning("round %d: client %d has begun anew: its state was not there", number, client)
+                _log.warning("round %d: %s starts from nothing: its state was not there", number, self.name_of(client))
             for observer in self.observers:
                 observer.round_finished(finished)
         if finished.failed:
@@ -158,7 +164,8 @@ class RoundLoop:
             usable = len(finished.replies) or "none"
             raise RunFailedError(
                 f"round {number}: {usable} of {len(participants)} clients gave a usable reply"
-                f"{f', min-clients: {self.run.min_clients}' if finished.replies else ''}; client {client}: {reason}."
+                f"{f', min-clients: {self.run.min_clients}' if finished.replies else ''}; "
+                f"{self.name_of(client)}: {reason}."
             )
         return finished
 

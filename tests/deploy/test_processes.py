@@ -89,3 +89,11 @@ def test_what_runs_is_read_as_it_was_written(tmp_path: Path):
     write_running(tmp_path / "processes.json", running)
     assert read_running(tmp_path / "processes.json") == running
     assert read_running(tmp_path / "other.json") == {}
+
+
+def test_nodes_end_before_the_server_so_that_they_can_sign_off(monkeypatch: pytest.MonkeyPatch):
+    ended: list[list[str]] = []
+    monkeypatch.setattr("fedsieve.deploy.processes._end_members", lambda running: ended.append(sorted(running)))
+    gone = Running(os.getpid(), 1.0)
+    end(dict.fromkeys(("superlink", "superexec", "supervisor", "node-0", "node-1"), gone))
+    assert ended == [["node-0", "node-1"], ["superexec", "superlink", "supervisor"]]

@@ -1,11 +1,22 @@
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fedsieve.deploy import trial
 from fedsieve.deploy.keys import make_keys
 from fedsieve.deploy.layout import Deployment, Layout, Node, read_deployment
-from fedsieve.deploy.trial import State, down, is_healthy, states, up
-from fedsieve.errors import UserError
+from fedsieve.deploy.processes import Running, write_running
+from fedsieve.deploy.submit import named_by_data
+from fedsieve.deploy.trial import State, check_server_runs, down, is_healthy, node_words, states, up
+from fedsieve.errors import RunFailedError, UserError
+from tests.helpers import config
 
 
 @pytest.mark.parametrize(
@@ -64,3 +75,90 @@ def test_a_trial_is_well_when_each_process_runs_and_each_node_is_online(pid: int
 def test_a_folder_that_holds_no_trial_is_one_sentence(tmp_path: Path):
     with pytest.raises(UserError, match=r"deployment.json: is not there or not readable, allowed: a folder of"):
         states(Layout(tmp_path / "other"))
+
+
+def moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ({"status": "online", "online-at": 60}, "online since"),
+        ({"status": "online", "online-at": -60}, "starting"),  # as the SuperLink remembers it from before
+        ({"status": "offline", "online-at": -60, "offline-at": -50}, "starting"),
+        ({"status": "offline", "online-at": 60, "offline-at": 90}, "cut off since"),
+        ({"status": "registered"}, "starting"),
+        (None, "starting"),
+    ],
+)
+def test_of_a_node_only_what_came_after_its_start_is_believed(link: dict[str, Any] | None, words: str):
+    here = Running.of(os.getpid())
+    told = link and {key: moment(here.created + at) if key != "status" else at for key, at in link.items()}
+    assert node_words(here, told).startswith(words)
+
+
+def test_a_node_that_has_ended_is_killed_or_cut_off_whatever_the_superlink_says():
+    gone = Running(os.getpid(), 1.0)
+    assert node_words(gone, {"status": "online", "online-at": moment(time.time())}) == "killed or cut off"
+    assert node_words(None, None) == "not running"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, "the supervisor has ended: ImportError: no flwr; see"),
+        ({"supervisor": (os.getpid(), 1.0, 1)}, "the supervisor has ended: ImportError: no flwr; see"),
+        ({"superlink": (os.getpid(), 1.0, 1)}, "the superlink has ended; see"),
+        ({"superlink": (os.getpid(), None, 2)}, "the superlink has ended; see"),
+    ],
+)
+def test_what_has_ended_is_said_at_once_with_its_logs_last_line(
+    wrong: dict[str, tuple[int, float | None, int]], said: str, tmp_path: Path
+):
+    layout = Layout(tmp_path)
+    layout.logs.mkdir()
+    (layout.logs / "supervisor.log").write_text("an earlier start\nTraceback\n\x1b[91mImportError\x1b[0m: no flwr.\n\n")
+    (layout.logs / "superlink.log").write_text("an earlier start\n")
+    here = Running.of(os.getpid())
+    running = {"supervisor": here} if wrong else {}
+    for name, (pid, created, starts) in wrong.items():
+        running[name] = Running(pid, created or here.created, starts)
+    write_running(layout.processes, running)
+    with pytest.raises(RunFailedError, match=f"^{said} .*log\\.$"):
+        check_server_runs(layout, {"supervisor": 17, "superlink": 17})
+
+
+def test_a_supervisor_that_crashes_ends_up_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    popen = subprocess.Popen
+    crash = [sys.executable, "-c", "raise SystemExit('no more processes')"]
+    monkeypatch.setattr("fedsieve.deploy.trial.subprocess.Popen", lambda _command, **options: popen(crash, **options))
+    with pytest.raises(RunFailedError, match=r"^the supervisor has ended: no more processes; see .*supervisor\.log"):
+        up(Layout(tmp_path), 1)
+
+
+def test_a_name_goes_before_a_folder_called_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "cora").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trial, "_start_supervisor", lambda _: (_ for _ in ()).throw(RunFailedError("enough")))
+    with pytest.raises(RunFailedError, match="enough"):
+        up(Layout(tmp_path / "trial"), 3, ["cora", "./cora", "digits"])
+    nodes = read_deployment(Layout(tmp_path / "trial")).nodes
+    assert [node.data for node in nodes] == ["cora", str(tmp_path / "cora"), "digits"]
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ((None, None), "fed-pub-cora-2"),
+        (("a.npz", "b.npz"), "fed-pub-own-data-2"),
+        (("a.npz", None), "fed-pub-own-data-and-cora-2"),
+        ((), "fed-pub-2"),  # of real hosts nobody knows before they are asked
+    ],
+)
+def test_a_runs_folder_is_named_by_what_it_is_run_on(data: Sequence[str | None], name: str, tmp_path: Path):
+    layout = Layout(tmp_path)
+    if data:
+        Deployment(1, 2, tuple(Node(port, path) for port, path in enumerate(data))).write(layout)
+    found = named_by_data(layout, config(algorithm="fed-pub", dataset="cora", num_clients=2))
+    assert found.name.startswith(name)

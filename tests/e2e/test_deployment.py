@@ -156,7 +156,10 @@ def test_a_run_gives_the_inline_engines_numbers_on_data_that_stays_on_the_nodes(
     keys = ["--algorithm", "fed-pub", "--num-rounds", 3, "-s", "hidden-dim=16", "--seed", 3]
     assert fedsieve("deploy", "run", layout.folder, *keys, "--tensorboard", "--out", tmp_path / "found") == 0
     told = capfd.readouterr()
+    assert "fed-pub submits the run" in told.err
+    assert "fed-pub INFO: 3 of 3 nodes have answered" in told.err
     assert "fed-pub round 3/3: val" in told.err
+    assert "own data of 3 devices, given, 3 clients, 3 rounds" in " ".join(told.out.split())
     assert f"The run is in {tmp_path / 'found'}." in " ".join(told.out.split())
     run = config(algorithm="fed-pub", num_clients=3, num_rounds=3, hidden_dim=16, seed=3)
     expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
@@ -164,7 +167,9 @@ def test_a_run_gives_the_inline_engines_numbers_on_data_that_stays_on_the_nodes(
     assert summary_of(tmp_path / "found")["engine"] == "deployment"
     name = "similarity.safetensors"
     assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
-    assert "a deployment leaves models and masks on the devices" in (tmp_path / "found" / "report.html").read_text()
+    page = (tmp_path / "found" / "report.html").read_text()
+    assert "a deployment leaves models and masks on the devices" in page
+    assert "own data of 3 devices" in page
     assert not (tmp_path / "found" / "model").exists(), "personal models stay on their devices"
     for index in range(3):
         assert len(list(layout.node(index).glob(f"state/run-*/client-{index}/*.safetensors"))) == 3
@@ -283,7 +288,7 @@ def test_a_killed_and_a_hanging_node_come_back_as_who_they_were(layout: Layout, 
     told = rejected(tmp_path / "found")
     assert told[0] == {}
     assert set(told[1]) == {"1", "2"}
-    assert "error 5" in told[1]["1"]
+    assert told[1]["1"] == "killed or cut off"
     assert told[4] == {}
     failures = {(int(client), round_) for round_, line in enumerate(told, 1) for client in line}
     expected = inline(run, graphs, tmp_path / "expected", lambda app: Failing(app, failures))

@@ -94,11 +94,11 @@ def test_times_have_a_file_of_their_own(folder: RunFolder):
 
 
 def test_each_participant_has_a_row_a_round(folder: RunFolder):
-    folder.round_finished(a_round(1, answered(2, 0.5, 0.25, mask_sparsity=0.5), rejected={1: 'error 2: a, "b"'}))
+    folder.round_finished(a_round(1, answered(2, 0.5, 0.25, mask_sparsity=0.5), rejected={1: 'failed: a, "b"'}))
     folder.round_finished(a_round(2, answered(0, 0.5, 0.5), for_metric_only=True))
     one, two, zero = rows(folder)
     assert set(one) == set(CLIENT_COLUMNS)
-    assert (one["round"], one["client"], one["status"]) == ("1", "1", 'rejected: error 2: a, "b"')
+    assert (one["round"], one["client"], one["status"]) == ("1", "1", 'rejected: failed: a, "b"')
     assert (one["test_accuracy"], one["downlink_bytes"], one["uplink_bytes"]) == ("", "80", "")
     assert (two["client"], two["status"], two["val_accuracy"], two["test_accuracy"]) == ("2", "ok", "0.5", "0.25")
     assert (two["mask_sparsity"], two["num_examples"], two["uplink_bytes"]) == ("0.5", "4", "102")

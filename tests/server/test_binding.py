@@ -39,6 +39,10 @@ def client(number: object, shape: object = (5,), classes: object = 3) -> dict[st
     }
 
 
+def naming(number: int, *names: str, classes: int = 3) -> dict[str, object]:
+    return client(number, classes=classes) | {"own-data": True, "class-names": list(names)}
+
+
 def bound(*facts: Facts | str, num_clients: int = 3) -> Binding:
     silent = [None] * (num_clients - len(facts))
     return bind(AskingGrid(*facts, *silent), num_clients, 1.0)
@@ -61,6 +65,16 @@ def test_nodes_are_bound_to_the_ids_they_claim_and_the_network_fits_all():
         ((None, None), "none of 3 nodes answered"),
         (("", "", ""), "none of 3 nodes answered"),
         ((client(0, classes=0),), "no client has an example with a label"),
+        ((client(0, classes=1), client(1, classes=1)), "all clients' examples are of one class; .* needs at least 2"),
+        (
+            (naming(0, "cat", "dog"), naming(1, "dog", "cat")),
+            r'^clients\' classes differ: class 0 is "cat" of client 0 and "dog" of client 1, allowed: the same classes',
+        ),
+        (
+            (naming(0, "cat"), naming(1, "a\nb" * 80)),
+            r'class 0 is "cat" of client 0 and "a ba ba b.*\.\.\." of client 1',
+        ),
+        ((naming(0, "cat"), naming(1, "dog"), naming(2, "eel")), "class 0 is .* of client 0 and .* of client 1"),
     ],
 )
 def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str, ...], sentence: str):
@@ -87,6 +101,11 @@ def test_answers_that_contradict_each_other_end_the_run(facts: tuple[Facts | str
         client(True),
         client(1, classes=MAX_CLASSES + 1),
         client(1, (MAX_LENGTH + 1,)),
+        client(1) | {"own-data": 1},
+        client(1) | {"class-names": "cat"},
+        client(1) | {"class-names": [1, 2]},
+        client(1) | {"class-names": ["a", "b", "c", "d"]},
+        client(1) | {"class-names": ["a" * 256]},
     ],
 )
 def test_a_node_that_does_not_say_properly_who_it_is_is_left_out(odd: Facts | str):
@@ -151,3 +170,49 @@ def test_an_answer_without_the_record_is_left_out(monkeypatch: pytest.MonkeyPatc
     empty = lambda message: Message(RecordDict(), reply_to=message)  # noqa: E731
     monkeypatch.setattr(grid, "_reply", lambda m: empty(m) if m.metadata.dst_node_id == 99 else usual(m))
     assert bind(grid, 2, 1.0).nodes == {0: 100}
+
+
+def test_who_names_its_classes_otherwise_than_most_is_left_out(caplog: pytest.LogCaptureFixture):
+    found = bound(naming(0, "cat", "dog"), naming(1, "dog"), naming(2, "cat", "dog", "eel"))
+    assert set(found.nodes) == {0, 2}
+    assert 'client 1 is left out: its class 0 is "dog", that of most is "cat"' in caplog.text
+
+
+def test_names_that_agree_as_far_as_they_go_are_no_reason(caplog: pytest.LogCaptureFixture):
+    spelled = ("caf\u00e9", "cafe\u0301")
+    found = bound(naming(0, spelled[0], "tea"), naming(1, spelled[1]), client(2, classes=2))
+    assert set(found.nodes) == {0, 1, 2}
+    assert "clients [2] do not name their classes" in caplog.text
+
+
+def test_a_client_of_one_class_takes_part():
+    assert bound(client(0, classes=2), client(1, classes=1), client(2, classes=0)).shape.num_classes == 2
+
+
+def test_whose_data_are_their_own_is_known():
+    assert bound(naming(2), client(0), naming(1)).devices == (1, 2)
+
+
+def test_nodes_are_called_by_the_deployments_names(caplog: pytest.LogCaptureFixture):
+    names = {100: "node-0 (client 0)", 99: "node-1 (client 1)", 98: "node-2 (client 2)"}
+    arrived: list[tuple[int, int]] = []
+    grid = AskingGrid(client(0), None, "")
+    found = bind(grid, 3, 1.0, names=names, arrived=lambda *each: arrived.append(each))
+    assert found.names == {0: "node-0 (client 0)"}
+    assert arrived == [(0, 3), (1, 3), (2, 3)]
+    assert "node-1 (client 1): failed: it broke" in caplog.text
+    assert "nodes [node-2 (client 2)] have not said in time who they are" in caplog.text
+
+
+def test_a_node_that_the_superlink_has_lost_is_named(caplog: pytest.LogCaptureFixture):
+    class Losing(AskingGrid):
+        def _reply(self, message: Message) -> Message | None:
+            message.metadata.__dict__["_message_id"] = f"to-{message.metadata.dst_node_id}"
+            reply = super()._reply(message)
+            if reply is not None and reply.has_error():
+                reply = failure(message, 5, "Error: Node Unavailable")
+                reply.metadata.__dict__["_src_node_id"] = 1
+            return reply
+
+    assert bind(Losing(client(0), None), 2, 1.0, names={99: "node-1 (client 1)"}).nodes == {0: 100}
+    assert "node-1 (client 1): killed or cut off" in caplog.text

@@ -116,7 +116,7 @@ def test_a_reply_that_does_not_come_is_told_as_such():
 def test_a_client_that_always_fails_does_not_end_the_run():
     _, rounds, _ = play(never(1), fed_avg(num_rounds=3))
     trained = [round_ for round_ in rounds if not round_.for_metric_only]
-    assert [round_.rejected for round_ in trained] == [{1: "error 2: it broke"}] * 3
+    assert [round_.rejected for round_ in trained] == [{1: "failed: it broke"}] * 3
 
 
 def test_a_client_never_sampled_that_then_fails_does_not_end_the_run():
@@ -124,7 +124,7 @@ def test_a_client_never_sampled_that_then_fails_does_not_end_the_run():
     (left,) = set(range(4)) - set(play(honest, run)[0].asked(1))
     _, rounds, _ = play(never(left), run)
     assert rounds[0].rejected == {}
-    assert rounds[-1].rejected == {left: "error 2: it broke"}
+    assert rounds[-1].rejected == {left: "failed: it broke"}
 
 
 def test_an_error_in_the_superlinks_name_is_attributed_by_the_message_it_answers():
@@ -134,7 +134,7 @@ def test_an_error_in_the_superlinks_name_is_attributed_by_the_message_it_answers
         return error
 
     _, rounds, _ = play(but(3, lost), fed_avg())
-    assert rounds[0].rejected == {3: "error 5: the node is gone"}
+    assert rounds[0].rejected == {3: "killed or cut off"}
 
 
 def test_a_reply_out_of_all_proportion_is_left_out_wherever_it_arrives():
@@ -299,7 +299,7 @@ def test_a_round_without_a_usable_reply_ends_the_run_after_the_observers_were_to
     run = fed_avg(num_rounds=5)
     grid = FakeGrid(4, lambda _, round_, m: failure(m, 2, "boom") if round_ == 2 else honest(0, 0, m))
     strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [history])
-    with pytest.raises(RunFailedError, match=r"round 2: none of 4 clients .* client 0: error 2: boom"):
+    with pytest.raises(RunFailedError, match=r"round 2: none of 4 clients .* client 0: failed: boom"):
         strategy.start(grid, to_record(START), 5)
     assert [len(round_.replies) for round_ in history.rounds] == [4, 0]
     assert set(history.rounds[1].rejected) == {0, 1, 2, 3}
@@ -311,7 +311,7 @@ def test_with_fewer_usable_replies_than_min_clients_nothing_is_combined_and_the_
     broken = {1: {0}, 2: {1, 3}}
     grid = FakeGrid(4, lambda k, n, m: failure(m, 2, "boom") if k in broken[n] else honest(9 if n == 2 else k, n, m))
     strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [history])
-    told = r"round 2: 2 of 4 clients gave a usable reply, min-clients: 3; client 1: error 2: boom\.$"
+    told = r"round 2: 2 of 4 clients gave a usable reply, min-clients: 3; client 1: failed: boom\.$"
     with pytest.raises(RunFailedError, match=told):
         strategy.start(grid, to_record(START), 5)
     assert [len(round_.replies) for round_ in history.rounds] == [3, 2]

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsieve.contract import Arrays, Expected, Reply
-from fedsieve.server.screening import printable, screen
+from fedsieve.errors import printable
+from fedsieve.server.screening import screen
 from tests.messages import METRICS, asking, failure, reply
 
 W = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
@@ -118,7 +119,7 @@ def test_only_arrays_of_the_expected_shapes_are_unpacked():
 
 
 def test_an_error_is_told_in_one_line():
-    assert screen(0, failure(asking(), 2, "boom\n  at line 3"), EXPECTED) == "error 2: boom at line 3"
+    assert screen(0, failure(asking(), 2, "boom\n  at line 3"), EXPECTED) == "failed: boom at line 3"
     long = screen(0, failure(asking(), 2, "x" * 5000), EXPECTED)
     assert isinstance(long, str)
     assert len(long) <= 450

@@ -179,7 +179,7 @@ def of_another_type(client: int, round_: int, message: Message) -> Message:
 
 DAMAGED = "mask code's checksum does not match: it is cut off, altered, or of another broadcast"
 BAD: list[tuple[Answer, str]] = [
-    (lambda _, __, message: failure(message, 2, "no power"), "error 2: no power"),
+    (lambda _, __, message: failure(message, 2, "no power"), "failed: no power"),
     (lambda *_: None, "no reply in time"),
     (cut_off, DAMAGED),
     (too_long, f"array signs has shape (999,) where at most ({max_code_bytes(4)},) is expected"),

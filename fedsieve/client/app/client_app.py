@@ -21,7 +21,7 @@ from fedsieve.client.training import load
 from fedsieve.config import RunConfig, parse_flower
 from fedsieve.contract import STATE_LOST, Shape
 from fedsieve.masks.attach import weights
-from fedsieve.wire import shape_of, shape_record, to_record, to_tensors
+from fedsieve.wire import MAX_NAME, shape_of, shape_record, to_record, to_tensors
 
 Describe = Callable[[str, int, RunConfig, Shape, Callable[[], Holding]], None]
 """Notes beside a client's states, given the run's token, what it takes to use them: see `describe_on_disk`."""
@@ -42,7 +42,8 @@ def make_client_app(
     and the round that it `continues`: the state is that after this round. A client that does not have it begins anew
     and says so, by the metric `state-lost`. It answers four kinds of message:
 
-    - `query`: who the node is (partition-id) and what its data looks like; counts only.
+    - `query`: who the node is (partition-id), whether its data are its own, and what they look like: counts, and the
+      classes' names if they have any.
     - `train`: one round of the algorithm, evaluation before and after included.
     - `evaluate`: how a model, sent with its masks folded in, does on the client's data.
     - `query.export`: the personal model and its classes' names, if `exports`: a device's stay where they are.
@@ -59,8 +60,8 @@ def make_client_app(
     @app.query()
     def hello(message: Message, context: Context) -> Message:
         client = partition_id(context)
-        shape = resident_of(context).holding(client, context.node_config).shape
-        facts = ConfigRecord({"partition-id": client} | dict(shape_record(shape)))
+        holding = resident_of(context).holding(client, context.node_config)
+        facts = introduction(client, holding, is_own="data" in context.node_config)
         return Message(RecordDict({"client": facts}), reply_to=message)
 
     @app.train()
@@ -111,6 +112,14 @@ def make_client_app(
     if exports:
         app.query("export")(export)
     return app
+
+
+def introduction(client: int, holding: Holding, *, is_own: bool) -> ConfigRecord:
+    """Return what a client says of itself before the first round; not where its data are."""
+    facts = shape_record(holding.shape)
+    facts["partition-id"], facts["own-data"] = client, is_own
+    facts["class-names"] = [name[:MAX_NAME] for name in holding.names]
+    return facts
 
 
 def partition_id(context: Context) -> int:

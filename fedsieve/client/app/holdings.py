@@ -110,9 +110,9 @@ def own(path: str, run: RunConfig) -> Holding:
     """Return what a device holds whose node config names a file or folder of its own."""
     held: Holding
     if kind_of(path) == "graph":
-        held = Subgraph(load_graph(path, seed=run.seed_of_data, split=_split(run)))
+        held = Subgraph(load_graph(path, seed=run.seed_of_data, split=_split(run), part=True))
     else:
-        data = load_images(path)
+        data = load_images(path, part=True)
         part = split_own(data, seed=run.seed_of_data, train_ratio=run.train_ratio, val_ratio=run.val_ratio)
         held = Images(data, part)
     _check_size(path, held)

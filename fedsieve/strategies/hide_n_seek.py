@@ -14,7 +14,7 @@ from fedsieve.masks.binary import flatten
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.planes import decode_letters, max_letters_bytes, pack_letters, unpack_letters
-from fedsieve.masks.pruning import prune
+from fedsieve.masks.pruning import prune, pruner_names
 from fedsieve.masks.signs import masked
 from fedsieve.masks.survivors import Survivors
 from fedsieve.models import build, ones
@@ -47,7 +47,10 @@ class HideNseek(FederatedStrategy[HideNseekConfig]):
         random, pruner = seeds.random_state(self.run.seed, "pruning"), self.settings.pruner
         try:
             kept = prune(pruner, network, ready, self.settings.density, random, self.settings.prune_iterations)
-        except (FloatingPointError, ValueError) as error:
+        except FloatingPointError as error:  # for the network has no scores
+            others = ", ".join(name for name in pruner_names() if name != pruner)
+            raise UserError(f"hide-n-seek.pruner: got {pruner!r}, but {one_line(error)}, allowed: {others}.") from error
+        except ValueError as error:
             raise UserError(f"hide-n-seek.pruner: got {pruner!r}, but {one_line(error)}.") from error
         except Exception as error:  # a plug-in's own
             fault = f"{type(error).__name__}: {one_line(error)}"

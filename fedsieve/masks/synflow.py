@@ -47,7 +47,7 @@ class Flow:
             weight.requires_grad_(True)
         for module in self._network.modules():
             if isinstance(module, NORMS):
-                module.forward = _as_it_comes  # the module stays: others read its attributes, a transformer norm1.eps
+                module.forward = _as_it_comes  # type: ignore[method-assign] # the module stays: others read its attributes, a transformer norm1.eps
 
     def mask(self, keep: dict[str, Tensor]) -> None:
         """Set the weights outside `keep` (bool, of the weights' shapes) to 0, for good."""

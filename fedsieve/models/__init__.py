@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from fedsieve.models.lenet import LeNet
 from fedsieve.models.mlp import MLP
 from fedsieve.models.own import own_network
 from fedsieve.models.resnet import ResNet18
+from fedsieve.models.trial import smallest_batch
 
 __all__ = ["MODELS", "Model", "Shape", "build", "initial_weights", "ones"]
 
@@ -81,18 +83,30 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
     with seeds.torch_stream(run.seed, "initial weights"):
         try:
             model = (
-                own_network(run.model, shape.input, shape.num_classes, ones(shape, count=2))
+                own_network(run.model, shape.input, shape.num_classes, partial(_tried_on, shape))
                 if own
                 else MODELS[run.model].make(shape, run)
             )
         except ValueError as error:
             raise UserError(f"model: got {run.model!r}, but {error}.") from error
+    if kind == "images" and run.batch_size < (least := smallest_batch(model)):
+        given = f"batch-size: got {run.batch_size} with model = {run.model!r}"
+        raise UserError(f"{given}, which fails for a single image, allowed: {least} or more.")
     return model
 
 
 def initial_weights(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
     """Return the initial weights by parameter name; every party draws the same ones from the run's seed."""
     return {name: parameter.detach() for name, parameter in build(run, shape).named_parameters()}
+
+
+def _tried_on(shape: Shape, count: int) -> Any:
+    """Return random numbers as an own network is tried on: pixels as it will get them, or a ring of nodes."""
+    drawn = torch.rand(count, *shape.input, generator=torch.Generator().manual_seed(count))
+    if len(shape.input) > 1:
+        return 2 * drawn - 1
+    nodes = torch.arange(count)
+    return propagation(drawn, torch.stack([nodes, nodes.roll(1)]))
 
 
 def ones(shape: Shape, dtype: torch.dtype = torch.float32, count: int = 1) -> Any:

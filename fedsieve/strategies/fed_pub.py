@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from fedsieve.algorithm import Algorithm
 from fedsieve.client.fed_pub import EMBEDDING, FedPubConfig, FedPubTrainer
-from fedsieve.models import build
+from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
+from fedsieve.models import build, ones
 from fedsieve.models.embedding import embedding_dim
+from fedsieve.models.gcn import propagation
 from fedsieve.strategies.base import FederatedStrategy
 from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
 from fedsieve.strategies.rows import room_for
@@ -30,12 +33,22 @@ class FedPub(FederatedStrategy[FedPubConfig]):
     def initialise(self, initial: Arrays) -> None:
         """Begin with the initial weights for everybody."""
         self.shared = initial
-        self.embedding = Expected((embedding_dim(build(self.run, self.shape)),), np.dtype(np.float32))
+        length = embedding_dim(build(self.run, self.shape), self._compared_on())
+        self.embedding = Expected((length,), np.dtype(np.float32))
         self.row = {client: row for row, client in enumerate(self.nodes)}
         self.personalised, self.uploads = room_for(self.run, initial, len(self.nodes) + 1, self.sample_size)
         self.mixed: set[int] = set()
         self.similarity = np.zeros((0, 0))
         self.compared: list[int] = []
+
+    def _compared_on(self) -> Any:
+        """Return the random inputs, on which a user's own network may fail; for a built-in one, any."""
+        if ":" not in self.run.model:
+            return ones(self.shape)
+        if len(self.shape.input) > 1:
+            return random_proxy_images(self.shape.input, self.run.seed)
+        graph = random_proxy_graph(self.shape.input[0], self.run.seed)
+        return propagation(graph.x, graph.edge_index)
 
     def arrays_for(self, client: int) -> Arrays:
         """Return θ̄ of the client, or the mean if it has none yet."""

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.errors import UserError
-from fedsieve.models import MODELS, Shape, build
+from fedsieve.models import MODELS, Shape, build, ones
 from fedsieve.models.embedding import embed, embedding_dim
 from fedsieve.models.gcn import propagation
 from tests.helpers import config
@@ -26,7 +26,7 @@ def test_of_an_own_network_it_is_the_mean_input_of_the_last_linear_layer():
     model = own()
     # hidden units (3, 1) and (2, -4 -> 0)
     assert embed(model, INPUTS).tolist() == [2.5, 0.5]
-    assert embedding_dim(model) == 2
+    assert embedding_dim(model, INPUTS) == 2
 
 
 def test_it_leaves_nothing_behind_on_the_network():
@@ -75,10 +75,11 @@ def test_a_layer_called_embed_is_not_taken_for_the_method():
 
 def test_a_network_without_a_linear_layer_is_one_sentence():
     model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten())
-    with pytest.raises(UserError, match=r"^model: Sequential has no torch.nn.Linear, whose input .* embedding\.$"):
+    told = r"^model: the logits of Sequential are not those of a torch.nn.Linear, whose input .* layer is one\.$"
+    with pytest.raises(UserError, match=told):
         embed(model, torch.zeros(1, 1, 2, 2))
-    with pytest.raises(UserError, match=r"^model: Sequential has no torch.nn.Linear"):
-        embedding_dim(model)
+    with pytest.raises(UserError, match=told):
+        embedding_dim(model, torch.zeros(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -91,6 +92,6 @@ def test_embedding_dim_is_the_length_of_every_networks_embedding(name: str):
     else:
         inputs = random_proxy_images(shape.input, 1)[:3]
     embedding = embed(model, inputs)
-    assert embedding.shape == (embedding_dim(model),)
+    assert embedding.shape == (embedding_dim(model, ones(shape)),)
     assert embedding.std() > 0
     assert torch.equal(embed(model, inputs), embedding)

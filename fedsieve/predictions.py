@@ -61,9 +61,10 @@ def _probabilities(trained: Trained, data: Unseen) -> Tensor:
     except Exception as error:
         if ":" not in trained.run.model:
             raise
-        given = f"{len(data.examples)} {'images' if data.edge_index is None else 'nodes'}"
+        noun = "image" if data.edge_index is None else "node"
+        given = f"{len(data.examples)} {noun}{'s' if len(data.examples) > 1 else ''}"
         fault = f"{type(error).__name__}: {one_line(error).removesuffix('.')}"
-        raise UserError(f"model: got {trained.run.model!r}, but it fails for these {given}: {fault}.") from error
+        raise UserError(f"model: got {trained.run.model!r}, but it fails for {given}: {fault}.") from error
     return logits.softmax(1)
 
 

@@ -1,5 +1,6 @@
 """What a user's own network shows of itself when it is tried before a run: why clients could not share it, if so."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -10,14 +11,15 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from fedsieve.masks.attach import MATRIX_DIM
+from fedsieve.masks.attach import MATRIX_DIM, attach_masks
+from fedsieve.masks.synflow import one_thread
 from fedsieve.models.embedding import last_linear
 
 _SMALLEST = "_fedsieve_smallest_batch"
 """The attribute under which a network keeps how many examples it takes at least, so that copies of it have it too."""
 
-_AS_BEFORE = 1e-3
-"""How far logits may be from those of the same input and weights before; rounding is below it."""
+_ROUNDING = 1e-5
+"""How far logits may be, as a share of the largest, from those of an equal computation."""
 
 Examples = Callable[[int], Any]
 """Returns an input of so many examples."""
@@ -39,6 +41,11 @@ def try_network(model: nn.Module, examples: Examples, num_classes: int) -> None:
         UnusableError: it would not train, or clients could not share it.
         Exception: what its own code raises.
     """
+    with one_thread():  # the same bits on every machine, and little to do
+        _try(model, examples, num_classes)
+
+
+def _try(model: nn.Module, examples: Examples, num_classes: int) -> None:
     _check_logits(model(examples(2)), num_classes)  # lazy layers get their weights
     _check_layers(model)
     trial = _Trial(model, examples, num_classes)
@@ -49,6 +56,7 @@ def try_network(model: nn.Module, examples: Examples, num_classes: int) -> None:
             with suppress(Exception):  # of what finds it; who needs it, tries it again and is told
                 last_linear(model.eval(), examples(2))
             trial.check_memory()
+            trial.check_reach()
             setattr(model, _SMALLEST, 1 if trial.takes_one() else 2)
         finally:
             for module, training in flags.items():
@@ -126,11 +134,31 @@ class _Trial:
     def check_memory(self) -> None:
         """Raise an UnusableError if the logits depend on more than input and weights."""
         for training, before in self._before.items():
-            if not torch.allclose(before, self._logits(training=training), _AS_BEFORE, _AS_BEFORE, equal_nan=True):
+            if not _near(before, self._logits(training=training)):
                 raise UnusableError(
                     "it gives other logits for the same input and weights the second time: it remembers something that "
                     "is no parameter, or draws random numbers from another generator than torch's default one"
                 )
+
+    @torch.no_grad()
+    def check_reach(self) -> None:
+        """Raise an UnusableError if a mask on a weight is not as if the weight were masked."""
+        try:
+            masked = copy.deepcopy(self.model)
+        except RuntimeError:  # what the last forward has left on it has gradients
+            return
+        attach_masks(masked, lambda _: _Doubled())
+        inputs = self.examples(2)
+        with_masks = masked.eval()(inputs)
+        self.put_back()
+        for parameter, _ in self._weights:
+            if parameter.dim() >= MATRIX_DIM:
+                parameter.data.mul_(2)
+        if not _near(with_masks, self.model.eval()(inputs)):
+            raise UnusableError(
+                "it takes a weight from elsewhere than its layer, from a list say, where a mask does not reach it, "
+                "allowed: self.layer.weight"
+            )
 
     @torch.no_grad()
     def takes_one(self) -> bool:
@@ -162,6 +190,14 @@ class _Trial:
         return found
 
 
+class _Doubled(nn.Module):
+    """Parametrization W -> 2 W."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return twice the weight."""
+        return weight * 2
+
+
 def _instead(model: nn.Module, buffer: str) -> str:
     layer = model.get_submodule(buffer.rpartition(".")[0])
     if isinstance(layer, nn.modules.batchnorm._NormBase):
@@ -185,6 +221,10 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def _copied(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors}
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, 0, _ROUNDING * float(other.abs().max()), equal_nan=True)
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:

@@ -20,5 +20,15 @@ def array_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, 
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return tensors as the bytes of a safetensors file, the same each time."""
-    return bytes(safetensors.torch.save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))
+    """Return tensors as the bytes of a safetensors file, the same each time; those that share memory are written each.
+
+    Only these are copied: safetensors refuses them.
+    """
+    whole: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        dense = tensor.contiguous().cpu()
+        place = dense.untyped_storage().data_ptr()
+        whole[name] = dense.clone() if place in taken and dense.numel() else dense
+        taken.add(place)
+    return bytes(safetensors.torch.save(whole))

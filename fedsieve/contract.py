@@ -209,6 +209,7 @@ class Setting:
         shape: what the clients' data decides about the network.
         network: returns a new network, its initial weights drawn from the seed.
         ones: returns an input of ones, of this type, as the network takes it.
+        proxy: returns an input on which the network's embedding may be taken.
     """
 
     seed: int
@@ -216,6 +217,7 @@ class Setting:
     shape: Shape
     network: Callable[[], nn.Module]
     ones: Callable[[Any], Any]
+    proxy: Callable[[], Any]
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fedsieve.client.app.image_task import EVALUATED_AT_ONCE
+from fedsieve.client.app.image_task import EVALUATED_AT_ONCE, batch_sizes
 from fedsieve.data.image_sets import scaled
 from fedsieve.data.unseen import UNKNOWN, Unseen, load_unseen
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, one_line
 from fedsieve.files import write_whole
 from fedsieve.models.gcn import propagation
+from fedsieve.models.trial import smallest_batch
 from fedsieve.trained import Trained, load_trained
 
 
@@ -51,16 +52,29 @@ def predict(folder: Path, client: int | None, source: str, out: Path, *, force: 
     return Told(noun, len(known), len(hits), float(hits.double().mean()) if len(hits) else None)
 
 
-@torch.no_grad()
 def _probabilities(trained: Trained, data: Unseen) -> Tensor:
     """Return the softmax of the logits, N x classes."""
+    try:
+        logits = _logits(trained.network, data)
+        if logits.shape != (len(data.examples), trained.shape.num_classes):
+            raise ValueError(f"its logits are {' x '.join(map(str, logits.shape))}")
+    except Exception as error:
+        if ":" not in trained.run.model:
+            raise
+        noun = "image" if data.edge_index is None else "node"
+        given = f"{len(data.examples)} {noun}{'s' if len(data.examples) > 1 else ''}"
+        fault = f"{type(error).__name__}: {one_line(error).removesuffix('.')}"
+        raise UserError(f"model: got {trained.run.model!r}, but it fails for {given}: {fault}.") from error
+    return logits.softmax(1)
+
+
+@torch.no_grad()
+def _logits(network: nn.Module, data: Unseen) -> Tensor:
     if data.edge_index is not None:
-        logits = trained.network(propagation(data.examples, data.edge_index))
-    else:
-        parts = torch.split(data.examples, EVALUATED_AT_ONCE)
-        logits = torch.cat([trained.network(scaled(part)) for part in parts])
-    probabilities: Tensor = logits.softmax(1)
-    return probabilities
+        logits: Tensor = network(propagation(data.examples, data.edge_index))
+        return logits
+    sizes = batch_sizes(len(data.examples), EVALUATED_AT_ONCE, smallest_batch(network))
+    return torch.cat([network(scaled(part)) for part in torch.split(data.examples, sizes)])
 
 
 def _table(noun: str, data: Unseen, probabilities: Tensor, classes: tuple[str, ...], all_classes: bool) -> str:

@@ -35,6 +35,8 @@ BOTH = {"survives-a-failing-client", "survives-an-absent-client"}
 BROKEN: dict[str, tuple[set[str], str]] = {
     "thawed": ({"is-installed"}, "has a config, ThawedConfig, that is not frozen"),
     "renaming": ({"runs-on-graph", "runs-on-images"}, "personal_model returns other weights than the network's"),
+    "curtailed": ({"runs-on-graph", "runs-on-images"}, "global_model returns other weights than the network's"),
+    "widened": ({"runs-on-graph", "runs-on-images"}, "is F64 "),
     "graphs-only": ({"runs-on-images"}, "a run on images ends with: round 1: none of 3 clients"),
     "unseeded": ({"deterministic-graph", "deterministic-images"}, "something is drawn that fedsieve.seeds or torch's"),
     "remembering": ({"keeps-client-state"}, "the trainer remembers something that is not in the state"),

@@ -224,3 +224,30 @@ def test_a_set_known_by_name_is_predicted_whole(tmp_path: Path):
     assert fedsieve("predict", run, "digits", "--client", 0) == 0
     assert len(table()) == 1797
     assert [row["label"] for row in table()[:3]] == ["0", "1", "2"]
+
+
+OWN = """
+from torch import nn
+
+def make(shape, num_classes):
+    norm = nn.BatchNorm1d(8, track_running_stats=False)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), norm, nn.Linear(8, num_classes))
+"""
+
+
+def test_an_own_network_that_fails_is_one_sentence(
+    pictures: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "nets_that_predict.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    keys = KEYS | {"model": "nets_that_predict:make", "num-rounds": 1, "batch-size": 7}
+    run = simulated(tmp_path / "run", keys, algorithm="fed-avg", dataset=str(pictures[0]), partition="iid")
+    one = picture(tmp_path / "one" / "a.png", np.zeros((8, 8)))
+    assert fedsieve("predict", run, one.parent) == 2
+    told = "model: got 'nets_that_predict:make', but it fails for 1 image: ValueError: there is 1 image, and the"
+    assert told in says(capfd)
+    monkeypatch.setattr("fedsieve.predictions.EVALUATED_AT_ONCE", 2)
+    for name in ("b", "c"):
+        picture(tmp_path / "one" / f"{name}.png", np.zeros((8, 8)))
+    assert fedsieve("predict", run, one.parent) == 0
+    assert len(table()) == 3

@@ -22,7 +22,14 @@ def attach_masks(model: nn.Module, make: Callable[[Tensor], nn.Module]) -> dict[
                 mask = make(parameter)
                 parametrize.register_parametrization(module, name, mask, unsafe=True)
                 masks[f"{prefix}.{name}" if prefix else name] = mask
+        if isinstance(module, nn.RNNBase):
+            module.register_forward_pre_hook(_take_masked)
     return masks
+
+
+def _take_masked(module: nn.RNNBase, _: object) -> None:
+    """Let a recurrent layer use its masked weights: it holds its weights in a list too, which masks do not reach."""
+    module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
 
 
 def transposed(model: nn.Module) -> set[str]:

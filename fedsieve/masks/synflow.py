@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from fedsieve.masks.attach import MATRIX_DIM
 
 # _NormBase is the batch norms and the instance norms.
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
+
+ROUNDING = 1e-12
+"""What a score may be below 0, as a share of R: the attention of equal tokens, constant in its weights, is so."""
 
 
 class Flow:
@@ -19,10 +22,10 @@ class Flow:
 
     Tanaka, Kunin, Yamins and Ganguli, "Pruning neural networks without any data by iteratively conserving synaptic
     flow", NeurIPS 2020, section 6 and algorithm 1. Scores are conserved from layer to layer (theorems 1 and 2) if R is
-    homogeneous in the weights of each: so biases are 0, normalisation layers are left out and dropout is off; ReLU and
-    ELU are the identity on what is never negative, and max pooling is homogeneous. The published code keeps |b| and,
-    in evaluation mode, batch norms with the statistics of an untrained network, which are nearly the identity too;
-    group and layer norms have no such mode.
+    homogeneous in the weights of each: so biases are 0, normalisation layers hand on their input, other scales count
+    as their size, and dropout is off; ReLU and ELU are the identity on what is never negative, and max pooling is
+    homogeneous. The published code keeps |b| and, in evaluation mode, batch norms with the statistics of an untrained
+    network, which are nearly the identity too; group and layer norms have no such mode.
 
     R is a product over the layers, 2e22 in a ResNet-18 as it is initialised, so it is computed in float64. Factors that
     would keep it near 1 are not needed, and are wrong beside a shortcut: to scale one branch changes the ranking.
@@ -37,15 +40,14 @@ class Flow:
         parameters = dict(self._network.named_parameters())
         self._weights = {name: parameters[name] for name in names}
         with torch.no_grad():
-            for parameter in parameters.values():
+            for name, parameter in parameters.items():
                 parameter.requires_grad_(False)
-                parameter.abs_() if parameter.dim() >= MATRIX_DIM else parameter.zero_()
+                parameter.zero_() if _is_bias(name, parameter) else parameter.abs_()
         for weight in self._weights.values():
             weight.requires_grad_(True)
-        for parent in list(self._network.modules()):
-            for name, child in parent.named_children():
-                if isinstance(child, NORMS):
-                    setattr(parent, name, nn.Identity())
+        for module in self._network.modules():
+            if isinstance(module, NORMS):
+                module.forward = _as_it_comes  # type: ignore[method-assign] # the module stays: others read its attributes, a transformer norm1.eps
 
     def mask(self, keep: dict[str, Tensor]) -> None:
         """Set the weights outside `keep` (bool, of the weights' shapes) to 0, for good."""
@@ -60,15 +62,25 @@ class Flow:
             FloatingPointError: R is beyond float64, or the network is not monotone and so has no flow.
         """
         with torch.enable_grad():
-            flow = self._network(ones).sum()
+            # A copy: the network may write into its input, and there are more steps to come.
+            flow = self._network(ones.clone() if isinstance(ones, Tensor) else ones).sum()
         if not torch.isfinite(flow):
             raise FloatingPointError("SynFlow: the weights are so large that the network's outputs overflow float64")
         gradients = torch.autograd.grad(flow, list(self._weights.values()), materialize_grads=True)
         found = zip(self._weights.items(), gradients, strict=True)
         scores = {name: weight.detach() * gradient for (name, weight), gradient in found}
-        if not all(bool((score >= 0).all()) for score in scores.values()):
+        least = -ROUNDING * flow.item()
+        if not all(bool((score >= least).all()) for score in scores.values()):
             raise FloatingPointError("SynFlow: an output falls as a weight grows, so the network has no synaptic flow")
-        return scores
+        return {name: torch.where(score > 0, score, 0.0) for name, score in scores.items()}
+
+
+def _is_bias(name: str, parameter: Tensor) -> bool:
+    return parameter.dim() < MATRIX_DIM and "bias" in name.rpartition(".")[2]
+
+
+def _as_it_comes(inputs: Tensor, *_: Any, **__: Any) -> Tensor:
+    return inputs
 
 
 @contextmanager

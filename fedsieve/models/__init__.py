@@ -12,6 +12,7 @@ from fedsieve import seeds
 from fedsieve.config import RunConfig
 from fedsieve.contract import Setting, Shape
 from fedsieve.data.kinds import Kind
+from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.errors import UserError, near
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.gcn import GCN, propagation
@@ -19,6 +20,7 @@ from fedsieve.models.lenet import LeNet
 from fedsieve.models.mlp import MLP
 from fedsieve.models.own import own_network
 from fedsieve.models.resnet import ResNet18
+from fedsieve.models.trial import smallest_batch
 
 __all__ = ["MODELS", "Model", "build", "initial_weights", "ones", "setting_of"]
 
@@ -70,12 +72,15 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
     with seeds.torch_stream(run.seed, "initial weights"):
         try:
             model = (
-                own_network(run.model, shape.input, shape.num_classes, ones(shape, count=2))
+                own_network(run.model, shape.input, shape.num_classes, partial(_tried_on, shape))
                 if own
                 else MODELS[run.model].make(shape, run)
             )
         except ValueError as error:
             raise UserError(f"model: got {run.model!r}, but {error}.") from error
+    if kind == "images" and run.batch_size < (least := smallest_batch(model)):
+        given = f"batch-size: got {run.batch_size} with model = {run.model!r}"
+        raise UserError(f"{given}, which fails for a single image, allowed: {least} or more.")
     return model
 
 
@@ -86,7 +91,33 @@ def initial_weights(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
 
 def setting_of(run: RunConfig, shape: Shape) -> Setting:
     """Return what a strategy may need of the run that it is made for."""
-    return Setting(run.seed, run.fraction_train, shape, partial(build, run, shape), partial(ones, shape))
+    return Setting(
+        seed=run.seed,
+        fraction_train=run.fraction_train,
+        shape=shape,
+        network=partial(build, run, shape),
+        ones=partial(ones, shape),
+        proxy=partial(_proxy, run, shape),
+    )
+
+
+def _proxy(run: RunConfig, shape: Shape) -> Any:
+    """Return the random inputs, on which a user's own network may fail; for a built-in one, any."""
+    if ":" not in run.model:
+        return ones(shape)
+    if len(shape.input) > 1:
+        return random_proxy_images(shape.input, run.seed)
+    graph = random_proxy_graph(shape.input[0], run.seed)
+    return propagation(graph.x, graph.edge_index)
+
+
+def _tried_on(shape: Shape, count: int) -> Any:
+    """Return random numbers as an own network is tried on: pixels as it will get them, or a ring of nodes."""
+    drawn = torch.rand(count, *shape.input, generator=torch.Generator().manual_seed(count))
+    if len(shape.input) > 1:
+        return 2 * drawn - 1
+    nodes = torch.arange(count)
+    return propagation(drawn, torch.stack([nodes, nodes.roll(1)]))
 
 
 def ones(shape: Shape, dtype: torch.dtype = torch.float32, count: int = 1) -> Any:

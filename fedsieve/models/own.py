@@ -3,15 +3,14 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from fedsieve.errors import one_line
-from fedsieve.masks.attach import MATRIX_DIM
+from fedsieve.models.trial import Examples, UnusableError, try_network
 
 
-def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examples: Any) -> nn.Module:
+def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examples: Examples) -> nn.Module:
     """Return `make(input_shape, num_classes)` for the path `my_package.my_module:make`, tried on `examples`.
 
     Modules in the present folder are found as well as installed ones.
@@ -28,27 +27,12 @@ def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examp
         raise ValueError(f"it cannot be imported: {one_line(error)}") from error
     try:
         model = make(input_shape, num_classes)
-        logits = model(examples)
+        if not isinstance(model, nn.Module):
+            raise UnusableError(f"it does not return a torch module whose logits are N x {num_classes}, float32")
+        try_network(model, examples, num_classes)
+    except UnusableError as error:
+        raise ValueError(str(error)) from error
     except Exception as error:  # it is the user's own code
         given = f"an input of shape {input_shape} and {num_classes} classes"
         raise ValueError(f"it fails for {given}: {type(error).__name__}: {one_line(error)}") from error
-    if not (isinstance(model, nn.Module) and isinstance(logits, Tensor) and logits.shape[1:] == (num_classes,)):
-        raise ValueError(f"it does not return a torch module whose logits are N x {num_classes}")
-    if fault := _fault(model):
-        raise ValueError(fault)
     return model
-
-
-def _fault(model: nn.Module) -> str | None:
-    """Return why clients cannot share the network, None if they can."""
-    if not any(parameter.dim() >= MATRIX_DIM for parameter in model.parameters()):
-        return "it has no weight matrix to train"
-    if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters())):
-        return "two of its layers share one weight, which a mask a layer cannot sieve"
-    running = [name for name, buffer in model.named_buffers() if buffer.is_floating_point() and "running" in name]
-    if running:
-        return (
-            f"{running[0]} changes in training and is no parameter, so clients cannot share it; "
-            "use GroupNorm, or track_running_stats=False"
-        )
-    return None

@@ -7,7 +7,7 @@ from typing import Any
 from fedsieve.config import RunConfig
 from fedsieve.errors import printable
 
-RECORD = "data.json"
+RECORD = "devices.json"
 """Is in the run's folder from its beginning, where any device has data of its own."""
 
 

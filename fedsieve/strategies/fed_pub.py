@@ -42,7 +42,7 @@ class FedPub(FederatedStrategy):
         """Return the strategy of a run, whose network decides the length of h_k."""
         return cls(
             tau=keys.tau,  # type: ignore[attr-defined]
-            embedding_dim=embedding_dim(setting.network()),
+            embedding_dim=embedding_dim(setting.network(), setting.proxy()),
             fraction_train=setting.fraction_train,
         )
 

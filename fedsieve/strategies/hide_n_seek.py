@@ -19,7 +19,7 @@ from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.names import ITERATIONS, Init
 from fedsieve.masks.planes import decode_letters, max_letters_bytes, pack_letters, unpack_letters
-from fedsieve.masks.pruning import prune
+from fedsieve.masks.pruning import prune, pruner_names
 from fedsieve.masks.signs import masked
 from fedsieve.masks.survivors import Survivors
 from fedsieve.protocols.hide_n_seek import LEVELS, levels_of, pack_broadcast
@@ -102,7 +102,11 @@ class HideNseek(FederatedStrategy):
         random = seeds.random_state(self.seed, "pruning")
         try:
             keep = prune(self.pruner, network, example, self.density, random, self.prune_iterations)
-        except (FloatingPointError, ValueError) as error:
+        except FloatingPointError as error:  # for the network has no scores
+            others = ", ".join(name for name in pruner_names() if name != self.pruner)
+            fault = f"got {self.pruner!r}, but {one_line(error)}, allowed: {others}."
+            raise UserError(f"hide-n-seek.pruner: {fault}") from error
+        except ValueError as error:
             raise UserError(f"hide-n-seek.pruner: got {self.pruner!r}, but {one_line(error)}.") from error
         except Exception as error:  # a plug-in's own
             fault = f"{type(error).__name__}: {one_line(error)}"

@@ -20,10 +20,11 @@ def client_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor in a safetensors file."""
+def forms(path: Path) -> dict[str, str]:
+    """Return the type and shape of each tensor in a safetensors file, as `F32 (2, 3)`."""
     with safe_open(path, framework="numpy") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    return {name: f"{part.get_dtype()} {tuple(part.get_shape())}" for name, part in slices.items()}
 
 
 def difference(found: Path, expected: Path, parts: Iterable[str]) -> str | None:

@@ -2,14 +2,16 @@
 
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 import torch
 from flwr.app import Context, Message
+from torch import Tensor
 
 from fedsieve.algorithms import load_algorithm
 from fedsieve.client.app.holdings import simulated
@@ -18,7 +20,7 @@ from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.models import initial_weights
 from fedsieve.simulations.grid import App
 from fedsieve.testing import bad_replies
-from fedsieve.testing.compare import MODELS, RECORDS, SERVER, client_rows, difference, shapes
+from fedsieve.testing.compare import MODELS, RECORDS, SERVER, client_rows, difference, forms
 from fedsieve.testing.runs import CLIENTS, ROUNDS, Between, Clients, Run, go_on, play, play_on_devices
 from fedsieve.testing.trial import AT, FAILS, Trial, is_spoilt, round_of
 
@@ -64,25 +66,32 @@ def is_installed(trial: Trial) -> None:
 
 
 def runs(trial: Trial, kind: Kind) -> None:
-    """It runs on both kinds of data: every reply is as `expected` says, and every client has a model of its own."""
+    """It runs on both kinds of data: replies are as `expected` says, every client has a model, all fit the network."""
     _needs(trial, "is-installed")
     with _told(f"a run on {kind} ends with"):
         run = trial.reference(kind)
     for number, rejected in _rejected(run):
         for left_out, reason in rejected.items():
             _broken(f"a run on {kind} leaves out client {left_out} in round {number}: {reason}", run)
-    expected = {
-        name: tuple(weight.shape)
-        for name, weight in initial_weights(run.config, simulated(run.config)[0].shape).items()
-    }
+    expected = initial_weights(run.config, simulated(run.config)[0].shape)
     for client in range(CLIENTS):
         path = run.folder / "model" / f"client-{client}.safetensors"
         if not path.exists():
             _broken(f"personal_model of client {client} raises on {kind}", run)
-        found = shapes(path)
-        if odd := [name for name in {**expected, **found} if found.get(name) != expected.get(name)]:
-            told = f"{odd[0]} is {found.get(odd[0], 'missing')} where the network has {expected.get(odd[0], 'none')}"
-            _broken(f"personal_model returns other weights than the network's on {kind}: {told}")
+        _fits(path, expected, f"personal_model returns other weights than the network's on {kind}")
+    shared = run.folder / "model" / "global.safetensors"
+    if shared.exists():
+        _fits(shared, expected, f"global_model returns other weights than the network's on {kind}")
+
+
+def _fits(path: Path, expected: Mapping[str, Tensor], broken: str) -> None:
+    """Check that a file holds the network's weights, so that `load_model` can use it."""
+    written, needed = forms(path), {name: f"F32 {tuple(weight.shape)}" for name, weight in expected.items()}
+    if odd := [name for name in {**needed, **written} if written.get(name) != needed.get(name)]:
+        first = odd[0]
+        _broken(
+            f"{broken}: {first} is {written.get(first, 'missing')} where the network has {needed.get(first, 'none')}"
+        )
 
 
 def is_deterministic(trial: Trial, kind: Kind) -> None:

@@ -57,3 +57,15 @@ def test_a_convolution_of_pygs_gets_a_mask_without_a_copy_of_its_class():
     assert set(weights(conv)) == {"lin.weight", "bias"}
     assert torch.equal(weights(conv)["lin.weight"], plain)
     assert torch.allclose(conv(x, edges), before / 2, atol=1e-6)
+
+
+def test_recurrent_layers_use_their_masks():
+    model, inputs = nn.LSTM(2, 3, num_layers=2), torch.randn(4, 1, 2)
+    halved = nn.LSTM(2, 3, num_layers=2)
+    for name, parameter in model.named_parameters():
+        getattr(halved, name).data = parameter.data * (0.5 if parameter.dim() == 2 else 1)
+    masks = attach_masks(model, Half)
+    output = model(inputs)[0]
+    assert torch.allclose(output, halved(inputs)[0])
+    output.sum().backward()
+    assert all(mask.factor.grad.abs().sum() > 0 for mask in masks.values())

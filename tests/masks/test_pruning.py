@@ -77,6 +77,66 @@ def test_biases_norms_and_dropout_do_not_count():
     assert found["6.weight"].tolist() == [[3.0, 7.0]]
 
 
+INPUTS = torch.tensor([[3.0, 5.0], [1.0, -1.0]])
+NORMS = [nn.LayerNorm(2), nn.GroupNorm(1, 2), nn.BatchNorm1d(2), nn.RMSNorm(2), nn.LocalResponseNorm(2)]
+
+
+class ReadsItsNorm(nn.Module):
+    """Asks for attributes of its norm, as a transformer does for `norm1.eps`."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(2, 2), norm, nn.Linear(2, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        assert self.norm.extra_repr()
+        return self.last(self.norm(self.first(inputs)))
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: type(norm).__name__)
+def test_a_norm_hands_on_its_input_and_stays_what_it_is(norm: nn.Module):
+    model = ReadsItsNorm(norm)
+    model.first.weight.data, model.last.weight.data = (layer.weight.data for layer in list(two_layers())[::2])
+    found = scores(model, ones(2))
+    assert found["first.weight"].tolist() == [[1.0, 2.0], [6.0, 1.0]]
+    assert norm(INPUTS).tolist() != INPUTS.tolist(), "the user's own is left as it is"
+
+
+def test_a_transformer_of_equal_tokens_has_scores():
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    found = scores(
+        nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(4, 3)), ones(5, 4)
+    )
+    assert all((score >= 0).all() for score in found.values())
+    assert found["0.layers.0.linear1.weight"].min() > 0
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.scale = nn.Linear(2, 2), nn.Parameter(torch.tensor([-2.0, 1.0]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.scale * self.layer(inputs)
+
+
+def test_a_scale_that_is_no_bias_counts_as_its_size():
+    model = Scaled()
+    model.layer.weight.data = torch.tensor([[1.0, -1.0], [3.0, 1.0]])
+    assert scores(model, ones(2))["layer.weight"].tolist() == [[2.0, 2.0], [3.0, 1.0]]
+
+
+class WritesIntoItsInput(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.add_(1))
+
+
+def test_a_network_that_writes_into_its_input_gets_ones_in_each_step():
+    model, inputs = WritesIntoItsInput(2, 1, bias=False), ones(2)
+    assert scores(model, inputs)["weight"].equal(2 * model.weight.detach().double().abs())
+    assert inputs.equal(ones(2))
+
+
 def test_every_layer_of_a_chain_carries_the_whole_flow():
     model = LeNet(LENET, 10)
     found = scores(model, ones(*LENET))

@@ -1,11 +1,15 @@
+import copy
+import importlib
 from pathlib import Path
 
 import pytest
 import torch
 
+from fedsieve import seeds
 from fedsieve.contract import Shape
 from fedsieve.errors import UserError
 from fedsieve.models import build, initial_weights, ones
+from fedsieve.models.trial import smallest_batch
 from tests.helpers import config
 
 SHAPE = Shape((4,), 3)
@@ -42,7 +46,9 @@ def test_an_unknown_model_is_one_sentence():
 IMAGES = Shape((1, 8, 8), 10)
 
 OWN = """
+import numpy as np
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 class Tuple(nn.Linear):
@@ -97,6 +103,131 @@ def tied(input_shape, num_classes):
     first, second = nn.Linear(64, 64), nn.Linear(64, 64)
     second.weight = first.weight
     return nn.Sequential(nn.Flatten(), first, second, nn.Linear(64, num_classes))
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 8), nn.Linear(8, num_classes)
+
+    def forward(self, images):
+        return self.last(torch.tanh(self.first(images.flatten(1))))
+
+
+def network(forward=Net.forward, change=lambda net: None):
+    '''Return a function that makes a `Net` with another forward, or something changed.'''
+    def make(input_shape, num_classes):
+        net = type("Changed", (Net,), {"forward": forward})(num_classes)
+        change(net)
+        return net
+    return make
+
+
+def in_evaluation(net, images):
+    return Net.forward(net, images if net.training else images.sub_(1))
+
+def through_data(net, images):
+    images.data.mul_(2)
+    return Net.forward(net, images)
+
+adds = network(lambda net, images: Net.forward(net, images.add_(1)))
+first_relu = network(lambda net, images: Net.forward(net, torch.relu_(images)))
+adds_in_evaluation = network(in_evaluation)
+adds_through_data = network(through_data)
+
+
+class AddsToGraph(Averaged):
+    def forward(self, graph):
+        graph.mean_row.add_(1)
+        return super().forward(graph)
+
+adds_to_graph = lambda shape, num_classes: AddsToGraph(*shape, num_classes)
+
+
+def counts(net, images):
+    net.steps += 1
+    return Net.forward(net, images)
+
+def follows(net, images):
+    if net.training:
+        net.mean = 0.9 * net.mean + 0.1 * images.detach().mean()
+    return Net.forward(net, images - net.mean)
+
+def aliased(net):
+    net.register_buffer("view", net.last.weight.detach())
+
+counter = network(counts, lambda net: net.register_buffer("steps", torch.tensor(0), persistent=False))
+follower = network(follows, lambda net: net.register_buffer("mean", torch.tensor(0.0)))
+plain_follower = network(follows, lambda net: setattr(net, "mean", torch.tensor(0.0)))
+noisy = network(lambda net, images: Net.forward(net, images + float(np.random.standard_normal())))
+view = network(change=aliased)
+
+new, old = nn.utils.parametrizations, nn.utils
+weight_norm = network(change=lambda net: new.weight_norm(net.first))
+orthogonal = network(change=lambda net: new.orthogonal(net.last))
+spectral_norm = network(change=lambda net: new.spectral_norm(net.first))
+old_weight_norm = network(change=lambda net: old.weight_norm(net.first))
+old_spectral_norm = network(change=lambda net: old.spectral_norm(net.first))
+pruned = network(change=lambda net: old.prune.l1_unstructured(net.first, "weight", 3))
+
+half = network(lambda net, images: Net.forward(net, images.half()).float(), lambda net: net.half())
+complex_ = network(lambda net, images: Net.forward(net, images.cfloat()).abs(), lambda net: net.to(torch.cfloat))
+sparse = lambda *_: nn.Sequential(Whole(), nn.Embedding(9, 10, sparse=True), Middle())
+never_run = network(change=lambda net: setattr(net, "more", nn.LazyLinear(3)))
+no_gradient = network(torch.no_grad()(Net.forward))
+frozen = network(change=lambda net: net.requires_grad_(False))
+view_of_one = network(change=lambda net: setattr(net, "more", nn.Linear(64, 8)) or setattr(
+    net.more, "weight", nn.Parameter(net.first.weight.data)))
+from_a_list = network(lambda net, images: nn.functional.linear(images.flatten(1), net.weights[0]),
+    lambda net: setattr(net, "last", nn.Linear(64, 10)) or setattr(net, "weights", [net.last.weight]))
+one_in_training = network(lambda net, images: Net.forward(net, images) if not net.training else 3)
+
+
+class Whole(nn.Module):
+    def forward(self, images):
+        return ((images + 1) * 4).long().clamp(0, 8).flatten(1)
+
+class Middle(nn.Module):
+    def forward(self, embedded):
+        return embedded.mean(1)
+
+
+def recurrent(input_shape, num_classes):
+    return Recurrent(num_classes)
+
+class Recurrent(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.rnn, self.last = nn.LSTM(8, 6, batch_first=True), nn.Linear(6, num_classes)
+
+    def forward(self, images):
+        return self.last(self.rnn(images[:, 0])[0].mean(1))
+
+lazy = lambda shape, num_classes: nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(num_classes))
+embedded = lambda *_: nn.Sequential(Whole(), nn.Embedding(9, 10), Middle())
+part_frozen = network(change=lambda net: net.first.requires_grad_(False))
+unused = network(change=lambda net: setattr(net, "aux", nn.Linear(3, 3)))
+keeps_its_logits = network(lambda net, images: setattr(net, "seen", Net.forward(net, images)) or net.seen)
+transformer = lambda shape, num_classes: nn.Sequential(nn.Flatten(1, 2), nn.TransformerEncoder(
+    nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 1), nn.Flatten(), nn.Linear(64, num_classes))
+
+
+class Still(nn.Module):
+    '''A batch norm of somebody's, whose statistics never change.'''
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.last, self.norm = nn.Linear(64, num_classes), nn.BatchNorm2d(1)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+    def forward(self, images):
+        return self.last(self.norm(images).flatten(1))
+
+still = lambda shape, num_classes: Still(num_classes)
 """
 
 
@@ -108,8 +239,12 @@ def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
+WORKING = ["make", "group_norm", "still_batch_norm", "still_batch_norm_1d", "recurrent", "lazy", "embedded"]
+WORKING += ["part_frozen", "unused", "keeps_its_logits", "transformer", "still"]
+
+
 @pytest.mark.usefixtures("own_nets")
-@pytest.mark.parametrize("name", ["make", "group_norm", "still_batch_norm", "still_batch_norm_1d"])
+@pytest.mark.parametrize("name", WORKING)
 def test_a_users_own_network_is_built_from_the_runs_seed(name: str):
     run = config(dataset="digits", model=f"my_own_nets:{name}")
     first, again = build(run, IMAGES), build(run, IMAGES)
@@ -146,7 +281,31 @@ def test_an_own_network_for_graphs_is_given_the_products_of_the_graph():
         ("my_unreadable_nets:make", "it cannot be imported: "),
         ("my_broken_nets:make", "it cannot be imported: "),
         (".my_own_nets:make", "it cannot be imported: "),
-        ("my_own_nets:batch_norm", "1.running_mean changes in training and is no parameter"),
+        ("my_own_nets:batch_norm", "1.running_mean changes in training and is no parameter, so clients cannot share"),
+        ("my_own_nets:adds", "its forward writes into its input"),
+        ("my_own_nets:first_relu", "its forward writes into its input"),
+        ("my_own_nets:adds_in_evaluation", "its forward writes into its input"),
+        ("my_own_nets:adds_through_data", "its forward writes into its input"),
+        ("my_own_nets:counter", "steps changes in training and is no parameter, so clients cannot share it."),
+        ("my_own_nets:follower", "mean changes in training and is no parameter"),
+        ("my_own_nets:view", "view changes in training and is no parameter"),
+        ("my_own_nets:plain_follower", "it gives other logits for the same input and weights the second time"),
+        ("my_own_nets:noisy", "it gives other logits for the same input and weights the second time"),
+        ("my_own_nets:weight_norm", "its layer first has a parametrization on its weight, WeightNorm"),
+        ("my_own_nets:orthogonal", "its layer last has a parametrization on its weight, Orthogonal"),
+        ("my_own_nets:spectral_norm", "its layer first has a parametrization on its weight, SpectralNorm"),
+        ("my_own_nets:old_weight_norm", "its layer first has a weight that torch.nn.utils computes anew"),
+        ("my_own_nets:old_spectral_norm", "its layer first has a weight that torch.nn.utils computes anew"),
+        ("my_own_nets:pruned", "its layer first has a weight that torch.nn.utils computes anew"),
+        ("my_own_nets:half", "its first.weight is torch.float16, allowed: torch.float32"),
+        ("my_own_nets:complex_", "its first.weight is torch.complex64, allowed: torch.float32"),
+        ("my_own_nets:sparse", "its 1.weight has a sparse gradient"),
+        ("my_own_nets:never_run", "its layer of more.weight is lazy and was not run"),
+        ("my_own_nets:no_gradient", "its logits have no gradient"),
+        ("my_own_nets:frozen", "its logits have no gradient"),
+        ("my_own_nets:view_of_one", "two of its layers share one weight"),
+        ("my_own_nets:from_a_list", "it takes a weight from elsewhere than its layer"),
+        ("my_own_nets:one_in_training", "it does not return a torch module whose logits"),
     ],
 )
 def test_an_own_network_of_no_use_is_one_sentence(model: str, told: str):
@@ -155,6 +314,34 @@ def test_an_own_network_of_no_use_is_one_sentence(model: str, told: str):
     assert str(caught.value).startswith(f"model: got {model!r}, but {told}")
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("own_nets")
+def test_a_graph_that_is_written_into_is_one_sentence():
+    with pytest.raises(UserError, match=r"^model: got 'my_own_nets:adds_to_graph', but its forward writes into its in"):
+        build(config(model="my_own_nets:adds_to_graph"), SHAPE)
+
+
+@pytest.mark.usefixtures("own_nets")
+def test_the_trial_leaves_a_network_as_it_was_made():
+    run, torch_state = config(dataset="digits", model="my_own_nets:keeps_its_logits"), torch.get_rng_state()
+    tried = build(run, IMAGES)
+    assert tried.training
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    with seeds.torch_stream(run.seed, "initial weights"):
+        made = importlib.import_module("my_own_nets").keeps_its_logits((1, 8, 8), 10)
+    assert all(torch.equal(a, b) for a, b in zip(tried.parameters(), made.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in tried.parameters())
+    copy.deepcopy(tried)  # as SynFlow does: what the forward keeps has no gradient
+
+
+@pytest.mark.usefixtures("own_nets")
+def test_a_network_that_fails_for_one_image_needs_batches_of_two():
+    run = config(dataset="digits", model="my_own_nets:still_batch_norm_1d")
+    assert smallest_batch(build(run, IMAGES)) == 2
+    assert smallest_batch(build(config(run.flat() | {"model": "my_own_nets:still_batch_norm"}), IMAGES)) == 1
+    with pytest.raises(UserError, match=r"^batch-size: got 1 with model = .*, allowed: 2 or more\.$"):
+        build(config(run.flat() | {"batch-size": 1}), IMAGES)
 
 
 def test_a_network_for_the_other_kind_of_data_is_one_sentence():

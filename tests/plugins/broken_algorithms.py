@@ -145,6 +145,20 @@ class Drifting(FedAvg):
         self.weights = {name: old[name] + array for name, array in self.moved.items()}
 
 
+class Curtailed(FedAvg):
+    """Has a global model without the last layer."""
+
+    def global_model(self):
+        return dict(list(super().global_model().items())[:-1])
+
+
+class Widened(FedAvg):
+    """Has a global model in double precision."""
+
+    def global_model(self):
+        return {name: array.astype(np.float64) for name, array in super().global_model().items()}
+
+
 def _with(strategy=FedAvg, trainer=FedAvgTrainer, config=NoConfig) -> Algorithm:
     return replace(ALGORITHM, config=config, strategy=strategy, trainer=trainer)
 
@@ -160,3 +174,5 @@ COUNTING = _with(Counting, Halved)
 ADDING = _with(Adding)
 EXPECTING = _with(Expecting)
 DRIFTING = _with(Drifting)
+CURTAILED = _with(Curtailed)
+WIDENED = _with(Widened)

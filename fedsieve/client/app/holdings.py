@@ -38,8 +38,8 @@ class Holding(Protocol):
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random input on which functional embeddings are taken; the same for all of a run's clients."""
 
-    def task(self, run: RunConfig, proxy: Any, device: torch.device) -> Task:
-        """Return the client's task."""
+    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: int = 1) -> Task:
+        """Return the client's task; `smallest` is the fewest images that the network takes."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Subgraph:
         random = random_proxy_graph(self.graph.num_features, seed)
         return propagation(random.x, random.edge_index, device)
 
-    def task(self, run: RunConfig, proxy: Any, device: torch.device) -> Task:
+    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: int = 1) -> Task:
         """Return node classification on the subgraph."""
         return GraphTask(self.graph, proxy, device)
 
@@ -89,9 +89,9 @@ class Images:
         """Return the random images."""
         return random_proxy_images(self.shape.input, seed).to(device)
 
-    def task(self, run: RunConfig, proxy: Any, device: torch.device) -> Task:
+    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: int = 1) -> Task:
         """Return classification of the client's images."""
-        return ImageTask(self.data, self.part, proxy, run.batch_size, device)
+        return ImageTask(self.data, self.part, proxy, run.batch_size, device, smallest)
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,25 @@ EVALUATED_AT_ONCE = 500
 """Images in a forward pass without gradients, to bound memory."""
 
 
+def batch_sizes(count: int, size: int, smallest: int) -> list[int]:
+    """Return the sizes of the batches into which `count` images are cut: `size`, and the last one what is left.
+
+    A last one below `smallest` is added to the one before it.
+
+    Raises:
+        ValueError: all images together are fewer than that.
+    """
+    if 0 < count < smallest:
+        raise ValueError(f"there is {count} image, and the network takes no fewer than {smallest}")
+    sizes = [size] * (count // size)
+    left = count % size
+    if sizes and left < smallest:
+        sizes[-1] += left
+    elif left:
+        sizes.append(left)
+    return sizes
+
+
 class ImageTask:
     """Implements `fedsieve.contract.Task` for one client's part of a set of images.
 
@@ -27,12 +46,20 @@ class ImageTask:
         proxy: random images on which functional embeddings are taken, the same for all clients.
         batch_size: images in a training step.
         device: where the model is.
+        smallest: the fewest images that the network takes; a last batch of less goes with the one before.
     """
 
     def __init__(
-        self, data: ImageSet, part: ClientImages, proxy: Tensor, batch_size: int, device: torch.device
+        self,
+        data: ImageSet,
+        part: ClientImages,
+        proxy: Tensor,
+        batch_size: int,
+        device: torch.device,
+        smallest: int = 1,
     ) -> None:
         self.data, self.proxy, self.batch_size, self.device = data, proxy, batch_size, device
+        self.smallest = smallest
         self.part = {name: torch.from_numpy(getattr(part, name)) for name in ("train", "val", "test")}
 
     @property
@@ -43,12 +70,12 @@ class ImageTask:
     @property
     def num_batches(self) -> int:
         """Number of batches in an epoch, the last one maybe smaller."""
-        return -(-self.num_examples // self.batch_size)
+        return len(batch_sizes(self.num_examples, self.batch_size, self.smallest))
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the training images in a random order: float32 B x C x H x W and labels B."""
         order = self.part["train"][torch.randperm(self.num_examples)]
-        for chosen in torch.split(order, self.batch_size):
+        for chosen in torch.split(order, batch_sizes(self.num_examples, self.batch_size, self.smallest)):
             yield self._images(chosen), self.data.labels[chosen].to(self.device)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -64,7 +91,8 @@ class ImageTask:
         held = torch.cat([val, test])
         if not len(held):
             return Evaluation(0.0, 0, 0.0, 0, 0.0)
-        logits = torch.cat([model(self._images(chosen)) for chosen in torch.split(held, EVALUATED_AT_ONCE)])
+        sizes = batch_sizes(len(held), EVALUATED_AT_ONCE, self.smallest)
+        logits = torch.cat([model(self._images(chosen)) for chosen in torch.split(held, sizes)])
         val_predicted, test_predicted = torch.split(logits.argmax(1).cpu(), [len(val), len(test)])
         labels = self.data.labels
         return evaluation(val_predicted, labels[val], test_predicted, labels[test], logits.shape[1])

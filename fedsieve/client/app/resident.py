@@ -12,6 +12,7 @@ from fedsieve.config import RunConfig
 from fedsieve.contract import Shape, Task, Trainer
 from fedsieve.errors import UserError
 from fedsieve.models import build
+from fedsieve.models.trial import smallest_batch
 
 
 class Resident:
@@ -25,6 +26,7 @@ class Resident:
         self._trainer: Trainer | None = None
         self._plain: nn.Module | None = None
         self._proxy: Any = None
+        self._smallest = 1
 
     def holding(self, client: int, node_config: Mapping[str, Any]) -> Holding:
         """Return the client's data: the node's own where its config names some, else its part of the data set.
@@ -42,6 +44,7 @@ class Resident:
             torch.set_num_threads(1)
             algorithm = load_algorithm(self.run.algorithm)
             model = build(self.run, shape).to(self.device)
+            self._smallest = smallest_batch(model)
             self._trainer = algorithm.load_trainer()(self.run, self.run.settings, model)
         return self._trainer
 
@@ -49,15 +52,16 @@ class Resident:
         """Return a network without masks, for folded weights."""
         if self._plain is None:
             self._plain = build(self.run, shape).to(self.device)
+            self._smallest = smallest_batch(self._plain)
         return self._plain
 
     def task(self, client: int, node_config: Mapping[str, Any]) -> Task:
-        """Return the client's task."""
+        """Return the client's task, for the network that was asked for before."""
         if client not in self._tasks:
             holding = self.holding(client, node_config)
             if self._proxy is None:
                 self._proxy = holding.proxy(self.run.seed, self.device)
-            self._tasks[client] = holding.task(self.run, self._proxy, self.device)
+            self._tasks[client] = holding.task(self.run, self._proxy, self.device, self._smallest)
             del self._holdings[client]
         return self._tasks[client]
 

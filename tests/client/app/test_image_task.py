@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsieve.client.app.image_task import EVALUATED_AT_ONCE, ImageTask
+from fedsieve.client.app.image_task import EVALUATED_AT_ONCE, ImageTask, batch_sizes
 from fedsieve.client.training import fit
 from fedsieve.contract import Shape
 from fedsieve.data.image_partitions import ClientImages
@@ -65,6 +65,30 @@ def test_batches_cover_each_training_image_once_with_its_label():
     labels = torch.cat([labels for _, labels in batches])
     found = sorted(zip(((shades + 1) * 127.5).round().int().tolist(), labels.tolist(), strict=True))
     assert found == [(0, 0), (10, 1), (30, 1), (50, 1), (255, 1)]
+
+
+def test_a_last_batch_too_small_for_the_network_goes_with_the_one_before():
+    sizes = {count: batch_sizes(count, 2, smallest=2) for count in (0, 2, 3, 4, 5)}
+    assert sizes == {0: [], 2: [2], 3: [3], 4: [2, 2], 5: [2, 3]}
+    assert batch_sizes(7, 3, smallest=1) == [3, 3, 1]
+    with pytest.raises(ValueError, match=r"^there is 1 image, and the network takes no fewer than 2$"):
+        batch_sizes(1, 20, smallest=2)
+
+
+class TakesTwo(Brightness):
+    def forward(self, images: Tensor) -> Tensor:
+        assert len(images) > 1
+        return super().forward(images)
+
+
+def test_training_and_evaluation_keep_to_the_smallest_batch(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fedsieve.client.image_task.EVALUATED_AT_ONCE", 2)
+    own = ImageTask(SHADES, part([0, 1, 3, 5, 6], [2], [4, 5]), torch.zeros(3, 1, 2, 2), 2, CPU, smallest=2)
+    assert [len(labels) for _, labels in own.batches()] == [2, 3]
+    assert own.num_batches == 2
+    model = TakesTwo().eval()
+    own.evaluate(model)
+    assert model.sizes == [3]
 
 
 def test_pixels_are_scaled_to_minus_1_to_1_and_the_set_stays_as_it_is():

@@ -1,0 +1,235 @@
+"""What a user's own network shows of itself when it is tried before a run: why clients could not share it, if so."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+from fedsieve.masks.attach import MATRIX_DIM, attach_masks
+from fedsieve.masks.synflow import one_thread
+from fedsieve.models.embedding import last_linear
+
+_SMALLEST = "_fedsieve_smallest_batch"
+"""The attribute under which a network keeps how many examples it takes at least, so that copies of it have it too."""
+
+_ROUNDING = 1e-5
+"""How far logits may be, as a share of the largest, from those of an equal computation."""
+
+Examples = Callable[[int], Any]
+"""Returns an input of so many examples."""
+
+
+class UnusableError(Exception):
+    """Clients could not share a network; why, in one clause."""
+
+
+def smallest_batch(model: nn.Module) -> int:
+    """Return how many images a network takes at least: 2 for a user's own that fails for one, else 1."""
+    return int(getattr(model, _SMALLEST, 1))
+
+
+def try_network(model: nn.Module, examples: Examples, num_classes: int) -> None:
+    """Train a user's own network for a step, and leave its weights as they were.
+
+    Raises:
+        UnusableError: it would not train, or clients could not share it.
+        Exception: what its own code raises.
+    """
+    with one_thread():  # the same bits on every machine, and little to do
+        _try(model, examples, num_classes)
+
+
+def _try(model: nn.Module, examples: Examples, num_classes: int) -> None:
+    _check_logits(model(examples(2)), num_classes)  # lazy layers get their weights
+    _check_layers(model)
+    trial = _Trial(model, examples, num_classes)
+    flags = {module: module.training for module in model.modules()}
+    with torch.random.fork_rng(devices=[]):
+        try:
+            trial.check_training()
+            with suppress(Exception):  # of what finds it; who needs it, tries it again and is told
+                last_linear(model.eval(), examples(2))
+            trial.check_memory()
+            trial.check_reach()
+            setattr(model, _SMALLEST, 1 if trial.takes_one() else 2)
+        finally:
+            for module, training in flags.items():
+                module.training = training
+            trial.put_back()
+
+
+def _check_layers(model: nn.Module) -> None:
+    """Raise an UnusableError for layers that no client could train, or no two share."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
+        raise UnusableError(f"its layer of {lazy[0]} is lazy and was not run, so it has no shape")
+    for path, module in model.named_modules():
+        if fault := _recomputed(module):
+            raise UnusableError(f"its layer {path or type(module).__name__} {fault}, allowed: plain weights")
+    parameters = dict(model.named_parameters())
+    if not any(parameter.dim() >= MATRIX_DIM for parameter in parameters.values()):
+        raise UnusableError("it has no weight matrix to train")
+    places = [parameter.data_ptr() for parameter in parameters.values() if parameter.numel()]
+    if len(list(model.named_parameters(remove_duplicate=False))) > len(parameters) or len({*places}) < len(places):
+        raise UnusableError("two of its layers share one weight, which a mask a layer cannot sieve")
+    if odd := [name for name, parameter in parameters.items() if parameter.dtype != torch.float32]:
+        raise UnusableError(f"its {odd[0]} is {parameters[odd[0]].dtype}, allowed: torch.float32")
+
+
+def _recomputed(module: nn.Module) -> str | None:
+    """Return which weight of a layer is computed of other parameters before each use, a clause, None if none is."""
+    if parametrize.is_parametrized(module):
+        name = next(iter(module.parametrizations))  # type: ignore[arg-type]
+        kind = type(module.parametrizations[name][0]).__name__  # type: ignore[index]
+        return f"has a parametrization on its {name}, {kind.lstrip('_')}, where masks would be put"
+    hooks = [type(hook) for hook in module._forward_pre_hooks.values()]
+    if own := [hook for hook in hooks if hook.__module__.startswith("torch.nn.utils.")]:
+        return f"has a weight that torch.nn.utils computes anew each time, {own[0].__name__}, where masks would be put"
+    return None
+
+
+class _Trial:
+    """Forwards of one network, each with the weights that it had at first."""
+
+    def __init__(self, model: nn.Module, examples: Examples, num_classes: int) -> None:
+        self.model, self.examples, self.num_classes = model, examples, num_classes
+        self._weights = [(parameter, parameter.detach().clone()) for parameter in model.parameters()]
+        self._before: dict[bool, Tensor] = {}
+
+    def put_back(self) -> None:
+        """Give the network its weights back, and forget gradients."""
+        for parameter, value in self._weights:
+            parameter.data.copy_(value)
+            parameter.grad = None
+
+    def check_training(self) -> None:
+        """Raise an UnusableError if nothing is trained, or a buffer changes with a step, or in evaluation."""
+        before = _copied(self.model.named_buffers())
+        with torch.enable_grad():
+            logits = self._logits(training=True)
+            if not logits.requires_grad:
+                raise UnusableError("its logits have no gradient, so that nothing is trained")
+            cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                raise UnusableError(f"its {name} has a sparse gradient, which the optimisers cannot use")
+            parameter.data.add_(1)  # as a step would; a buffer that is a view of a weight goes with it
+        after_step = _copied(self.model.named_buffers())
+        self._before = {True: logits.detach(), False: self._logits(training=False)}
+        for after in (after_step, _copied(self.model.named_buffers())):
+            for name in {**before, **after}:
+                if not _same(before.get(name), after.get(name)):
+                    instead = _instead(self.model, name)
+                    raise UnusableError(
+                        f"{name} changes in training and is no parameter, so clients cannot share it{instead}"
+                    )
+
+    @torch.no_grad()  # the last forwards: what they leave on the network can be copied, as what has gradients cannot
+    def check_memory(self) -> None:
+        """Raise an UnusableError if the logits depend on more than input and weights."""
+        for training, before in self._before.items():
+            if not _near(before, self._logits(training=training)):
+                raise UnusableError(
+                    "it gives other logits for the same input and weights the second time: it remembers something that "
+                    "is no parameter, or draws random numbers from another generator than torch's default one"
+                )
+
+    @torch.no_grad()
+    def check_reach(self) -> None:
+        """Raise an UnusableError if a mask on a weight is not as if the weight were masked."""
+        try:
+            masked = copy.deepcopy(self.model)
+        except RuntimeError:  # what the last forward has left on it has gradients
+            return
+        attach_masks(masked, lambda _: _Doubled())
+        inputs = self.examples(2)
+        with_masks = masked.eval()(inputs)
+        self.put_back()
+        for parameter, _ in self._weights:
+            if parameter.dim() >= MATRIX_DIM:
+                parameter.data.mul_(2)
+        if not _near(with_masks, self.model.eval()(inputs)):
+            raise UnusableError(
+                "it takes a weight from elsewhere than its layer, from a list say, where a mask does not reach it, "
+                "allowed: self.layer.weight"
+            )
+
+    @torch.no_grad()
+    def takes_one(self) -> bool:
+        """Return whether one example is enough, in training and in evaluation."""
+        self.put_back()
+        try:
+            for training in (True, False):
+                _check_logits(self.model.train(training)(self.examples(1)), self.num_classes, count=1)
+        except Exception:  # it is the user's own code
+            return False
+        return True
+
+    def _logits(self, *, training: bool) -> Tensor:
+        """Return the logits of two examples; an UnusableError if they are none, or the network changes its input."""
+        self.put_back()
+        inputs = self.examples(2)
+        tensors = list(_tensors(inputs))
+        before = [(tensor.detach().clone(), tensor._version, tensor.requires_grad) for tensor in tensors]
+        torch.default_generator.manual_seed(0)
+        logits = self.model.train(training)(inputs)
+        for tensor, (values, version, needed) in zip(tensors, before, strict=True):
+            if tensor._version != version or tensor.requires_grad != needed or not _same(tensor, values):
+                raise UnusableError(
+                    "its forward writes into its input, which other clients and later rounds use too, as x.add_(1) or "
+                    "a first ReLU(inplace=True) does, allowed: x = x + 1, ReLU()"
+                )
+        _check_logits(logits, self.num_classes)
+        found: Tensor = logits
+        return found
+
+
+class _Doubled(nn.Module):
+    """Parametrization W -> 2 W."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return twice the weight."""
+        return weight * 2
+
+
+def _instead(model: nn.Module, buffer: str) -> str:
+    layer = model.get_submodule(buffer.rpartition(".")[0])
+    if isinstance(layer, nn.modules.batchnorm._NormBase):
+        return "; use GroupNorm, or track_running_stats=False"
+    return ""
+
+
+def _check_logits(logits: Any, num_classes: int, count: int = 2) -> None:
+    if not (isinstance(logits, Tensor) and logits.shape == (count, num_classes) and logits.dtype == torch.float32):
+        raise UnusableError(f"it does not return a torch module whose logits are N x {num_classes}, float32")
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors that an input consists of, a graph's too."""
+    if isinstance(value, Tensor):
+        yield value
+    elif hasattr(value, "__dict__"):
+        for part in vars(value).values():
+            yield from _tensors(part)
+
+
+def _copied(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors}
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, 0, _ROUNDING * float(other.abs().max()), equal_nan=True)
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Return whether two tensors are the same, NaN included."""
+    if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    nan = one.is_floating_point() or one.is_complex()
+    return bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=nan).all())

@@ -14,6 +14,7 @@ from fedsieve.data.digits import SPLIT, digits_knn
 from fedsieve.data.own import READERS
 from fedsieve.data.published import amazon, planetoid
 from fedsieve.data.split import MASKS, Split, random_split
+from fedsieve.data.strange import not_read
 from fedsieve.errors import UserError, near
 from fedsieve.paths import expanded
 
@@ -55,12 +56,14 @@ def load_graph(dataset: str, *, seed: int, split: Split | None = None, largest_c
     Raises `UserError` for an unknown name, a file that cannot be read and a graph that cannot be learnt from.
     """
     named = DATASETS.get(dataset)
-    data = screen(dataset, graph_arrays(dataset))
+    arrays = graph_arrays(dataset)
+    if split and (masks := [name for name in MASKS if name in arrays]):
+        _log.info("%s: its own masks are replaced by the split that was asked for", dataset)
+        arrays = {key: array for key, array in arrays.items() if key not in masks}
+    data = screen(dataset, arrays)
     if largest_component or (largest_component is None and named):
         data = _largest_component(dataset, data)
     if split or MASKS[0] not in data:
-        if MASKS[0] in data:
-            _log.info("%s: its own masks are replaced by the split that was asked for", dataset)
         data = random_split(data, split or (named.split if named else DEFAULT_SPLIT), seed)
     check_learnable(dataset, data)
     data.num_classes = int(data.y.max()) + 1
@@ -76,6 +79,8 @@ def graph_arrays(dataset: str) -> dict[str, Array]:
         return {key: value.numpy() for key, value in DATASETS[dataset].load().to_dict().items()}
     path = expanded(dataset)
     reader = READERS.get(path.suffix.lower())
+    if reader is None and dataset and path.exists():
+        raise not_read(path)
     if reader is None:
         names = [*DATASETS, *IMAGES]
         raise UserError(

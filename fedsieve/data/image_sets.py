@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fedsieve.data.folders import Shelf, kept, raw_folder
 from fedsieve.data.own_images import Files, find, read
+from fedsieve.data.shards import check_whole
 from fedsieve.errors import UserError
 from fedsieve.paths import absolute
 
@@ -44,7 +45,9 @@ def load_images(dataset: str) -> ImageSet:
         return IMAGE_DATASETS[dataset]()
     path = absolute(dataset)
     if (dataset and path.is_dir()) or (path.is_file() and path.suffix.lower() == ".parquet"):
+        check_whole(path)
         files = find(path)
+        files.log_ignored()
         return kept(_SHELF, "own", path, files.names, lambda _: _own(files))
     if path.suffix.lower() == ".parquet":
         raise UserError(f"dataset = {dataset!r}: there is no such file.")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from fedsieve.deploy.flower import flwr
 from fedsieve.deploy.keys import count_keys, make_keys
@@ -17,6 +16,7 @@ from fedsieve.deploy.layout import Deployment, Layout, Node, node_name, read_dep
 from fedsieve.deploy.processes import SUPERVISOR, Running, end, read_running, write_running
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.files import write_whole
+from fedsieve.paths import absolute, expanded
 
 NODES = 3
 LOOK = 0.2
@@ -69,7 +69,7 @@ def up(
     num_nodes = num_nodes or keys or NODES
     if data and len(data) != num_nodes:
         raise UserError(f"--data: got {len(data)} paths for {num_nodes} nodes, allowed: one a node, or none.")
-    if missing := [path for path in data if not Path(path).exists()]:
+    if missing := [path for path in data if not expanded(path).exists()]:
         raise UserError(f"--data: {missing[0]} does not exist.")
     if unfit := [path for path in data if '"' in path]:
         raise UserError(f"--data: got {unfit[0]!r}, allowed: a path without quotation marks.")
@@ -84,7 +84,7 @@ def up(
         for folder in (layout.logs, layout.runs, *(layout.node(index) for index in range(num_nodes))):
             folder.mkdir(parents=True, exist_ok=True)
         fleet, control, *ports = _free_ports(num_nodes + 2)
-        own: list[str | None] = [str(Path(path).absolute()) for path in data]
+        own: list[str | None] = [str(absolute(path)) for path in data]
         own = own or [None] * num_nodes
         nodes = tuple(Node(port, path) for port, path in zip(ports, own, strict=True))
         deployment = Deployment(fleet, control, nodes)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from fedsieve.data.fingerprint import fingerprint_of
 from fedsieve.reports.reading import RunRecord
 from fedsieve.reports.settings import Setting
 from fedsieve.reports.words import counted
@@ -89,6 +90,11 @@ def other_data(one: RunRecord, other: RunRecord) -> str:
 
 def _held(run: RunRecord) -> dict[str, object]:
     summary = run.summary
-    own = {"dataset": run.dataset, "partition": summary["partition"], "num-clients": summary["num_clients"]}
+    data = fingerprint_of(run.folder)
+    own = {
+        "dataset": run.dataset if data is None else data,
+        "partition": summary["partition"],
+        "num-clients": summary["num_clients"],
+    }
     own |= {key: run.keys.get(key) for key in DATA}
     return own | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})

@@ -15,6 +15,8 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedsieve.algorithm import load_algorithm
 from fedsieve.config import RunConfig, parse
+from fedsieve.data.fingerprint import NAME as DATA
+from fedsieve.data.fingerprint import fingerprint, written
 from fedsieve.errors import UserError, one_line
 from fedsieve.models import initial_weights
 from fedsieve.reports.page import write_report
@@ -95,6 +97,8 @@ def _run(
     config = ConfigRecord(dict(shape_record(binding.shape)) | {"run": token})
     initial = initial_weights(run, binding.shape)
     folder = RunFolder(run, kept.records if kept is not None else None)
+    if export and (kept is None or kept.records is None) and (data := fingerprint(run.dataset)):
+        folder.write_text(DATA, written(data))
     past = None if kept is None else past_of(kept, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:

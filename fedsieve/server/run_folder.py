@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from fedsieve.array_files import array_bytes
@@ -127,7 +128,10 @@ def anywhere(run: RunConfig) -> RunConfig:
 
 
 def check_folder(path: Path) -> None:
-    """Raise a `UserError` for a path that is not that of a new or an empty folder; nothing is made."""
+    """Raise a `UserError` for a path that is not that of a new or an empty folder, or not to be written.
+
+    Nothing is made.
+    """
     try:
         taken = path.exists() and (not path.is_dir() or any(file.name != BEGUN for file in path.iterdir()))
     except OSError as error:
@@ -135,6 +139,17 @@ def check_folder(path: Path) -> None:
     if taken:
         fault = "is not empty" if path.is_dir() else "is a file"
         raise UserError(f"out: got {path}, which {fault}, allowed: a new or an empty folder.")
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Raise a `UserError` for a folder in which no file can be made, or that cannot be made itself."""
+    place = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+    try:
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"out: {path} cannot be written: {place}: {error.strerror}.") from error
 
 
 def folder_of(run: RunConfig) -> Path:

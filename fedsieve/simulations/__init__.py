@@ -12,7 +12,7 @@ from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import ClientStates
 from fedsieve.server.reopen import reopened
-from fedsieve.server.run_folder import check_folder, folder_of
+from fedsieve.server.run_folder import check_folder, check_writable, folder_of
 from fedsieve.simulations.grid import MakeServer
 from fedsieve.simulations.inline import run_inline
 
@@ -61,6 +61,7 @@ def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | No
             raise UserError(f"{folder}: is a run whose clients' states are on their devices; start it there again.")
         if kept.newest is not None and kept.newest.covers(run):
             return False
+        check_writable(folder)
         _run(run.model_copy(update=changes), kept, quiet)
     return True
 

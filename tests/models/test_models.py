@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,9 @@ def test_an_own_network_for_graphs_is_given_the_products_of_the_graph():
     ("model", "told"),
     [
         ("no_such_nets:make", "it cannot be imported: No module named 'no_such_nets'"),
-        ("my_own_nets:none", "it cannot be imported: module 'my_own_nets' has no attribute 'none'"),
+        ("my_own_nets:none", "it cannot be imported: module 'my_own_nets' has no attribute 'none' ('my_own_nets' is "),
+        ("sys:make", "it cannot be imported: module 'sys' has no attribute 'make' ('sys' is built in)"),
+        ("json.nets:make", f"it cannot be imported: No module named 'json.nets' ('json' is {json.__file__})"),
         ("my_own_nets:", "it cannot be imported: "),
         (":make", "it cannot be imported: "),
         ("my_own_nets:not_callable", "it fails for an input of shape (1, 8, 8) and 10 classes: TypeError"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy._core.multiarray import _reconstruct, scalar  # type: ignore[attr-defined]
+from numpy._core.multiarray import _reconstruct, scalar
 from torch_geometric.data import Data
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage

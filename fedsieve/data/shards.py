@@ -21,9 +21,9 @@ def find_tables(folder: Path) -> tuple[Paths, Paths, Paths, Ignored] | None:
 
     Raises `UserError` when there are files for testing only, or a shard is missing.
     """
-    if (train := folder / "train.parquet").is_file():
-        test = folder / "test.parquet"
-        return (train,), (test,) if test.is_file() else (), (), ()
+    whole = [folder / "train.parquet", folder / "test.parquet"]
+    if whole[0].is_file():
+        return (whole[0],), tuple(file for file in whole[1:] if file.is_file()), (), ()
     for root in (folder, folder / "data"):
         given = _parquet_files(root)
         by_folder = {name: _parquet_files(root / name) for name in ("train", "test")}

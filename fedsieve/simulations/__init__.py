@@ -8,6 +8,7 @@ from flwr.serverapp import ServerApp
 
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
+from fedsieve.paths import folder_named_by
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoint_folder import CheckpointFolder
 from fedsieve.server.checkpoints import ClientStates
@@ -29,6 +30,7 @@ def _run_ray(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None
 
 
 def _run_flower(run: RunConfig, _: CheckpointFolder, server: MakeServer) -> None:
+    folder_named_by("FLWR_HOME", lambda: Path("~/.flwr").expanduser())  # which Flower itself does not check
     from fedsieve.simulations.flower import run_flower
 
     run_flower(run, server)

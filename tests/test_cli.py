@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from fedsieve.algorithms import algorithm_names
-from fedsieve.data import DATASETS, PARTITIONS
+from fedsieve.data.graphs import DATASETS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.image_sets import IMAGE_DATASETS
+from fedsieve.data.partitions import PARTITIONS
 from fedsieve.masks.family import family_names
 from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS
@@ -153,7 +154,7 @@ def test_a_run_fills_its_folder(drawn: None, graph_file: Path, capfd: pytest.Cap
     for at in (1, 2):
         each = [f"{name}-{k}-{at}.safetensors" for name in ("client", "server-client") for k in range(3)]
         clients += [f"checkpoint/{name}" for name in (*each, f"server-{at}.safetensors", f"manifest-{at}.json")]
-    files = ["config.toml", "rounds.jsonl", "timings.jsonl", "clients.csv", "summary.json", "report.html"]
+    files = ["config.toml", "data.json", "rounds.jsonl", "timings.jsonl", "clients.csv", "summary.json", "report.html"]
     files += ["similarity.safetensors", *(f"figures/{name}" for name in PNG_NAMES)]
     assert found == {*files, *clients}
     out, err = capfd.readouterr()

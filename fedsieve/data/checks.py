@@ -18,6 +18,9 @@ from fedsieve.errors import UserError
 _log = logging.getLogger("fedsieve")
 
 Array: TypeAlias = npt.NDArray[Any]
+ANEW = "or split by shares: -s train-ratio=0.3 -s val-ratio=0.3"
+"""What to do instead of a file's masks: a requested split replaces them."""
+
 MAX_CLASSES = 100_000
 MAX_LENGTH = 1_000_000
 """Of one example: the length of its feature vector, or C · H · W."""
@@ -33,7 +36,8 @@ def screen(source: str, arrays: Mapping[str, Array]) -> Data:
     """
     for key in ("y", "edge_index"):
         if key not in arrays:
-            raise UserError(f"{source}: {key} is missing; a graph needs x (N x F), edge_index (2 x E) and y (N).")
+            given = f"it holds {', '.join(arrays)}" if arrays else "it holds none of what a graph is made of"
+            raise UserError(f"{source}: {key} is missing, {given}; a graph needs x (N x F), edge_index (2 x E), y (N).")
     y = _labels(source, arrays["y"])
     edge_index = _edges(source, arrays["edge_index"], len(y))
     bare = "x" not in arrays or arrays["x"].shape[1:] == (0,)
@@ -67,8 +71,10 @@ def check_size(source: str, example: tuple[int, ...], num_classes: int) -> None:
 
 
 def _labels(source: str, y: Array) -> torch.Tensor:
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
+    if y.ndim == 2:
+        y = one_a_node(source, y)
+    if y.dtype.kind in "USO":
+        raise UserError(f"{source}: y holds words; it must be whole numbers: number the classes from 0 on.")
     if y.ndim != 1 or not len(y) or y.dtype.kind not in "biuf":
         raise UserError(f"{source}: y is {y.dtype} of shape {y.shape}; it must be whole numbers, one a node.")
     broken = int((~np.isfinite(y) | (y != np.floor(y))).sum()) if y.dtype.kind == "f" else 0
@@ -83,9 +89,27 @@ def _labels(source: str, y: Array) -> torch.Tensor:
     return torch.from_numpy(y.astype(np.int64))
 
 
+def one_a_node(source: str, y: Array) -> Array:
+    """Return labels N x 1 or one-hot N x C as N; a one-hot row of zeros is a node without a label."""
+    if y.shape[1] == 1:
+        return y[:, 0]
+    if not y.shape[1] or y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
+        return y
+    if several := int((y.sum(axis=1) > 1).sum()):
+        raise UserError(f"{source}: y is {len(y)} x {y.shape[1]} with several classes for {several} nodes; give one.")
+    _log.info("%s: y is one-hot, %d x %d: the classes are its columns", source, *y.shape)
+    return np.where(y.any(axis=1), y.argmax(axis=1), -1)
+
+
 def _edges(source: str, edges: Array, num_nodes: int) -> torch.Tensor:
+    if edges.ndim == 2 and edges.shape[1] == 2 != edges.shape[0]:
+        _log.info("%s: edge_index is E x 2 and read as 2 x E", source)
+        edges = edges.T
     if edges.ndim != 2 or edges.shape[0] != 2:
-        raise UserError(f"{source}: edge_index has shape {edges.shape}; it must be 2 x E.")
+        dense = "; of a matrix of N x N take numpy.nonzero" if len(set(edges.shape)) == 1 else ""
+        raise UserError(f"{source}: edge_index has shape {edges.shape}; it must be 2 x E{dense}.")
+    if edges.dtype.kind == "f" and (edges == np.floor(edges)).all() and np.isfinite(edges).all():
+        edges = edges.astype(np.int64)
     if edges.size and edges.dtype.kind not in "iu":
         raise UserError(f"{source}: edge_index is {edges.dtype}; it must be whole numbers.")
     if edges.size and (edges.min() < 0 or edges.max() >= num_nodes):
@@ -126,13 +150,17 @@ def _degree_profile(source: str, edge_index: torch.Tensor, num_nodes: int) -> to
 def _masks(source: str, arrays: Mapping[str, Array], y: torch.Tensor) -> dict[str, torch.Tensor]:
     given = [name for name in MASKS if name in arrays]
     if given and len(given) < len(MASKS):
-        raise UserError(f"{source}: only {', '.join(given)} given; give all of {', '.join(MASKS)} or none.")
+        raise UserError(f"{source}: only {', '.join(given)} given; give all of {', '.join(MASKS)} or none, {ANEW}.")
     return {name: _mask(f"{source}: {name}", arrays[name], y) for name in given}
 
 
 def _mask(label: str, mask: Array, y: torch.Tensor) -> torch.Tensor:
+    if mask.shape == (len(y), 1):
+        mask = mask[:, 0]
+    if mask.ndim == 2 and len(mask) == len(y):
+        raise UserError(f"{label} holds {mask.shape[1]} splits; it must be {len(y)} booleans: keep one, {ANEW}.")
     if mask.shape != y.shape or mask.dtype.kind not in "biu" or not np.isin(mask, (0, 1)).all():
-        raise UserError(f"{label} is {mask.dtype} of shape {mask.shape}; it must be {len(y)} booleans.")
+        raise UserError(f"{label} is {mask.dtype} of shape {mask.shape}; it must be {len(y)} booleans, {ANEW}.")
     chosen = torch.from_numpy(mask.astype(bool))
     unlabelled = int((chosen & (y < 0)).sum())
     if unlabelled:

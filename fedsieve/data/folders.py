@@ -4,9 +4,10 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -16,6 +17,7 @@ from platformdirs import user_cache_path
 from torch_geometric.data import Data
 
 from fedsieve.errors import UserError, one_line
+from fedsieve.paths import folder_named_by
 
 _log = logging.getLogger("fedsieve")
 
@@ -44,12 +46,12 @@ GRAPHS: Shelf[Data] = Shelf(
 
 def cache_dir() -> Path:
     """Return the folder for processed files: FEDSIEVE_CACHE, by default the user's cache folder."""
-    return Path(os.environ.get("FEDSIEVE_CACHE") or user_cache_path("fedsieve")).expanduser()
+    return folder_named_by("FEDSIEVE_CACHE", partial(user_cache_path, "fedsieve"))
 
 
 def data_dir() -> Path:
     """Return the folder of the raw files: FEDSIEVE_DATA, by default `data` in the cache folder."""
-    return Path(os.environ.get("FEDSIEVE_DATA") or cache_dir() / "data").expanduser()
+    return folder_named_by("FEDSIEVE_DATA", lambda: cache_dir() / "data")
 
 
 def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[[Path], Path]) -> Path:
@@ -60,15 +62,18 @@ def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[
 
     Raises `UserError` when the files are missing and cannot be downloaded.
     """
-    places = [data_dir() / folder, cache_dir() / "data" / folder]
-    for place in places:
-        if all((place / file).is_file() for file in files):
-            return place
+    places = [data_dir() / folder]
+    if _holds(places[0], files):
+        return places[0]
+    places.append(cache_dir() / "data" / folder)
+    if _holds(places[1], files):
+        return places[1]
+    new = [path for place in places for path in (place, *place.parents) if not path.exists()]
     target = next(filter(_writable, places), None)
     if target is None:
         raise _cache_error()
     _log.info("downloading %s to %s", name, target)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".download-") as tmp:
+    with _without_empty(new), tempfile.TemporaryDirectory(dir=target, prefix=".download-") as tmp:
         try:
             found = download(Path(tmp))
             for file in files:
@@ -92,31 +97,68 @@ def kept(shelf: Shelf[T], name: str, raw: Path, files: Sequence[str], build: Cal
 
     The cache's file is written under another name and renamed, so processes may do this at the same time.
 
-    Raises `UserError` when the raw files cannot be read or the cache cannot be written.
+    Where FEDSIEVE_CACHE is not set and the user's own cache cannot be written, nothing is kept.
+
+    Raises `UserError` when the raw files cannot be read or FEDSIEVE_CACHE cannot be written.
     """
     stats = [(file, (raw / file).stat()) for file in files]
     key = repr([shelf.version, str(raw), *((file, s.st_size, s.st_mtime_ns) for file, s in stats)])
-    path = cache_dir() / shelf.folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}{shelf.suffix}"
+    asked = bool(os.environ.get("FEDSIEVE_CACHE"))
+    try:
+        folder = cache_dir() / shelf.folder
+    except UserError:
+        if asked:
+            raise
+        return _unkept(name, raw, build)
+    path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}{shelf.suffix}"
     if path.is_file():
         try:
             return shelf.load(path)
         except Exception as error:  # whatever a damaged file makes torch or safetensors raise
             _log.warning("%s is damaged (%s) and is made again", path, one_line(error))
-    if not _writable(path.parent):
-        raise _cache_error()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as tmp:
-        try:
-            data = build(Path(tmp))
-        except UserError:
-            raise
-        except Exception as error:  # whatever a damaged raw file makes PyG, NumPy or pandas raise
-            raise UserError(
-                f"The raw files of {name!r} in {raw} could not be read ({type(error).__name__}: {one_line(error)}): "
-                "delete them there to download them again."
-            ) from error
+    if not _writable(folder):
+        if asked:
+            raise _cache_error()
+        return _unkept(name, raw, build)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as tmp:
+        data = _built(name, raw, build, Path(tmp))
         shelf.save(data, Path(tmp) / "made")
         (Path(tmp) / "made").replace(path)
     return data
+
+
+def _unkept(name: str, raw: Path, build: Callable[[Path], T]) -> T:
+    """Return what `build` makes where the user has no folder for a cache and has asked for none."""
+    _log.warning("there is no folder for a cache: %s is made anew for each run; FEDSIEVE_CACHE names one", name)
+    with tempfile.TemporaryDirectory() as tmp:
+        return _built(name, raw, build, Path(tmp))
+
+
+def _built(name: str, raw: Path, build: Callable[[Path], T], working: Path) -> T:
+    try:
+        return build(working)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged raw file makes PyG, NumPy or pandas raise
+        raise UserError(
+            f"The raw files of {name!r} in {raw} could not be read ({type(error).__name__}: {one_line(error)}): "
+            "delete them there to download them again."
+        ) from error
+
+
+def _holds(folder: Path, files: Sequence[str]) -> bool:
+    return all((folder / file).is_file() for file in files)
+
+
+@contextmanager
+def _without_empty(folders: Sequence[Path]) -> Iterator[None]:
+    """Remove those of the folders that are empty when the block ends, the innermost first."""
+    try:
+        yield
+    finally:
+        for folder in sorted(folders, key=lambda path: -len(path.parts)):
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _writable(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy._core.multiarray import _reconstruct, scalar
 from torch_geometric.data import Data
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
@@ -23,7 +24,11 @@ _log = logging.getLogger("fedsieve")
 
 KEYS = ("x", "edge_index", "y", *MASKS)
 CSR_KEYS = ("x_data", "x_indices", "x_indptr", "x_shape")
-_CLASSES = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage]
+_DTYPES = [type(np.dtype(code)) for code in "?bhilqBHILQefdgU"]  # no objects: an array of these is a pickle of its own
+_CLASSES = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, np.ndarray, np.dtype, *_DTYPES]
+_CLASSES += [(part, f"numpy.{core}.multiarray.{part.__name__}") for core in ("core", "_core")
+             for part in (_reconstruct, scalar)]  # fmt: skip
+"""All that a file may name besides tensors and plain containers: what PyG and NumPy 1 and 2 write for plain arrays."""
 
 
 def read_npz(path: Path) -> dict[str, Array]:
@@ -48,22 +53,50 @@ def read_npz(path: Path) -> dict[str, Array]:
 
 
 def read_pt(path: Path) -> dict[str, Array]:
-    """Return the arrays of a PyG `Data`, or of a plain dict of tensors, saved by `torch.save`, under `KEYS`.
+    """Return the arrays of a PyG `Data`, of a dict of tensors, or of PyG's `processed/data.pt`, under `KEYS`.
 
-    Only tensors, plain containers and the few PyG classes in `_CLASSES` are unpickled.
+    Only tensors, plain containers and what `_CLASSES` names are unpickled.
     """
     try:
         with _only(_CLASSES):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-        graph = loaded.to_dict() if isinstance(loaded, Data) else loaded
+        graph = _as_dict(_single(path, loaded) if isinstance(loaded, tuple) else loaded)
+    except UserError:
+        raise
     except OSError as error:
         raise _not_readable(path, str(error)) from error
     except Exception as error:  # a foreign or damaged pickle can raise anything
-        raise _not_readable(path, "it is cut off or holds more than tensors and a PyG Data") from error
+        raise _not_readable(path, _fault(path)) from error
     if not isinstance(graph, Mapping):
         raise _not_readable(path, f"it holds a {type(graph).__name__}")
     _log_ignored(path, {str(key) for key in graph} - {*KEYS, "num_nodes"})
     return {key: _array(path, key, graph[key]) for key in KEYS if graph.get(key) is not None}
+
+
+def _as_dict(graph: object) -> object:
+    return graph.to_dict() if isinstance(graph, Data) else graph
+
+
+def _single(path: Path, saved: tuple[Any, ...]) -> object:
+    """Return the one graph of what PyG's `InMemoryDataset` saves: (data or dict, where each graph begins, class)."""
+    if len(saved) not in (2, 3) or not isinstance(saved[0], Data | Mapping):
+        raise _not_readable(path, f"it holds a tuple of {len(saved)}")
+    starts = saved[1].get("y", saved[1].get("edge_index")) if isinstance(saved[1], Mapping) else None
+    if starts is not None and len(starts) > 2:
+        raise _not_readable(path, f"it holds {len(starts) - 1} graphs and not one")
+    return saved[0]
+
+
+def _fault(path: Path) -> str:
+    """Return why torch has not read a file: the first class that is not allowed, or that it is cut off."""
+    try:
+        allowed = {f"{kind.__module__}.{kind.__qualname__}" for kind in _CLASSES if not isinstance(kind, tuple)}
+        allowed |= {kind[1] for kind in _CLASSES if isinstance(kind, tuple)}
+        others = sorted(set(torch.serialization.get_unsafe_globals_in_checkpoint(path)) - allowed)
+    except Exception:  # as above
+        others = []
+    what = f" ({others[0]})" if others else ""
+    return f"it is cut off or holds more than tensors, arrays and a PyG Data{what}"
 
 
 READERS: dict[str, Callable[[Path], dict[str, Array]]] = {".npz": read_npz, ".pt": read_pt}
@@ -94,6 +127,8 @@ def _dense(path: Path, *parts: Array) -> Array:
 
 
 def _array(path: Path, key: str, value: object) -> Array:
+    if isinstance(value, np.ndarray):
+        return value
     if not isinstance(value, torch.Tensor):
         raise UserError(f"{path}: {key} is a {type(value).__name__}; it must be a tensor.")
     try:

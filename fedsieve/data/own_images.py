@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +13,8 @@ import numpy.typing as npt
 
 from fedsieve.data.checks import MAX_CLASSES
 from fedsieve.data.decoding import Pixels, decode
+from fedsieve.data.shards import find_tables
+from fedsieve.data.strange import flat, no_images
 from fedsieve.errors import UserError, one_line
 
 _log = logging.getLogger("fedsieve")
@@ -19,48 +22,62 @@ _log = logging.getLogger("fedsieve")
 Labels: TypeAlias = npt.NDArray[np.int64]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 LABEL_COLUMNS = ("label", "labels", "fine_label", "character", "class", "target")
+PATH_COLUMNS = ("image", "images", "img", "path", "image_path", "file", "file_name", "filename", "file_path")
 BATCH = 1024
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one set: parquet files, or image files each in the folder of its class, one of `folders`."""
+    """The files of one set: parquet files, or image files each in the folder of its class, one of `folders`.
+
+    `ignored` are entries of a folder that are neither.
+    """
 
     train: tuple[Path, ...]
     test: tuple[Path, ...]
     folders: tuple[Path, ...] = ()
+    ignored: tuple[tuple[Path, tuple[str, ...]], ...] = ()
 
     @property
     def names(self) -> list[str]:
         """All on which the set depends."""
         return [str(path) for path in (*self.train, *self.test, *self.folders)]
 
+    def log_ignored(self) -> None:
+        """Warn about entries that are not used."""
+        for folder, names in self.ignored:
+            _log.warning("%s: %d entries ignored, %s first", folder, len(names), names[0])
+
 
 def find(path: Path) -> Files:
-    """Return the files of a parquet file, of a folder with train.parquet, or of Hugging Face's layout `imagefolder`.
+    """Return the files of a parquet file, of a folder of parquet files, or of Hugging Face's layout `imagefolder`.
 
     The last is `path/class/image.png`, or `path/train/class/image.png` with or without `path/test/class/image.png`.
 
-    Raises `UserError` when the folder holds none of these.
+    Raises `UserError` when the folder holds none of these, or not all shards.
     """
     if not path.is_dir():
         return Files((path,), ())
-    train, test = path / "train.parquet", path / "test.parquet"
-    if train.is_file():
-        return Files((train,), (test,) if test.is_file() else ())
+    if tables := find_tables(path):
+        return Files(*tables)
     parted = bool(_folders(path / "train"))
     roots = [path / "train", path / "test"] if parted else [path]
-    if parted:
-        _log_ignored(path, [folder.name for folder in _folders(path) if folder not in roots])
+    ignored = [(path, tuple(folder.name for folder in _folders(path) if parted and folder not in roots))]
     folders = [_folders(root) for root in roots]
     images = [tuple(image for folder in part for image in _images(folder)) for part in folders]
+    ignored += [(folder, tuple(_others(folder))) for part in folders for folder in part]
     if not images[0]:
-        raise UserError(
-            f"{path}: there is no train.parquet and no image; give folder/class/image.png or "
-            f"folder/train/class/image.png, ending in {', '.join(SUFFIXES)}."
-        )
-    return Files(images[0], images[1] if parted else (), tuple(folder for part in folders for folder in part))
+        raise flat(path) if _images(path) else no_images(path)
+    if not parted and {image.parent.name.lower() for image in images[0]} <= SPLITS:
+        raise flat(images[0][0].parent)
+    return Files(
+        images[0],
+        images[1] if parted else (),
+        tuple(folder for part in folders for folder in part),
+        tuple((folder, names) for folder, names in ignored if names),
+    )
 
 
 def read(files: Files) -> tuple[Pixels, Labels, int, int, tuple[str, ...]]:
@@ -81,7 +98,8 @@ def read(files: Files) -> tuple[Pixels, Labels, int, int, tuple[str, ...]]:
     tables = [Table.open(path) for path in (*files.train, *files.test)]
     labels, num_classes, names = _table_labels(tables)
     images = decode(len(labels), (image for table in tables for image in table.images()))
-    return images, labels, tables[0].num_rows, num_classes, names
+    num_train = sum(table.num_rows for table in tables[: len(files.train)])
+    return images, labels, num_train, num_classes, names
 
 
 @dataclass(frozen=True)
@@ -127,15 +145,19 @@ class Table:
 
     def images(self) -> Iterator[tuple[str, bytes]]:
         """Yield each image's place and its encoded bytes, a batch in memory at a time."""
-        import pyarrow as pa
-
         row = 0
         with _parquet(self.path):
             for batch in self.file.iter_batches(BATCH, columns=[self.image]):
                 column = batch.column(0)
-                for content in (column.field("bytes") if pa.types.is_struct(column.type) else column).to_pylist():
+                for value in column.to_pylist():
+                    content = value.get("bytes") if isinstance(value, dict) else value
                     if content is None:
-                        raise UserError(f"{self.path}: row {row} has no image; each needs the bytes of one.")
+                        only = (
+                            f"only the path {value['path']!r}"
+                            if isinstance(value, dict) and value.get("path")
+                            else "no image"
+                        )
+                        raise UserError(f"{self.path}: row {row} has {only}; each needs the bytes of an image.")
                     yield f"{self.path}: row {row}", content
                     row += 1
 
@@ -147,6 +169,8 @@ class Table:
             column = self._column()
             if column.null_count:
                 raise UserError(f"{self.path}: {column.null_count} rows have no {self.label}; each image needs one.")
+            if pa.types.is_boolean(column.type) or pa.types.is_floating(column.type):
+                column = self._whole(column)
             if not pa.types.is_integer(column.type):
                 return np.array(column.to_pylist(), dtype=str)
             low, high = min(column.to_pylist()), max(column.to_pylist())
@@ -161,6 +185,17 @@ class Table:
             return [None] * self.num_rows
         with _parquet(self.path):
             return list(self._column().to_pylist())
+
+    def _whole(self, column: Any) -> Any:
+        """Return labels that are whole numbers written otherwise, 1.0 or true, as such."""
+        import pyarrow as pa
+
+        if broken := sum(value != int(value) if isfinite(value) else True for value in column.to_pylist()):
+            raise UserError(
+                f"{self.path}: {self.label} holds {broken} labels that are not whole numbers; give classes from 0 on, "
+                "or words."
+            )
+        return column.cast(pa.int64())
 
     def _column(self) -> Any:
         import pyarrow as pa
@@ -183,6 +218,12 @@ def _image_column(path: Path, schema: Any, features: Any) -> str:
     marked = [name for name in given if isinstance(features[name], ImageFeature)]
     if marked or len(given) == 1:
         return (marked or given)[0]
+    words = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    if not given and (paths := [name for name in words if name in PATH_COLUMNS]):
+        raise UserError(
+            f"{path}: the column {paths[0]} holds the paths of images, not their bytes; give encoded images, as "
+            "datasets' cast_column(..., Image()) and to_parquet write them, or folder/class/image.png."
+        )
     raise UserError(
         f"{path}: the columns are {', '.join(schema.names)}, and {len(given)} of them hold encoded images; one must."
     )
@@ -201,7 +242,14 @@ def _label_column(path: Path, schema: Any, features: Any, labelled: bool) -> str
             return is_label(kind.value_type)
         return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
-    given: list[str] = [field.name for field in schema if is_label(field.type)]
+    def is_number(kind: Any) -> bool:
+        return bool(pa.types.is_boolean(kind) or pa.types.is_floating(kind))
+
+    given: list[str] = [
+        field.name
+        for field in schema
+        if is_label(field.type) or (field.name in LABEL_COLUMNS and is_number(field.type))
+    ]
     named = [name for name in given if name in LABEL_COLUMNS]
     marked = [name for name in given if isinstance(features[name], ClassLabel)]
     chosen = named or marked or (given if labelled else [])
@@ -218,8 +266,9 @@ def _label_column(path: Path, schema: Any, features: Any, labelled: bool) -> str
 def _table_labels(tables: Sequence[Table]) -> tuple[Labels, int, tuple[str, ...]]:
     """Return all tables' labels, the number of classes, and their names."""
     given = [table.labels() for table in tables]
-    if len({labels.dtype.kind for labels in given}) > 1:
-        raise UserError(f"{tables[1].path}: its labels are words and the training labels numbers, or the other way.")
+    for table, labels in zip(tables, given, strict=True):
+        if labels.dtype.kind != given[0].dtype.kind:
+            raise UserError(f"{table.path}: its labels are words and the training labels numbers, or the other way.")
     labels = np.concatenate(given)
     if labels.dtype.kind == "U":
         classes, labels = np.unique(labels, return_inverse=True)
@@ -232,8 +281,10 @@ def _table_labels(tables: Sequence[Table]) -> tuple[Labels, int, tuple[str, ...]
 
 def loose(path: Path) -> tuple[Path, ...]:
     """Return the images that lie in a folder itself, in the order of their names; what else is there is told."""
-    entries = sorted(path.iterdir()) if path.is_dir() else []
-    return tuple(_images(path)) if any(map(_is_image, entries)) else ()
+    images = tuple(_images(path)) if path.is_dir() else ()
+    if images and (others := _others(path)):
+        Files((), (), (), ((path, tuple(others)),)).log_ignored()
+    return images
 
 
 def contents(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
@@ -256,18 +307,19 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    _log_ignored(folder, [entry.name for entry in entries if not _is_image(entry)])
-    return [entry for entry in entries if _is_image(entry)]
+    return [entry for entry in _entries(folder) if _is_image(entry)]
+
+
+def _others(folder: Path) -> list[str]:
+    return [entry.name for entry in _entries(folder) if not _is_image(entry)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
 def _is_image(entry: Path) -> bool:
     return entry.suffix.lower() in SUFFIXES and entry.is_file()
-
-
-def _log_ignored(folder: Path, names: list[str]) -> None:
-    if names:
-        _log.warning("%s: %d entries ignored, %s first", folder, len(names), names[0])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsieve.data.checks import Array, screen
+from fedsieve.data.checks import Array, one_a_node, screen
 from fedsieve.data.decoding import decode
 from fedsieve.data.graphs import DATASETS, graph_arrays
 from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
 from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.data.own_images import Table, contents, find, loose
 from fedsieve.errors import UserError, near
+from fedsieve.paths import expanded
 
 _log = logging.getLogger("fedsieve")
 
@@ -57,7 +57,7 @@ def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str
         UserError: there is no such data, they cannot be read, are of the other kind or their examples of another shape.
     """
     kind: Kind = "graph" if len(input_shape) == 1 else "images"
-    path = Path(os.path.expanduser(source))  # noqa: PTH111 - Path's own raises for a user that does not exist
+    path = expanded(source)
     names = [*DATASETS, *IMAGE_DATASETS]
     if source not in names and not path.exists():
         raise UserError(f"{source}: there is no such file{near(source, names)}; allowed: one, or {', '.join(names)}.")
@@ -88,7 +88,7 @@ def _graph(source: str, num_classes: int) -> Unseen:
         given = np.full(len(arrays["x"]), UNKNOWN)
     bare: dict[str, Array] = {key: arrays[key] for key in ("x", "edge_index") if key in arrays}
     if given is not None:
-        given = given[:, 0] if given.ndim == 2 and given.shape[1] == 1 else given
+        given = one_a_node(source, given) if given.ndim == 2 else given
         plain = given.ndim == 1 and given.dtype.kind in "biuf"
         bare["y"] = np.full(given.shape, UNKNOWN) if plain else given  # a label is no reason to refuse a graph here
     graph = screen(source, bare)
@@ -106,6 +106,7 @@ def _images(source: str, path: Path, classes: Sequence[str], named: bool) -> Uns
         images = torch.from_numpy(decode(len(files), contents(files)))
         return Unseen(images, None, torch.full((len(files),), UNKNOWN), [file.name for file in files])
     found = find(path)
+    found.log_ignored()
     paths = (*found.train, *found.test)
     if found.folders:
         labels = _classes([file.parent.name for file in paths], (), classes, named)

@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from fedsieve.config import RunConfig
-from fedsieve.data.kinds import is_name
+from fedsieve.data.kinds import is_named
 from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout, read_deployment
 from fedsieve.deploy.trial import missing_nodes, node_states
@@ -67,7 +67,7 @@ def submit(
         missing = f" ({missing})" if (missing := missing_nodes(layout)) else ""
         allowed = f"allowed: at most the number of nodes online, {online}{missing}"
         raise UserError(f"num-clients: got {run.num_clients}, {allowed}.")
-    dataset = run.dataset if is_name(run.dataset) or not Path(run.dataset).exists() else Path(run.dataset).absolute()
+    dataset = run.dataset if is_named(run.dataset) or not Path(run.dataset).exists() else Path(run.dataset).absolute()
     run = run.model_copy(update=IN_SIMULATION | {"out": str(folder), "dataset": str(dataset)})
     say = partial(_say, show, run.algorithm)
     say("submits the run to the SuperLink")

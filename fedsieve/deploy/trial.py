@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fedsieve.data.kinds import is_name
+from fedsieve.data.kinds import is_named
 from fedsieve.deploy.certificates import check_certificates
 from fedsieve.deploy.flower import flwr
 from fedsieve.deploy.keys import count_keys, make_keys
@@ -22,6 +22,7 @@ from fedsieve.deploy.layout import Deployment, Layout, Node, called, node_name, 
 from fedsieve.deploy.processes import SERVER, SUPERVISOR, Running, end, read_running, write_running
 from fedsieve.errors import RunFailedError, UserError, printable
 from fedsieve.files import write_whole
+from fedsieve.paths import absolute, expanded
 
 NODES = 3
 LOOK = 0.2
@@ -79,7 +80,7 @@ def up(
     num_nodes = num_nodes or keys or NODES
     if data and len(data) != num_nodes:
         raise UserError(f"--data: got {len(data)} paths for {num_nodes} nodes, allowed: one a node, or none.")
-    if missing := [path for path in data if not is_name(path) and not Path(path).exists()]:
+    if missing := [path for path in data if not is_named(path) and not expanded(path).exists()]:
         raise UserError(f"--data: {missing[0]} does not exist.")
     if unfit := [path for path in data if '"' in path]:
         raise UserError(f"--data: got {unfit[0]!r}, allowed: a path without quotation marks.")
@@ -95,7 +96,7 @@ def up(
         for folder in (layout.logs, layout.runs, *(layout.node(index) for index in range(num_nodes))):
             folder.mkdir(parents=True, exist_ok=True)
         fleet, control, *ports = _free_ports(num_nodes + 2)
-        own: list[str | None] = [path if is_name(path) else str(Path(path).absolute()) for path in data]
+        own: list[str | None] = [path if is_named(path) else str(absolute(path)) for path in data]
         own = own or [None] * num_nodes
         nodes = tuple(Node(port, path) for port, path in zip(ports, own, strict=True))
         deployment = Deployment(fleet, control, nodes)

@@ -23,6 +23,8 @@ def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examp
         sys.path.append(str(Path.cwd()))  # at the end, where it hides no package
     try:
         make = getattr(importlib.import_module(module), name)
+    except (AttributeError, ModuleNotFoundError) as error:
+        raise ValueError(f"it cannot be imported: {one_line(error)}{_imported(module)}") from error
     except Exception as error:  # a module may raise anything
         raise ValueError(f"it cannot be imported: {one_line(error)}") from error
     try:
@@ -36,3 +38,9 @@ def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examp
         given = f"an input of shape {input_shape} and {num_classes} classes"
         raise ValueError(f"it fails for {given}: {type(error).__name__}: {one_line(error)}") from error
     return model
+
+
+def _imported(module: str) -> str:
+    """Return which file a module's name stands for: it may be an installed one that hides the user's."""
+    known = sys.modules.get(module) or sys.modules.get(module.partition(".")[0])
+    return "" if known is None else f" ({known.__name__!r} is {getattr(known, '__file__', None) or 'built in'})"

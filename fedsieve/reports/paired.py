@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from fedsieve.data.fingerprint import fingerprint_of
 from fedsieve.reports.settings import Setting
 from fedsieve.reports.words import format_count
 from fedsieve.runs.reading import RunRecord
@@ -89,6 +90,11 @@ def find_other_data(one: RunRecord, other: RunRecord) -> str:
 
 def _describe_data(run: RunRecord) -> dict[str, object]:
     summary = run.summary
-    keys = {"dataset": run.dataset, "partition": summary["partition"], "num-clients": summary["num_clients"]}
+    data = fingerprint_of(run.folder)
+    keys = {
+        "dataset": run.dataset if data is None else data,
+        "partition": summary["partition"],
+        "num-clients": summary["num_clients"],
+    }
     keys |= {key: run.keys.get(key) for key in DATA}
     return keys | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})

@@ -6,21 +6,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
 from fedsieve.contract import Arrays
-from fedsieve.data import DATASETS
-from fedsieve.data.kinds import IMAGE_NAMES
+from fedsieve.data.kinds import is_named
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import PARTIAL, Extent, write_whole
+from fedsieve.paths import absolute
 from fedsieve.runs.given_data import RECORD, note_on
 from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
 from fedsieve.runs.rounds import Round
 from fedsieve.server.usage import cpu_seconds
-
-NAMES = {*DATASETS, *IMAGE_NAMES}
 
 BEGUN = f".config.toml{PARTIAL}"
 """All that a run leaves which is killed while it writes its first file."""
@@ -129,13 +128,16 @@ class RunFolder:
 
 def anywhere(run: RunConfig) -> RunConfig:
     """Return the configuration as it can be run in any folder, into a new one."""
-    path = Path(run.dataset)
-    own = run.dataset not in NAMES and path.exists()
-    return run.model_copy(update={"out": ""} | ({"dataset": str(path.resolve())} if own else {}))
+    path = absolute(run.dataset)
+    own = bool(run.dataset) and not is_named(run.dataset) and path.exists()
+    return run.model_copy(update={"out": ""} | ({"dataset": str(path)} if own else {}))
 
 
 def check_folder(path: Path) -> None:
-    """Raise a `UserError` for a path that is not that of a new or an empty folder; nothing is made."""
+    """Raise a `UserError` for a path that is not that of a new or an empty folder, or not to be written.
+
+    Nothing is made.
+    """
     try:
         taken = path.exists() and (not path.is_dir() or any(file.name != BEGUN for file in path.iterdir()))
     except OSError as error:
@@ -143,6 +145,17 @@ def check_folder(path: Path) -> None:
     if taken:
         fault = "is not empty" if path.is_dir() else "is a file"
         raise UserError(f"out: got {path}, which {fault}, allowed: a new or an empty folder.")
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Raise a `UserError` for a folder in which no file can be made, or that cannot be made itself."""
+    place = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+    try:
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"out: {path} cannot be written: {place}: {error.strerror}.") from error
 
 
 def folder_of(run: RunConfig, of: str | None = None) -> Path:

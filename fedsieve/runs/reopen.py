@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsieve.config import RunConfig, parse, read
+from fedsieve.data.fingerprint import check_same_data, fingerprint_of
 from fedsieve.errors import UserError
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.folder import anywhere, check_folder
@@ -43,7 +44,7 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
 
     Raises:
         UserError: it holds no run, or one whose checkpoints are of no use or that another process is running, or its
-            configuration has changed.
+            configuration or its data have changed.
     """
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
@@ -51,9 +52,10 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
         run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
         kept.open()
         if kept.newest is not None:
-            check_same(kept.newest.config, run)
+            check_same(kept.newest.config, run, moved=fingerprint_of(folder) is not None)
         elif (folder / "summary.json").exists() and _a_round_is_over(folder / "rounds.jsonl", run.min_clients):
             raise UserError(f"{folder}: holds no checkpoint to go on from.")
+        check_same_data(folder, run.dataset)
         yield run.model_copy(update={"out": str(folder)}), kept
 
 
@@ -83,9 +85,12 @@ def _a_round_is_over(path: Path, min_clients: int) -> bool:
     return False
 
 
-def check_same(before: Mapping[str, Any], run: RunConfig) -> None:
-    """Raise a `UserError` for a configuration that would have given other rounds than the one `before`."""
+def check_same(before: Mapping[str, Any], run: RunConfig, *, moved: bool = False) -> None:
+    """Raise a `UserError` for a configuration that would have given other rounds than the one `before`.
+
+    `moved`: the data may lie elsewhere, for their content is compared.
+    """
     began = parse(before).flat()
     for key, value in anywhere(run).flat().items():
-        if key not in FREE and began[key] != value:
+        if key not in FREE and not (moved and key == "dataset") and began[key] != value:
             raise UserError(f"{key}: got {value!r}, allowed: {began[key]!r}, with which the run began.")

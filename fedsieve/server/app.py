@@ -15,6 +15,8 @@ from flwr.serverapp import Grid, ServerApp
 from fedsieve.algorithms import load_algorithm
 from fedsieve.config import RunConfig, parse_flower
 from fedsieve.contract import Arrays
+from fedsieve.data.fingerprint import NAME as DATA
+from fedsieve.data.fingerprint import fingerprint, written
 from fedsieve.errors import UserError, one_line, printable
 from fedsieve.failures import explain
 from fedsieve.models import initial_weights, setting_of
@@ -103,6 +105,8 @@ def _run(
     initial = {name: tensor.numpy() for name, tensor in initial_weights(run, binding.shape).items()}
     given = given_data(run, binding.nodes, binding.devices)
     folder = RunFolder(run, kept.records if kept is not None else None, given)
+    if export and (kept is None or kept.records is None) and (data := fingerprint(run.dataset)):
+        folder.write_text(DATA, written(data))
     past = None if kept is None else past_of(kept, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:

@@ -8,8 +8,9 @@ from flwr.serverapp import ServerApp
 
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
+from fedsieve.paths import folder_named_by
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
-from fedsieve.runs.folder import check_folder, folder_of
+from fedsieve.runs.folder import check_folder, check_writable, folder_of
 from fedsieve.runs.reopen import reopened
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoints import ClientStates
@@ -29,6 +30,7 @@ def _run_ray(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None
 
 
 def _run_flower(run: RunConfig, _: CheckpointFolder, server: MakeServer) -> None:
+    folder_named_by("FLWR_HOME", lambda: Path("~/.flwr").expanduser())  # which Flower itself does not check
     from fedsieve.simulations.flower import run_flower
 
     run_flower(run, server)
@@ -61,6 +63,7 @@ def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | No
             raise UserError(f"{folder}: is a run whose clients' states are on their devices; start it there again.")
         if kept.newest is not None and kept.newest.covers(run):
             return False
+        check_writable(folder)
         _run(run.model_copy(update=changes), kept, quiet)
     return True
 

@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any
 
 from fedsieve.config import Scalar, parse, read
+from fedsieve.data.fingerprint import check_same_data, fingerprint_of
 from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.folder import anywhere, check_folder
@@ -56,8 +57,11 @@ def standing(point: Point, folder: Path) -> Standing:
         return Standing.NEW
     with naming(folder / CONFIG):
         before = parse(read(folder / CONFIG)).flat()
+    has_data = fingerprint_of(folder) is not None
     for key, value in anywhere(point.run).flat().items():
-        if key not in CHANGES_NOTHING and before.get(key) != value:
+        if has_data and key == "dataset":
+            check_same_data(folder, point.run.dataset)  # wherever they lie
+        elif key not in CHANGES_NOTHING and before.get(key) != value:
             told = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
             raise UserError(f"{folder}: holds {told}; remove it, or choose another --out.")
     newest = newest_manifest(folder / "checkpoint")

@@ -48,15 +48,27 @@ def test_a_sound_graph_keeps_its_values_in_the_promised_types():
         ({"y": [0, 1, 0, 1, 5]}, "y has labels from 0 to 5; allowed are 0 to 4 for 5 nodes"),
         ({"y": [0, 1, 0, 1, -2]}, "y has labels from -2 to 1; allowed are 0 to 4"),
         ({"y": [0, 1, 0.5, np.nan, 1]}, "y holds 2 labels that are not whole"),
-        ({"y": [[0, 1]] * 5}, r"y is int64 of shape \(5, 2\).*one a node"),
-        ({"y": ["a"] * 5}, "y is <U1 of shape"),
+        ({"y": [[0, 2]] * 5}, r"y is int64 of shape \(5, 2\).*one a node"),
+        ({"y": [[1, 1]] * 5}, r"y is 5 x 2 with several classes for 5 nodes; give one"),
+        ({"y": ["a"] * 5}, "y holds words; it must be whole numbers: number the classes from 0 on"),
         ({"y": np.zeros(0, dtype=int)}, r"y is int64 of shape \(0,\)"),
         ({"edge_index": [[0, 1], [1, 5]]}, "edge_index names nodes from 0 to 5; y has 5, so 0 to 4 are allowed"),
         ({"edge_index": [[0, -1], [1, 2]]}, "edge_index names nodes from -1 to 2"),
-        ({"edge_index": [[0.0, 1], [1, 2]]}, "edge_index is float64; it must be whole"),
-        ({"edge_index": [[0, 1], [1, 2], [2, 3]]}, r"edge_index has shape \(3, 2\); it must be 2 x E"),
+        ({"edge_index": [[0.5, 1], [1, 2]]}, "edge_index is float64; it must be whole"),
+        ({"edge_index": [["a", "b"], ["b", "c"]]}, "edge_index is <U1; it must be whole"),
+        (
+            {"edge_index": np.eye(5, dtype=int)},
+            r"edge_index has shape \(5, 5\); it must be 2 x E; of a matrix",
+        ),
         ({"edge_index": [0, 1]}, r"edge_index has shape \(2,\)"),
-        ({"train_mask": [True] * 5}, "only train_mask given; give all of"),
+        (
+            {"train_mask": [True] * 5},
+            "only train_mask given; give all of .* or split by shares: -s train",
+        ),
+        (
+            {name: np.ones((5, 10), bool) for name in masks([], [], [])},
+            "train_mask holds 10 splits; .*-s train-rat",
+        ),
         (masks([0], [1], [2]) | {"val_mask": np.zeros(4, dtype=bool)}, "val_mask is bool of shape .4,.; .* 5 booleans"),
         (masks([0], [1], [2]) | {"test_mask": np.full(5, 2)}, "test_mask is int64 of shape .5,.; .* 5 booleans"),
     ],
@@ -90,6 +102,23 @@ def test_sizes_are_bounded_both_ways():
 def test_labels_may_be_a_column_whole_floats_or_missing():
     assert screen("g", path(y=[[0], [1], [2], [1], [0]])).y.tolist() == [0, 1, 2, 1, 0]
     assert screen("g", path(y=[0.0, 1.0, -1.0, 1.0, 0.0])).y.tolist() == [0, 1, -1, 1, 0]
+
+
+def test_labels_may_be_booleans_or_one_hot():
+    assert screen("g", path(y=[True, False, True, False, True])).y.tolist() == [1, 0, 1, 0, 1]
+    one_hot = [[1.0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [1, 0, 0]]
+    assert screen("g", path(y=one_hot)).y.tolist() == [0, 1, -1, 2, 0]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, np.float64])
+def test_edges_may_be_a_list_of_pairs_of_any_whole_numbers(kind: type):
+    pairs = path()["edge_index"].T.astype(kind)
+    assert screen("g", path(edge_index=pairs)).edge_index.tolist() == path()["edge_index"].tolist()
+
+
+def test_masks_may_be_columns():
+    columns = {name: mask[:, None] for name, mask in masks([0], [1], [2]).items()}
+    assert screen("g", path(**columns)).val_mask.tolist() == [False, True, False, False, False]
 
 
 def test_repeated_edges_and_self_loops_are_removed_and_counted(caplog: pytest.LogCaptureFixture):

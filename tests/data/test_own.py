@@ -1,6 +1,7 @@
 import logging
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Data, HeteroData, InMemoryDataset
 
-from fedsieve.data import Split, load_graph
-from fedsieve.data.split import MASKS
+from fedsieve.data.graphs import load_graph
+from fedsieve.data.split import MASKS, Split
 from fedsieve.errors import UserError
 
 N = 12
@@ -68,6 +69,81 @@ def test_own_masks_hold_unless_a_split_is_asked_for(tmp_path: Path, caplog: pyte
     assert caplog.messages == [f"{file}: its own masks are replaced by the split that was asked for"]
 
 
+@pytest.mark.parametrize(
+    "masks",
+    [
+        {name: np.ones((N, 10), bool) for name in MASKS},
+        {"train_mask": np.arange(N) < 3, "test_mask": np.arange(N) > 8},
+        {name: np.arange(3) for name in MASKS},
+    ],
+)
+def test_masks_that_are_of_no_use_matter_only_without_a_split(tmp_path: Path, masks: dict[str, Any]):
+    np.savez(tmp_path / "g.npz", **arrays(), **masks)
+    with pytest.raises(UserError, match=r"or split by shares: -s train-ratio=0.3 -s val-ratio=0.3"):
+        load_graph(str(tmp_path / "g.npz"), seed=1)
+    split = load_graph(str(tmp_path / "g.npz"), seed=1, split=Split(0.5, 0.25))
+    assert [int(split[name].sum()) for name in MASKS] == [6, 3, 3]
+
+
+def test_what_pyg_keeps_of_a_data_set_is_read(tmp_path: Path):
+    graph = Data(**tensors(arrays()), words=["a"], year=np.int64(7), table=np.eye(2), size=1.5, names=np.array(["a"]))
+    torch.save(Data(**tensors(arrays())), tmp_path / "plain.pt")
+    torch.save(graph, tmp_path / "numpy.pt")
+    torch.save((graph, None), tmp_path / "old.pt")
+    torch.save((graph, {"y": torch.tensor([0, N])}), tmp_path / "older.pt")
+    torch.save({key: np.asarray(value) for key, value in arrays().items()}, tmp_path / "arrays.pt")
+    InMemoryDataset.save([graph], str(tmp_path / "data.pt"))
+    plain = load_graph(str(tmp_path / "plain.pt"), seed=1)
+    for name in ("numpy.pt", "old.pt", "older.pt", "arrays.pt", "data.pt"):
+        assert same(plain, load_graph(str(tmp_path / name), seed=1)), name
+
+
+def test_arrays_of_numpy_1_are_read(tmp_path: Path):
+    torch.save(tensors(arrays()) | {"extra": np.eye(2)}, tmp_path / "new.pt")
+    with zipfile.ZipFile(tmp_path / "new.pt") as new, zipfile.ZipFile(tmp_path / "g.pt", "w") as old:
+        for name in new.namelist():
+            old.writestr(name, new.read(name).replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert b"numpy.core.multiarray" in (tmp_path / "g.pt").read_bytes()
+    assert load_graph(str(tmp_path / "g.pt"), seed=1).num_nodes == N
+
+
+def test_several_graphs_in_one_file_are_counted(tmp_path: Path):
+    graph = Data(**tensors(arrays()))
+    InMemoryDataset.save([graph, graph, graph], str(tmp_path / "data.pt"))
+    with pytest.raises(UserError, match=r"data.pt is not a graph that can be read, for it holds 3 graphs and not one"):
+        load_graph(str(tmp_path / "data.pt"), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (HeteroData(), r"and a PyG Data \(torch_geometric\."),
+        ({"x": np.array([[{}]], dtype=object)}, r"more than tensors, arrays and a PyG Data"),
+        ((1, 2), "it holds a tuple of 2"),
+        ([1, 2], "it holds a list"),
+    ],
+)
+def test_what_else_is_in_a_pt_file_is_named(tmp_path: Path, given: object, sentence: str):
+    torch.save(given, tmp_path / "g.pt")
+    with pytest.raises(UserError, match=sentence):
+        load_graph(str(tmp_path / "g.pt"), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("g.csv", r"\.csv files are not read \(save a graph's arrays with numpy.savez, and"),
+        ("g.gpickle", r"\.gpickle files are not read \(a pickle can run anything"),
+        ("g.zip", r"\.zip files are not read \(unpack it first\)"),
+        ("graph", "its name ends in nothing that is read"),
+    ],
+)
+def test_a_file_that_is_there_is_not_unknown(tmp_path: Path, name: str, sentence: str):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=rf"{name}': {sentence}.*; allowed are a graph that ends in .npz or .pt, and"):
+        load_graph(str(tmp_path / name), seed=1)
+
+
 def test_the_largest_component_is_cut_only_on_request(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "fedsieve")
     file = tmp_path / "g.pt"
@@ -118,7 +194,7 @@ def as_pickle(given: object, file: Path) -> None:
 def test_a_pt_file_that_runs_a_command_is_refused_and_runs_nothing(tmp_path: Path, write: Any):
     file, marker = tmp_path / "evil.pt", tmp_path / "marker"
     write(tensors(arrays()) | {"extra": Payload(marker)}, file)
-    with pytest.raises(UserError, match=r"evil.pt is not a graph.*more than tensors and a PyG Data"):
+    with pytest.raises(UserError, match=r"evil.pt is not a graph.*more than tensors, arrays and a PyG Data"):
         load_graph(str(file), seed=1)
     assert not marker.exists()
 

@@ -222,7 +222,9 @@ def test_a_set_too_large_for_the_memory_is_refused(tmp_path: Path, monkeypatch: 
         ([3, 3], r"all 2 images are of one class"),
         (["a", "a"], r"all 2 images are of one class"),
         ([0, None], r"1 rows have no label"),
-        ([0.5, 1.0], r"the columns are image, label, and none could be the label"),
+        ([0.5, 1.0], r"label holds 1 labels that are not whole numbers; give classes from 0 on, or words"),
+        ([float("nan"), 1.0], r"label holds 1 labels that are not whole numbers"),
+        ([[1, 0], [0, 1]], r"the columns are image, label, and none could be the label"),
     ],
 )
 def test_labels_that_cannot_be_learnt_are_refused(given: Any, sentence: str, tmp_path: Path):
@@ -243,6 +245,8 @@ def test_labels_that_cannot_be_learnt_are_refused(given: Any, sentence: str, tmp
             {"image": [{"bytes": None, "path": "/etc/passwd"}] * 2, "label": [0, 1]},
             "the columns are image, label, and 0",
         ),
+        ({"image": [{"bytes": b"x", "path": None}, {"bytes": None, "path": "b.png"}], "label": [0, 1]}, "row 0 is not"),
+        ({"image": ["a.png", "b.png"], "label": [0, 1]}, "the column image holds the paths of images, not their bytes"),
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "there is no image in it"),
     ],
 )
@@ -268,7 +272,7 @@ def test_a_damaged_parquet_file_is_named(cut: int, tmp_path: Path):
 
 def test_a_folder_without_images_is_told_the_layouts(tmp_path: Path):
     (tmp_path / "own" / "a").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"own: there is no train\.parquet and no image; give folder/class/image\.png"):
+    with pytest.raises(UserError, match=r"own: there is no parquet file and no image; it holds a; give folder/class/"):
         load_images(str(tmp_path / "own"))
 
 
@@ -285,3 +289,90 @@ def test_what_only_looks_like_a_picture_is_left_out_and_told(tmp_path: Path, cap
     (tmp_path / "set/b/2.png").mkdir()
     assert shades(tmp_path / "set") == [7, 7]
     assert caplog.text.count("1 entries ignored, 2.png first") == 2
+
+
+@pytest.mark.parametrize("given", [[True, False], [1.0, 0.0]])
+def test_labels_may_be_booleans_or_whole_floats(given: list[Any], tmp_path: Path):
+    assert labels(own(tmp_path, [grey(1), grey(2)], given)) == [1, 0]
+
+
+def test_a_row_that_only_names_a_file_is_told(tmp_path: Path):
+    rows = [{"bytes": grey(1), "path": "a.png"}, {"bytes": None, "path": "/etc/passwd"}]
+    with pytest.raises(UserError, match=r"row 1 has only the path '/etc/passwd'; each needs the bytes of an image"):
+        load_images(own(tmp_path, rows, [0, 1]))
+
+
+def shard(folder: Path, name: str, shade: int) -> str:
+    return table(folder / f"{name}.parquet", image=[grey(shade)] * 2, label=[0, 1])
+
+
+def test_shards_are_read_together_and_one_alone_is_refused(tmp_path: Path):
+    one = shard(tmp_path / "hub" / "data", "train-00000-of-00002", 1)
+    with pytest.raises(UserError, match=rf"{one}: is shard 1 of 2; give the folder {tmp_path / 'hub' / 'data'}, whose"):
+        load_images(one)
+    with pytest.raises(UserError, match=r"data: train-00001-of-00002.parquet is missing; all 2 shards are needed"):
+        load_images(str(tmp_path / "hub"))
+    shard(tmp_path / "hub" / "data", "train-00001-of-00002", 2)
+    shard(tmp_path / "hub" / "data", "test-00000-of-00001", 3)
+    for folder in (tmp_path / "hub", tmp_path / "hub" / "data"):
+        assert shades(folder) == [1, 1, 2, 2, 3, 3]
+        assert load_images(str(folder)).num_train == 4
+    assert shades(shard(tmp_path, "train-00000-of-00001", 7)) == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "num_train"),
+    [
+        (["part-0", "part-1"], [0, 0, 1, 1], 4),
+        (["train/0000", "train/0001", "test/0000"], [0, 0, 1, 1, 2, 2], 4),
+        (["train_images", "testing", "test_images"], [0, 0, 2, 2], 2),
+    ],
+)
+def test_parquet_files_are_of_the_split_that_their_names_say(
+    names: list[str], expected: list[int], num_train: int, tmp_path: Path
+):
+    for at, name in enumerate(names):
+        shard(tmp_path / "own", name, at)
+    assert shades(tmp_path / "own") == expected
+    assert load_images(str(tmp_path / "own")).num_train == num_train
+
+
+def test_parquet_files_of_another_split_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    shard(tmp_path, "train", 1)
+    shard(tmp_path / "hub", "train-00000-of-00001", 1)
+    shard(tmp_path / "hub", "validation-00000-of-00001", 2)
+    assert shades(tmp_path / "hub") == [1, 1]
+    assert caplog.messages == [f"{tmp_path / 'hub'}: 1 entries ignored, validation-00000-of-00001.parquet first"]
+
+
+def test_files_for_testing_only_are_told(tmp_path: Path):
+    shard(tmp_path, "test", 1)
+    with pytest.raises(UserError, match=r"test.parquet is not for training; give train.parquet"):
+        load_images(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (["dataset_dict.json", "train/state.json"], "it was written by datasets' save_to_disk: write train.parquet"),
+        (["processed/pre_filter.pt", "processed/data.pt"], "it holds processed/data.pt: give the path of that file"),
+        (["ind.cora.x", "ind.cora.graph"], "it holds Planetoid's raw files: name cora, citeseer or pubmed"),
+        (["a.csv", "b.csv", "c.csv", "d.csv"], "it holds a.csv, b.csv, c.csv, ...; give folder/class/image.png"),
+        ([], "it is empty; give folder/class/image.png"),
+    ],
+)
+def test_a_folder_of_something_else_is_told_what_it_is(files: list[str], sentence: str, tmp_path: Path):
+    (tmp_path / "own").mkdir()
+    for name in files:
+        (tmp_path / "own" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "own" / name).touch()
+    with pytest.raises(UserError, match=rf"own: there is no parquet file and no image; {sentence}"):
+        load_images(str(tmp_path / "own"))
+
+
+@pytest.mark.parametrize(("names", "where"), [(["1.png"], "own"), (["train/1.png", "test/1.png"], "own/test")])
+def test_images_in_no_folder_of_a_class_are_told(names: list[str], where: str, tmp_path: Path):
+    for name in names:
+        picture(tmp_path / "own" / name, 1)
+    with pytest.raises(UserError, match=rf"{where}: its images lie in no folder of a class; give folder/class/image"):
+        load_images(str(tmp_path / "own"))

@@ -1,5 +1,6 @@
 import copy
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -266,7 +267,9 @@ def test_an_own_network_for_graphs_is_given_the_products_of_the_graph():
     ("model", "told"),
     [
         ("no_such_nets:make", "it cannot be imported: No module named 'no_such_nets'"),
-        ("my_own_nets:none", "it cannot be imported: module 'my_own_nets' has no attribute 'none'"),
+        ("my_own_nets:none", "it cannot be imported: module 'my_own_nets' has no attribute 'none' ('my_own_nets' is "),
+        ("sys:make", "it cannot be imported: module 'sys' has no attribute 'make' ('sys' is built in)"),
+        ("json.nets:make", f"it cannot be imported: No module named 'json.nets' ('json' is {json.__file__})"),
         ("my_own_nets:", "it cannot be imported: "),
         (":make", "it cannot be imported: "),
         ("my_own_nets:not_callable", "it fails for an input of shape (1, 8, 8) and 10 classes: TypeError"),

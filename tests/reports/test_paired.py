@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from fedsieve.data.fingerprint import written as as_text
 from fedsieve.reports.comparison import describe_pairs, tabulate_pairs
-from fedsieve.reports.paired import pair_runs
+from fedsieve.reports.paired import pair_runs, paired
 from fedsieve.reports.settings import Setting, settings_of
 from fedsieve.runs.reading import read_run
 from tests.reports.made_up import write_run
@@ -50,6 +51,16 @@ def test_what_cannot_be_paired_is_said(changes: dict[str, Any], reason: str, tmp
     assert sentence.startswith("b")
     assert sentence.endswith(f", as {reason}.")
     assert tabulate_pairs(settings).rows == []
+
+
+def test_data_are_compared_by_their_content_where_it_is_known(tmp_path: Path):
+    settings = written(tmp_path, {"dataset": "/a/own.npz"}, {"dataset": "/b/own.npz", "algorithm": "b"})
+    assert "they differ in dataset" in paired(settings[1], settings[0]).reason
+    for folder in ("0", "1"):
+        (tmp_path / folder / "data.json").write_text(as_text({".": [1, "aa"]}))
+    assert paired(settings[1], settings[0]).reason == ""
+    (tmp_path / "1" / "data.json").write_text(as_text({".": [1, "bb"]}))
+    assert "they differ in dataset" in paired(settings[1], settings[0]).reason
 
 
 def test_one_setting_has_no_differences(tmp_path: Path):

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError
-from fedsieve.runs.folder import RunFolder, folder_of, read_summary
+from fedsieve.runs.folder import RunFolder, anywhere, check_folder, folder_of, read_summary
 from fedsieve.runs.records import CLIENT_COLUMNS
 from tests.helpers import config, rounds_of
 from tests.server.test_history import a_round, answered
@@ -56,6 +56,29 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^out: .*file/run cannot be written"):
         RunFolder(config(out=str(tmp_path / "file" / "run")))
+
+
+def test_what_cannot_be_written_is_told_and_nothing_is_made(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file/run", "file/a/b", "link", "link/run"):
+        with pytest.raises(UserError, match=rf"^out: {tmp_path / name} cannot be written: {tmp_path}/(file|link): "):
+            check_folder(tmp_path / name)
+    with pytest.raises(UserError, match=r"^out: /proc/run cannot be written: /proc: "):
+        check_folder(Path("/proc/run"))
+    check_folder(tmp_path / "a" / "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_data_behind_a_link_are_named_by_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "blob").touch()
+    (tmp_path / "own.npz").symlink_to("blob")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("own.npz", "~/own.npz", str(tmp_path / "own.npz")):
+        assert anywhere(config(dataset=name)).dataset == str(tmp_path / "own.npz")
+    (tmp_path / "cora").mkdir()
+    assert anywhere(config(dataset="cora")).dataset == "cora"
 
 
 def test_a_round_is_a_line_with_its_means(folder: RunFolder):

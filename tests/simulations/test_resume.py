@@ -21,7 +21,7 @@ from fedsieve.simulations import resume
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import InlineGrid
 from fedsieve.strategy import FederatedStrategy
-from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of
+from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of, write_graph
 from tests.simulations.test_inline import Recorder
 
 KEYS: dict[str, Any] = {"num-clients": 5, "num-rounds": 6, "fraction-train": 0.4, "hidden-dim": 4, "local-epochs": 2}
@@ -239,6 +239,38 @@ def test_another_configuration_is_one_sentence(
     (run / "config.toml").write_text("\n".join(changed))
     with pytest.raises(UserError, match=f"^{key}: got {value}, allowed: .*, with which the run began"):
         resume(run, quiet=True)
+
+
+def test_data_that_have_changed_are_one_sentence(
+    keys: dict[str, Any], graph_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    link = tmp_path / "link.npz"
+    link.symlink_to(graph_file.rename(tmp_path / "blob"))
+    run = interrupted(tmp_path / "run", monkeypatch, keys | {"dataset": str(link)})
+    before = link.read_bytes()
+    write_graph(link, seed=7)
+    with pytest.raises(UserError, match=rf"^{link}: has changed since the run in {run} began, allowed: the data"):
+        resume(run, quiet=True)
+    moved = tmp_path / "moved.npz"
+    moved.write_bytes(before)
+    (run / "config.toml").write_text((run / "config.toml").read_text().replace(str(link), str(moved)))
+    assert resume(run, quiet=True)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_data_are_loaded(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = interrupted(tmp_path / "run", monkeypatch, keys)
+
+    def read_only(**_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("fedsieve.server.run_folder.TemporaryFile", read_only)
+    monkeypatch.setattr("fedsieve.simulations._run", lambda *_: pytest.fail("the run began"))
+    with pytest.raises(UserError, match=rf"^out: {run} cannot be written: {run}: Read-only file system"):
+        resume(run, quiet=True)
+    with pytest.raises(UserError, match=r"^out: .*again cannot be written: .*: Read-only file system"):
+        simulated(tmp_path / "again", keys)
 
 
 def test_what_holds_no_run_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]):

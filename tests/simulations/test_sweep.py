@@ -179,6 +179,18 @@ def test_a_folder_of_another_run_is_one_sentence_and_nothing_is_run(
     assert sorted(path.name for path in Path("runs/mine").iterdir()) == ["seed=1"]
 
 
+def test_a_run_on_data_that_have_changed_is_one_sentence_and_moved_data_are_the_same(
+    half_done: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]
+):
+    moved = graph_file.rename(graph_file.with_name("moved.npz"))
+    write(moved)
+    assert fedsieve("sweep", "mine.toml", "--dry-run") == 0
+    assert capfd.readouterr().out.splitlines()[0] == f"{half_done}: done"
+    moved.write_bytes(moved.read_bytes() + b"more")
+    assert fedsieve("sweep", "mine.toml") == 2
+    assert f"{moved}: has changed since the run in {half_done} began" in capfd.readouterr().err
+
+
 def test_keys_that_change_no_number_may_differ(half_done: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]):
     write(graph_file, "num-rounds = 3\ncheckpoint-every = 2\nstate-memory-mb = 7")
     assert fedsieve("sweep", "mine.toml", "--dry-run") == 0

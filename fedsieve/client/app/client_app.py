@@ -1,11 +1,9 @@
 """The one ClientApp: the Flower shell around every algorithm's trainer."""
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -21,6 +19,7 @@ from fedsieve.client.training import load
 from fedsieve.config import RunConfig, parse_flower
 from fedsieve.contract import STATE_LOST, Shape
 from fedsieve.masks.attach import weights
+from fedsieve.paths import folder_named_by
 from fedsieve.wire import MAX_NAME, shape_of, shape_record, to_record, to_tensors
 
 Describe = Callable[[str, int, RunConfig, Shape, Callable[[], Holding]], None]
@@ -133,8 +132,7 @@ def on_disk(token: str) -> DiskStore:
     Raises:
         ValueError: the server's token is none, but a path, say.
     """
-    root = os.environ.get("FEDSIEVE_STATE")
-    folder = Path(root).expanduser() if root else user_state_path("fedsieve")
+    folder = folder_named_by("FEDSIEVE_STATE", partial(user_state_path, "fedsieve"))
     return DiskStore(folder / f"run-{int(token, 16):016x}")
 
 

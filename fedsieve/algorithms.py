@@ -193,13 +193,13 @@ def _half(kind: str, half: Any, fault_of: Callable[[object], str | None]) -> Any
     if not isinstance(half, str):
         return half
     try:
-        found = resolve_name(half)
+        imported = resolve_name(half)
     except Exception as error:
-        told = f"{half!r} could not be imported: {type(error).__name__}: {one_line(error)}"
-        raise UserError(f"algorithm: the {kind} {told}.") from error
-    if fault := fault_of(found):
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"algorithm: the {kind} {half!r} could not be imported: {reason}.") from error
+    if fault := fault_of(imported):
         raise UserError(f"algorithm: {half!r} {fault}.")
-    return found
+    return imported
 
 
 def _is_a(given: object, wanted: type) -> bool:

@@ -56,7 +56,7 @@ def test_halves_that_are_only_named_are_there(name: str):
 
 
 @pytest.mark.parametrize(
-    ("half", "named", "told"),
+    ("half", "named", "sentence"),
     [
         (
             "strategy",
@@ -81,9 +81,9 @@ def test_halves_that_are_only_named_are_there(name: str):
         ("trainer", "fedsieve.client.training:fit", "has the trainer <function fit.*>, allowed: a class with the"),
     ],
 )
-def test_a_half_that_is_wrongly_named_is_one_sentence_once_it_is_needed(half: str, named: str, told: str):
+def test_a_half_that_is_wrongly_named_is_one_sentence_once_it_is_needed(half: str, named: str, sentence: str):
     algorithm = replace(ALGORITHM, **{half: named})  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=rf"^algorithm: (.* )?{told}.*\.$") as caught:
+    with pytest.raises(UserError, match=rf"^algorithm: (.* )?{sentence}.*\.$") as caught:
         algorithm.load_strategy() if half == "strategy" else algorithm.load_trainer()
     assert "\n" not in str(caught.value)
 
@@ -142,7 +142,7 @@ def test_a_member_has_the_familys_keys():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "sentence"),
     [
         ("flow", r"got 'flow'.*, allowed: flow:adam, flow:Yogi, flow:odd, flow:open, flow:failing\."),
         ("flow:", r"got 'flow:'.*, allowed: flow:adam, "),
@@ -159,16 +159,16 @@ def test_a_member_has_the_familys_keys():
         ("", r"got '', allowed: "),
     ],
 )
-def test_what_is_no_algorithm_is_one_sentence(name: str, told: str):
-    with pytest.raises(UserError, match=rf"^algorithm: {told}") as caught:
+def test_what_is_no_algorithm_is_one_sentence(name: str, sentence: str):
+    with pytest.raises(UserError, match=rf"^algorithm: {sentence}") as caught:
         load_algorithm(name)
     assert "\n" not in str(caught.value)
 
 
 def test_a_default_for_a_key_that_nobody_has_is_one_sentence():
-    told = r"^algorithm: 'misspelt' has a default for steps, allowed: partition, model, local-epochs, lr\.$"
+    sentence = r"^algorithm: 'misspelt' has a default for steps, allowed: partition, model, local-epochs, lr\.$"
     for dataset in ("digits-knn", "digits"):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=sentence):
             parse({"algorithm": "misspelt", "dataset": dataset})
 
 

@@ -126,7 +126,7 @@ def survives_a_failing_client(trial: Trial) -> None:
 
 
 def survives_an_absent_client(trial: Trial) -> None:
-    """A client that is absent from the first rounds is missing from them, and takes part when it comes."""
+    """A client that is absent at first is missing from those rounds alone, and takes part when it comes."""
     _needs(trial, "runs-on-graph")
 
     def deliver(client: int, message: Message) -> bool:
@@ -147,8 +147,8 @@ def keeps_client_state(trial: Trial) -> None:
         run,
         trial.reference("graph"),
         (*RECORDS, MODELS),
-        "clients that restart before each message give other numbers, so the trainer remembers something that is not in "
-        "the state that train returns",
+        "clients that restart before each message give other numbers, so the trainer remembers something that is not "
+        "in the state that train returns",
         run.raised,
     )
 

@@ -95,7 +95,7 @@ def section_of(name: str) -> str:
 
 
 def algorithm_names() -> list[str]:
-    """Return the sorted names of all installed algorithms, of a family its own name alone; nothing is imported."""
+    """Return the sorted names of all installed algorithms, of a family its name alone; nothing is imported."""
     return plugins.names(ENTRY_POINTS)
 
 

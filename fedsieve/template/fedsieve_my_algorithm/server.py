@@ -41,7 +41,7 @@ class MyAlgorithm(FederatedStrategy):
 
         Clients may be missing: `replies.clients` are those who are there. Each reply has `client`, `arrays`, `metrics`.
         """
-        target = mean(replies, self.expected())
+        target = mean(replies, self.weights)
         for_next: Arrays = {}
         for name, old in self.weights.items():
             for_next[name] = np.asarray(old + self.step * (target[name] - old), old.dtype)

@@ -1,13 +1,14 @@
 """The registry of algorithms: what an entry of the group `fedsieve.algorithms` names, and how one is found.
 
-Built-in algorithms, plug-ins and Flower's own strategies are found alike, by name, and handed over as an `Algorithm`.
-Neither looking one up nor validating its keys imports torch: the halves may be named instead of imported.
+Built-in algorithms, plug-ins and families such as Flower's own strategies are found alike, by name, and handed over as
+an `Algorithm`. Neither looking one up nor validating its keys imports torch where the halves are named as
+"module:Class"; halves given as classes work as well, and are checked at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -41,11 +42,11 @@ class Algorithm:
 
     Attributes:
         summary: one line, for `fedsieve list algorithms`.
-        config: the algorithm's own keys.
+        config: the algorithm's own keys, each with a default.
         strategy: its server half, a subclass of `fedsieve.strategy.FederatedStrategy`, or "module:Class".
-        trainer: its client half, a `fedsieve.contract.Trainer`, or "module:Class".
-        defaults: values this algorithm needs, by kind of data, for keys of the run, or of its own, that a user leaves
-            open.
+        trainer: its client half, a class with the methods of `fedsieve.contract.Trainer`, or "module:Class".
+        defaults: values that this algorithm needs, by kind of data, for keys that a user leaves open: partition, model,
+            local-epochs, lr, and keys of its own that stand at their default.
         returns_weights: a client answers with the very arrays that it was sent, trained on, and nothing else: such
             uploads can be clipped and noised, `dp-clip`.
     """
@@ -54,36 +55,24 @@ class Algorithm:
     config: type[AlgorithmConfig]
     strategy: "type[FederatedStrategy] | str"
     trainer: "type[Trainer] | str"
-    defaults: Mapping[Kind, Mapping[str, int | float]] = field(default_factory=dict)
+    defaults: Mapping[Kind, Mapping[str, str | int | float]] = field(default_factory=dict)
     returns_weights: bool = False
 
     def load_strategy(self) -> "type[FederatedStrategy]":
-        """Import the server half.
+        """Return the server half, imported if it is only named.
 
         Raises:
-            UserError: it cannot be imported, or is no strategy that a run can use.
+            UserError: it cannot be imported, or a run cannot use it.
         """
-        from fedsieve.strategy import FederatedStrategy
-
-        strategy = _imported(self.strategy)
-        if not _is_a(strategy, FederatedStrategy):
-            allowed = "a subclass of fedsieve.strategy.FederatedStrategy"
-            raise UserError(f"algorithm: the strategy {strategy!r} cannot be used, allowed: {allowed}.")
-        if methods := sorted(getattr(strategy, "__abstractmethods__", ())):
-            raise UserError(f"algorithm: the strategy {strategy.__name__} has no {methods[0]}.")
-        return strategy  # type: ignore[no-any-return]
+        return _half("strategy", self.strategy, _strategy_fault)  # type: ignore[no-any-return]
 
     def load_trainer(self) -> "type[Trainer]":
-        """Import the client half.
+        """Return the client half, imported if it is only named.
 
         Raises:
-            UserError: it cannot be imported, or is no trainer.
+            UserError: it cannot be imported, or a run cannot use it.
         """
-        trainer = _imported(self.trainer)
-        for method in ("train", "personal_model"):
-            if not callable(getattr(trainer, method, None)):
-                raise UserError(f"algorithm: the trainer {trainer!r} has no {method}.")
-        return trainer  # type: ignore[no-any-return]
+        return _half("trainer", self.trainer, _trainer_fault)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,7 @@ class AlgorithmFamily:
 
     Attributes:
         members: names of the members.
-        make: returns the algorithm of a member.
+        make: returns the algorithm of a member; called once for each that is used.
     """
 
     members: Sequence[str]
@@ -110,12 +99,12 @@ def algorithm_names() -> list[str]:
 
 
 def all_algorithm_names() -> list[str]:
-    """Return the sorted names of all installed algorithms, each member of a family included."""
+    """Return the sorted names of all installed algorithms, of a family its members'; each entry is imported."""
     return [full for name in algorithm_names() for full in _members(name)]
 
 
 def load_algorithm(name: str) -> Algorithm:
-    """Import the algorithm registered as `name`.
+    """Return the algorithm registered as `name`, or as `ENTRY:MEMBER`; halves that are only named are not imported.
 
     Raises:
         UserError: nobody has registered that name, or two packages have, or what is registered cannot be used.
@@ -134,7 +123,13 @@ def load_algorithm(name: str) -> Algorithm:
         members = [f"{entry}:{one}" for one in registered.members]
         hint = near(name, members) if colon else ""
         raise UserError(f"algorithm: got {name!r}{hint}, allowed: {', '.join(members)}.")
-    return registered.make(member)
+    try:
+        made = registered.make(member)
+    except Exception as error:
+        raise UserError(f"algorithm: {name!r} could not be made: {type(error).__name__}: {one_line(error)}.") from error
+    if fault := next(_faults_of_one(made), None):
+        raise UserError(f"algorithm: {name!r} {fault}.")
+    return made
 
 
 def _members(name: str) -> list[str]:
@@ -146,39 +141,67 @@ def _members(name: str) -> list[str]:
 
 
 def _faults(registered: object) -> Iterator[str]:
-    """Yield what makes a registered object unusable as an algorithm, a clause each."""
-    if isinstance(registered, AlgorithmFamily):
-        return
-    if not isinstance(registered, Algorithm):
+    """Yield what makes a registered object unusable, a clause each."""
+    if not isinstance(registered, AlgorithmFamily):
+        yield from _faults_of_one(registered)
+    elif isinstance(registered.members, str) or not registered.members:
+        yield f"is a family with the members {registered.members!r}, allowed: names, one at least"
+
+
+def _faults_of_one(algorithm: object) -> Iterator[str]:
+    """Yield what makes an object unusable as an algorithm, a clause each; halves that are only named come later."""
+    if not isinstance(algorithm, Algorithm):
         yield "is not a fedsieve.algorithms.Algorithm"
         return
-    if not _is_a(registered.config, AlgorithmConfig):
-        yield f"has the config {registered.config!r}, allowed: a subclass of fedsieve.algorithms.AlgorithmConfig"
+    if not _is_a(algorithm.config, AlgorithmConfig):
+        yield f"has the config {algorithm.config!r}, allowed: a subclass of fedsieve.algorithms.AlgorithmConfig"
         return
-    if not registered.config.model_config.get("frozen"):
-        yield f"has a config, {registered.config.__name__}, that is not frozen"
-    for key, described in registered.config.model_fields.items():
+    if not algorithm.config.model_config.get("frozen"):
+        yield f"has a config, {algorithm.config.__name__}, that is not frozen"
+    for key, described in algorithm.config.model_fields.items():
         if described.is_required():
             yield f"has a key without a default, {kebab(key)}"
-    for load in (registered.load_strategy, registered.load_trainer):
-        half = registered.strategy if load == registered.load_strategy else registered.trainer
-        if isinstance(half, str):  # imported when a run needs it
-            continue
-        try:
-            load()
-        except UserError as error:
-            yield f"cannot be used: {str(error).removeprefix('algorithm: ').removesuffix('.')}"
+    for kind in algorithm.defaults:
+        if kind not in get_args(Kind):
+            yield f"has defaults for the kind of data {kind!r}, allowed: {', '.join(get_args(Kind))}"
+    for half, fault_of in ((algorithm.strategy, _strategy_fault), (algorithm.trainer, _trainer_fault)):
+        if not isinstance(half, str) and (fault := fault_of(half)):
+            yield fault
 
 
-def _imported(half: Any) -> Any:
+def _strategy_fault(strategy: object) -> str | None:
+    """Return what makes an object unusable as a server half, a clause; None: nothing."""
+    from fedsieve.strategy import FederatedStrategy
+
+    if not _is_a(strategy, FederatedStrategy):
+        return f"has the strategy {strategy!r}, allowed: a subclass of fedsieve.strategy.FederatedStrategy"
+    lacking = sorted(getattr(strategy, "__abstractmethods__", ()))
+    return f"has a strategy without {', '.join(lacking)}" if lacking else None
+
+
+def _trainer_fault(trainer: object) -> str | None:
+    """Return what makes an object unusable as a client half, a clause; None: nothing."""
+    if not isinstance(trainer, type):
+        return f"has the trainer {trainer!r}, allowed: a class with the methods of fedsieve.contract.Trainer"
+    from fedsieve.contract import Trainer
+
+    # A subclass of the protocol has its methods, which do nothing.
+    written = {name: getattr(trainer, name, None) for name in ("train", "personal_model")}
+    lacking = [name for name, method in written.items() if not callable(method) or method is getattr(Trainer, name)]
+    return f"has a trainer without {', '.join(lacking)}" if lacking else None
+
+
+def _half(kind: str, half: Any, fault_of: Callable[[object], str | None]) -> Any:
     if not isinstance(half, str):
         return half
     try:
-        return resolve_name(half)
+        imported = resolve_name(half)
     except Exception as error:
-        raise UserError(
-            f"algorithm: {half} could not be imported: {type(error).__name__}: {one_line(error)}."
-        ) from error
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"algorithm: the {kind} {half!r} could not be imported: {reason}.") from error
+    if fault := fault_of(imported):
+        raise UserError(f"algorithm: {half!r} {fault}.")
+    return imported
 
 
 def _is_a(given: object, wanted: type) -> bool:

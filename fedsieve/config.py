@@ -208,7 +208,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     if "settings" in run:
         raise UserError("settings: is not a key; an algorithm's own keys are prefixed by its name, as in fed-pub.tau.")
     algorithm = load_algorithm(name)
-    by_run, by_algorithm = _left_open(algorithm, run, own)
+    by_run, by_algorithm = _left_open(name, algorithm, run, own)
     settings = validated(algorithm.config, own | by_algorithm, f"{section_of(name)}.")
     config = validated(RunConfig, run | by_run | {"settings": settings}, "")
     assert isinstance(config, RunConfig)
@@ -322,7 +322,7 @@ def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, An
 
 
 def _left_open(
-    algorithm: Algorithm, run: Mapping[str, Any], own: Mapping[str, Any]
+    name: str, algorithm: Algorithm, run: Mapping[str, Any], own: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return values for the keys that the user leaves open, the run's and the algorithm's, by the kind of data."""
     dataset = run.get("dataset", RunConfig.model_fields["dataset"].default)
@@ -331,6 +331,9 @@ def _left_open(
     needed = dict(algorithm.defaults.get(kind, {}))
     by_run = {key: needed.pop(key, value) for key, value in (BY_KIND[kind] | of_dataset).items()}
     open_ = {kebab(name): field.default for name, field in algorithm.config.model_fields.items()}
+    for key in {key: None for values in algorithm.defaults.values() for key in values}:
+        if key not in OPEN | open_:
+            raise UserError(f"algorithm: {name!r} has a default for {key}, allowed: {', '.join([*OPEN, *open_])}.")
     return (
         {key: value for key, value in by_run.items() if _is_open(run.get(key, OPEN[key]), OPEN[key])},
         {key: value for key, value in needed.items() if _is_open(own.get(key, open_[key]), open_[key])},

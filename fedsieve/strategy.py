@@ -81,14 +81,19 @@ class FederatedStrategy(FlowerFedAvg):
         self._acknowledged: set[int] = set()
 
     @classmethod
-    def for_run(cls, setting: Setting, keys: BaseModel) -> Self:
-        """Return the strategy of a run of FedSieve's, made with those of its keys that the class takes as arguments.
+    def for_run(cls, setting: Setting, keys: BaseModel, **others: Any) -> Self:
+        """Return the strategy of a run of FedSieve's, made with those of its keys that are arguments of the class.
 
-        A strategy that needs more of the run's setting than that says so here.
+        A strategy that needs more of the run's setting overrides this and hands it on as `others`.
+
+        Args:
+            setting: what a strategy may need of the run.
+            keys: the algorithm's own.
+            others: further arguments of the class.
         """
-        taken = inspect.signature(cls).parameters
-        own = {name: value for name, value in keys if name in taken}
-        return cls(**own, fraction_train=setting.fraction_train)
+        named = _arguments(cls)
+        own = {name: value for name, value in keys if name in named}
+        return cls(**(own | others), fraction_train=setting.fraction_train)
 
     @abstractmethod
     def begin(self, initial: Arrays) -> None:
@@ -243,3 +248,16 @@ class FederatedStrategy(FlowerFedAvg):
 
     def _cannot_resume(self) -> NoReturn:
         raise UserError(f"algorithm: the strategy {type(self).__name__} has no load_state, so no run can be resumed.")
+
+
+def _arguments(strategy: type[FederatedStrategy]) -> set[str]:
+    """Return the names of a strategy's own arguments, and of its base's where it hands on what it does not name."""
+    names: set[str] = set()
+    for base in strategy.__mro__[: strategy.__mro__.index(FederatedStrategy)]:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        names |= {one.name for one in parameters if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}}
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return names

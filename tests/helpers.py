@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from fedsieve import cli, plugins
-from fedsieve.algorithms import ENTRY_POINTS
+from fedsieve.algorithms import ENTRY_POINTS, load_algorithm
 from fedsieve.config import RunConfig, parse
 from fedsieve.simulations import simulate
 from fedsieve.testing import write_graph  # noqa: F401 - most tests take it from here
@@ -117,6 +117,7 @@ def installed_from(project: Path, site: Path) -> Iterator[None]:
 
 
 def forget_plugins() -> None:
-    """Let the registry look anew for what is installed."""
+    """Let the registry look again at what is installed."""
     plugins.entries.cache_clear()
     plugins.load.cache_clear()
+    load_algorithm.cache_clear()

@@ -41,10 +41,10 @@ BROKEN: dict[str, tuple[set[str], str]] = {
     "unseeded": ({"deterministic-graph", "deterministic-images"}, "something is drawn that fedsieve.seeds or torch's"),
     "remembering": ({"keeps-client-state"}, "the trainer remembers something that is not in the state"),
     "trusting": ({"rejects-wrong-values"}, "numbers that stand for nothing"),
-    "counting": ({"rejects-wrong-values"}, "is left out, but the run is not as if the client had failed"),
+    "counting": ({"rejects-wrong-values"}, "is rejected, but the run is not as if the client had failed"),
     "adding": ({"ignores-the-order-of-replies"}, "something is summed up as they arrive"),
     "expecting": (BOTH, "KeyError: "),
-    "drifting": ({"keeps-server-state"}, "the strategy remembers something that server_arrays and restore"),
+    "drifting": ({"keeps-server-state"}, "the strategy remembers something that state and load_state"),
 }
 """Of each broken algorithm the promises that it breaks, and what its author is told."""
 

@@ -73,7 +73,7 @@ def test_a_new_plugin_passes_its_own_tests_and_is_told_from_a_later_one(
         ("num-clients", r"got 'num-clients', which is a key of runs or experiments; allowed: another name"),
         ("settings", r"got 'settings', which is a key of runs"),
         *((word, rf"got '{word}', which is a key of runs") for word in ("sweep", "runs", "table", "seeds", "label")),
-        *((word, rf"got '{word}', a name that Python or") for word in ("none", "true", "false", "expected", "shape")),
+        *((word, rf"got '{word}', a name that Python or") for word in ("none", "true", "false", "replies", "mean")),
         ("fed-avg", r"got 'fed-avg', an algorithm that FedSieve itself has; allowed: another name"),
     ],
 )

@@ -14,10 +14,9 @@ from fedsieve.errors import UserError
 from tests.helpers import fedsieve, forget_plugins, installed, rounds_of, simulated
 
 PLUGIN = """
-import numpy as np
 from pydantic import Field
 
-from fedsieve.algorithm import Algorithm, AlgorithmConfig
+from fedsieve.algorithms import Algorithm, AlgorithmConfig
 from fedsieve.client.fed_avg import FedAvgTrainer
 from fedsieve.strategies.fed_avg import FedAvg
 
@@ -27,11 +26,14 @@ class Config(AlgorithmConfig):
 
 
 class Halfway(FedAvg):
+    def __init__(self, *, step_size=0.5, **flower):
+        super().__init__(**flower)
+        self.step_size = step_size
+
     def combine(self, replies):
         old = self.weights
         super().combine(replies)
-        step = np.float32(self.settings.step_size)
-        self.weights = {name: old[name] + (new - old[name]) * step for name, new in self.weights.items()}
+        self.weights = {name: old[name] + (new - old[name]) * self.step_size for name, new in self.weights.items()}
 
 
 ALGORITHM = Algorithm("go half the way", Config, Halfway, FedAvgTrainer)
@@ -53,7 +55,7 @@ def entries(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_an_algorithm_that_is_not_registered_is_not_found_be_it_built_in(entries):
-    entries(mine="fedsieve.strategies.fed_avg:ALGORITHM")
+    entries(mine="fedsieve.protocols.fed_avg:ALGORITHM")
     assert algorithm_names() == ["mine"]
     assert parse({"algorithm": "mine"}).algorithm == "mine"
     with pytest.raises(UserError, match=r"^algorithm: got 'fed-pub', allowed: mine"):
@@ -63,10 +65,12 @@ def test_an_algorithm_that_is_not_registered_is_not_found_be_it_built_in(entries
 BROKEN = """
 from dataclasses import dataclass
 from pydantic import ConfigDict
-from fedsieve.algorithm import Algorithm, AlgorithmConfig
-from fedsieve.client.fed_avg import FedAvgConfig, FedAvgTrainer
-from fedsieve.strategies.base import FederatedStrategy
+from fedsieve.algorithms import Algorithm, AlgorithmConfig, AlgorithmFamily
+from fedsieve.client.fed_avg import FedAvgTrainer
+from fedsieve.contract import Trainer
+from fedsieve.protocols.fed_avg import FedAvgConfig
 from fedsieve.strategies.fed_avg import FedAvg
+from fedsieve.strategy import FederatedStrategy
 
 @dataclass
 class NoSchema:
@@ -79,7 +83,13 @@ class Open(AlgorithmConfig):
     step_size: float
 
 class Mute(FederatedStrategy):
-    def arrays_for(self, client): ...
+    def begin(self, initial): ...
+    def broadcast(self, client, acknowledged): ...
+    def expected(self): ...
+
+class Forgetful(Trainer):
+    def __init__(self, run, config, model): ...
+    def train(self, task, received, state): ...
 
 NO_SCHEMA = Algorithm("", NoSchema, FedAvg, FedAvgTrainer)
 THAWED = Algorithm("", Thawed, FedAvg, FedAvgTrainer)
@@ -87,6 +97,11 @@ OPEN = Algorithm("", Open, FedAvg, FedAvgTrainer)
 SWAPPED = Algorithm("", FedAvgConfig, FedAvgTrainer, FedAvg)
 MUTE = Algorithm("", FedAvgConfig, Mute, FedAvgTrainer)
 NO_TRAINER = Algorithm("", FedAvgConfig, FedAvg, object)
+FORGETFUL = Algorithm("", FedAvgConfig, FedAvg, Forgetful)
+INSTANCE = Algorithm("", FedAvgConfig, FedAvg, FedAvgTrainer.__new__(FedAvgTrainer))
+PICTURES = Algorithm("", FedAvgConfig, FedAvg, FedAvgTrainer, {"pictures": {"lr": 0.1}})
+MEMBERLESS = AlgorithmFamily([], lambda member: NO_TRAINER)
+SPELT = AlgorithmFamily("adam", lambda member: NO_TRAINER)
 """
 
 
@@ -94,14 +109,19 @@ NO_TRAINER = Algorithm("", FedAvgConfig, FedAvg, object)
     ("value", "told"),
     [
         ("no_such_module:ALGORITHM", "could not be imported: ModuleNotFoundError: No module named"),
-        ("fedsieve.strategies.fed_avg:NONE", "could not be imported: AttributeError: "),
+        ("fedsieve.protocols.fed_avg:NONE", "could not be imported: AttributeError: "),
         ("fedsieve.strategies.fed_avg:FedAvg", "is not a fedsieve.algorithms.Algorithm"),
         ("broken_parts:NO_SCHEMA", "has the config .*NoSchema.*, allowed: a subclass of fedsieve.algorithms.Algor"),
         ("broken_parts:THAWED", "has a config, Thawed, that is not frozen"),
         ("broken_parts:OPEN", "has a key without a default, step-size"),
         ("broken_parts:SWAPPED", "has the strategy .*FedAvgTrainer.*, allowed: a subclass of "),
         ("broken_parts:MUTE", "has a strategy without combine"),
-        ("broken_parts:NO_TRAINER", "has a trainer without train"),
+        ("broken_parts:NO_TRAINER", "has a trainer without train, personal_model"),
+        ("broken_parts:FORGETFUL", "has a trainer without personal_model"),
+        ("broken_parts:INSTANCE", "has the trainer .*FedAvgTrainer object.*, allowed: a class with the methods of "),
+        ("broken_parts:PICTURES", "has defaults for the kind of data 'pictures', allowed: graph, images"),
+        ("broken_parts:MEMBERLESS", r"is a family with the members \[\], allowed: names, one at least"),
+        ("broken_parts:SPELT", "is a family with the members 'adam', allowed: names, one at least"),
     ],
 )
 def test_a_broken_plugin_is_one_sentence_with_its_package_and_stops_no_other(
@@ -110,7 +130,7 @@ def test_a_broken_plugin_is_one_sentence_with_its_package_and_stops_no_other(
     (tmp_path / "broken_parts.py").write_text(BROKEN)
     site = tmp_path / "site"
     site.mkdir()
-    with installed(site, "breaking", {"broken": value, "sound": "fedsieve.strategies.local:ALGORITHM"}, tmp_path):
+    with installed(site, "breaking", {"broken": value, "sound": "fedsieve.protocols.local:ALGORITHM"}, tmp_path):
         told = rf"^algorithm: 'broken' \({value} of breaking 1\.0\) {told}"
         with pytest.raises(UserError, match=told) as caught:
             load_algorithm("broken")
@@ -126,7 +146,7 @@ def test_a_broken_plugin_is_one_sentence_with_its_package_and_stops_no_other(
 
 
 def test_a_name_that_two_packages_register_is_neithers(tmp_path: Path):
-    with installed(tmp_path, "taking", {"fed-avg": "fedsieve.strategies.local:ALGORITHM"}):
+    with installed(tmp_path, "taking", {"fed-avg": "fedsieve.protocols.local:ALGORITHM"}):
         with pytest.raises(
             UserError, match=r"^algorithm: 'fed-avg' is registered by .* and .*; allowed: one of th"
         ) as told:

@@ -30,20 +30,11 @@ def family_and_parameter(given: str) -> tuple[str, str]:
 
 def check_family(key: str, given: str, besides: Collection[str] = ()) -> None:
     """Raise a `UserError` about `key` for a family that nobody has registered, nor is one of `besides`."""
-    _check(key, given, family_and_parameter(given)[0], FAMILIES, besides)
-
-
-def check_pruner(key: str, given: str) -> None:
-    """Raise a `UserError` about `key` for a pruner that nobody has registered."""
-    _check(key, given, given, PRUNERS, ())
+    known = [*besides, *plugins.names(FAMILIES)]
+    if family_and_parameter(given)[0] not in known:
+        raise UserError(f"{key}: got {given!r}{near(given, known)}, allowed: {', '.join(known)}.")
 
 
 def is_chosen(config: BaseModel, field: str) -> bool:
     """Return whether a field has another value than its default, which needs no check."""
     return bool(getattr(config, field) != type(config).model_fields[field].default)
-
-
-def _check(key: str, given: str, name: str, group: str, besides: Collection[str]) -> None:
-    known = [*besides, *plugins.names(group)]
-    if name not in known:
-        raise UserError(f"{key}: got {given!r}{near(given, known)}, allowed: {', '.join(known)}.")

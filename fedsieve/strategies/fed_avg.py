@@ -28,7 +28,7 @@ class FedAvg(FederatedStrategy):
 
     def combine(self, replies: Replies) -> None:
         """Take the mean, weighted by the number of training examples."""
-        self.weights = mean(replies, self.expected())
+        self.weights = mean(replies, self.weights)
 
     def global_model(self) -> Arrays:
         """Return the global model."""

@@ -58,10 +58,9 @@ class FedMask(FederatedStrategy):
         self.family = family_of("mask", mask, learnt_only)
 
     @classmethod
-    def for_run(cls, setting: Setting, keys: BaseModel) -> Self:
+    def for_run(cls, setting: Setting, keys: BaseModel, **others: Any) -> Self:
         """Return the strategy of a run, over the run's network."""
-        own = {name: value for name, value in keys if name != "restart"}  # which is the clients'
-        return cls(setting.network(), seed=setting.seed, **own, fraction_train=setting.fraction_train)
+        return super().for_run(setting, keys, model=setting.network(), seed=setting.seed, **others)
 
     def begin(self, initial: Arrays) -> None:
         """Begin where the family does, {0,1} with masks of ones."""

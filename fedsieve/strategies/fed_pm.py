@@ -58,10 +58,9 @@ class FedPM(FederatedStrategy):
         self.prior, self.reset = prior, reset or math.ceil(1 / self.fraction_train - 1e-9)
 
     @classmethod
-    def for_run(cls, setting: Setting, keys: BaseModel) -> Self:
+    def for_run(cls, setting: Setting, keys: BaseModel, **others: Any) -> Self:
         """Return the strategy of a run, over the run's network."""
-        own = {name: value for name, value in keys if name != "mask"}  # which is always binary
-        return cls(setting.network(), seed=setting.seed, **own, fraction_train=setting.fraction_train)
+        return super().for_run(setting, keys, model=setting.network(), seed=setting.seed, **others)
 
     def begin(self, initial: Arrays) -> None:
         """Begin with θ = 0.5 for every weight."""

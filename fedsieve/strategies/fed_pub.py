@@ -38,13 +38,10 @@ class FedPub(FederatedStrategy):
         self.tau, self.embedding_dim = tau, embedding_dim
 
     @classmethod
-    def for_run(cls, setting: Setting, keys: BaseModel) -> Self:
+    def for_run(cls, setting: Setting, keys: BaseModel, **others: Any) -> Self:
         """Return the strategy of a run, whose network decides the length of h_k."""
-        return cls(
-            tau=keys.tau,  # type: ignore[attr-defined]
-            embedding_dim=embedding_dim(setting.network(), setting.proxy()),
-            fraction_train=setting.fraction_train,
-        )
+        length = embedding_dim(setting.network(), setting.proxy())
+        return super().for_run(setting, keys, embedding_dim=length, **others)
 
     def begin(self, initial: Arrays) -> None:
         """Begin with the initial weights for everybody."""

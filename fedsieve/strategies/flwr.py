@@ -35,7 +35,7 @@ class Flwr(FederatedStrategy):
         self.flowers = flowers
 
     @classmethod
-    def for_run(cls, setting: Setting, keys: BaseModel) -> Self:
+    def for_run(cls, setting: Setting, keys: BaseModel, **others: Any) -> Self:
         """Return the strategy of a run, made with its keys `flwr.*`.
 
         Raises:

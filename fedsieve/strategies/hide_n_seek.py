@@ -30,10 +30,6 @@ TIE = 1e-9
 """A tied vote, which is a +1, may miss 0 by as much: shares are rounded."""
 
 
-CLIENTS_OWN = {"restart", "own_share", "average_last"}
-"""Keys that only the client half reads."""
-
-
 class HideNseek(FederatedStrategy):
     """Prune a random network once, without data; then send mean signs and receive signs.
 
@@ -83,16 +79,10 @@ class HideNseek(FederatedStrategy):
         self.mask, self.family = mask, family_of("mask", mask, learnt_only)
 
     @classmethod
-    def for_run(cls, setting: Setting, keys: BaseModel) -> Self:
+    def for_run(cls, setting: Setting, keys: BaseModel, **others: Any) -> Self:
         """Return the strategy of a run, which prunes the run's network."""
-        own = {name: value for name, value in keys if name not in CLIENTS_OWN}
-        return cls(
-            setting.network(),
-            setting.ones(torch.float64),
-            seed=setting.seed,
-            **own,
-            fraction_train=setting.fraction_train,
-        )
+        model, example = setting.network(), setting.ones(torch.float64)
+        return super().for_run(setting, keys, model=model, example=example, seed=setting.seed, **others)
 
     def begin(self, initial: Arrays) -> None:
         """Prune, and begin where the family does: with the sign +1 for every weight."""

@@ -57,8 +57,14 @@ def mix(weights: NDArray, replies: Replies, layout: Mapping[str, Expected]) -> I
             yield name, start, np.rint(weights @ models).astype(models.dtype)
 
 
-def mean(replies: Replies, layout: Mapping[str, Expected]) -> Arrays:
-    """Return the mean of the replies' models, weighted by |D_k| (FedAvg, algorithm 1)."""
+def mean(replies: Replies, like: Mapping[str, Expected | NDArray]) -> Arrays:
+    """Return the mean of the replies' models, weighted by |D_k| (FedAvg, algorithm 1).
+
+    Args:
+        replies: of clients that have trained.
+        like: arrays of the shapes and types of a model's, such as the last model itself.
+    """
+    layout = {name: Expected(one.shape, one.dtype) for name, one in like.items()}
     weights = size_weights(replies.num_examples)
     flat = {name: np.empty(int(np.prod(expected.shape)), expected.dtype) for name, expected in layout.items()}
     for name, start, block in mix(weights, replies, layout):

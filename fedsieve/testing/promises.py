@@ -21,7 +21,7 @@ from fedsieve.models import initial_weights
 from fedsieve.simulations.grid import App
 from fedsieve.testing import bad_replies
 from fedsieve.testing.compare import MODELS, RECORDS, SERVER, client_rows, difference, forms
-from fedsieve.testing.runs import CLIENTS, ROUNDS, Between, Clients, Run, go_on, play, play_on_devices
+from fedsieve.testing.runs import CLIENTS, ROUNDS, Between, Clients, Run, play, play_on_devices, resume
 from fedsieve.testing.trial import AT, FAILS, Trial, is_spoilt, round_of
 
 LATE, SINCE = 3, 3
@@ -59,7 +59,9 @@ def _needs(trial: Trial, promise: str) -> None:
 def is_installed(trial: Trial) -> None:
     """It is registered in the group `fedsieve.algorithms`, can be imported, and has a frozen config with defaults."""
     try:
-        load_algorithm(trial.setting.algorithm)
+        algorithm = load_algorithm(trial.setting.algorithm)
+        algorithm.load_strategy()
+        algorithm.load_trainer()
         trial.setting.config("graph")
     except UserError as error:
         raise BrokenPromiseError(str(error)) from error
@@ -71,8 +73,8 @@ def runs(trial: Trial, kind: Kind) -> None:
     with _told(f"a run on {kind} ends with"):
         run = trial.reference(kind)
     for number, rejected in _rejected(run):
-        for left_out, reason in rejected.items():
-            _broken(f"a run on {kind} leaves out client {left_out} in round {number}: {reason}", run)
+        for whose, reason in rejected.items():
+            _broken(f"a run on {kind} rejects client {whose} in round {number}: {reason}", run)
     expected = initial_weights(run.config, simulated(run.config)[0].shape)
     for client in range(CLIENTS):
         path = run.folder / "model" / f"client-{client}.safetensors"
@@ -119,21 +121,21 @@ def ignores_order(trial: Trial) -> None:
         run,
         trial.reference("graph"),
         (*RECORDS, MODELS, SERVER),
-        "replies that come in reverse order give other numbers, so something is summed up as they arrive (hold, "
-        "unpack) and not in combine, which has them sorted",
+        "replies that come in reverse order give other numbers, so something is summed up as they arrive, in "
+        "unpack, and not in combine, which has them sorted",
     )
 
 
 def survives_a_failing_client(trial: Trial) -> None:
-    """A client that fails in one round is left out of that round, and of no other."""
+    """A client that fails in one round is missing from that round, and from no other."""
     _needs(trial, "runs-on-graph")
     with _told(f"a run whose client {FAILS} fails in round {AT} ends with"):
         run = trial.failing()
-    _left_out(run, {AT: {FAILS}}, f"where client {FAILS} fails in round {AT}")
+    _only_rejected(run, {AT: {FAILS}}, f"where client {FAILS} fails in round {AT}")
 
 
 def survives_an_absent_client(trial: Trial) -> None:
-    """A client that is not there in the first rounds is left out of them, and takes part when it comes."""
+    """A client that is absent at first is missing from those rounds alone, and takes part when it comes."""
     _needs(trial, "runs-on-graph")
 
     def deliver(client: int, message: Message) -> bool:
@@ -142,26 +144,26 @@ def survives_an_absent_client(trial: Trial) -> None:
     with _told(f"a run whose client {LATE} does not answer before round {SINCE} ends with"):
         run = play(trial.setting.config("graph", everybody=True), Between(deliver=deliver))
     absent = {number: {LATE} for number in range(1, SINCE)}
-    _left_out(run, absent, f"where client {LATE} does not answer before round {SINCE}")
+    _only_rejected(run, absent, f"where client {LATE} does not answer before round {SINCE}")
 
 
 def keeps_client_state(trial: Trial) -> None:
-    """A client that is started anew before each message goes on from its saved state as if it had not been."""
+    """A client that restarts before each message continues from its saved state as if it had not."""
     _needs(trial, "deterministic-graph")
-    with _told("a run whose clients are started anew before each message ends with"):
+    with _told("a run whose clients restart before each message ends with"):
         run = play_on_devices(trial.setting.config("graph"), trial.setting.folder / "devices")
     _same(
         run,
         trial.reference("graph"),
         (*RECORDS, MODELS),
-        "clients that are started anew before each message give other numbers, so the trainer remembers something that "
-        "is not in the state that train returns",
+        "clients that restart before each message give other numbers, so the trainer remembers something that is not "
+        "in the state that train returns",
         run.raised,
     )
 
 
 def keeps_server_state(trial: Trial) -> None:
-    """A run that was interrupted goes on from its checkpoint as if it had not been."""
+    """A run that was interrupted resumes from its checkpoint as if it had not been."""
     _needs(trial, "keeps-client-state")
     clients = Clients()
 
@@ -177,20 +179,20 @@ def keeps_server_state(trial: Trial) -> None:
     except KeyboardInterrupt:
         pass
     run = Run(config, clients.raised)
-    with _told(f"a run that was interrupted in round {SINCE} cannot go on"):
-        go_on(run, clients)
+    with _told(f"a run that was interrupted in round {SINCE} cannot be resumed"):
+        resume(run, clients)
     _same(
         run,
         trial.reference("graph"),
         (*RECORDS, MODELS, SERVER),
         f"a run that was interrupted in round {SINCE} and resumed gives other numbers, so the strategy remembers "
-        "something that server_arrays and restore, or server_arrays_of and restore_of, do not bring back",
+        "something that state and load_state, or state_of and load_state_of, do not bring back",
         run.raised,
     )
 
 
 def rejects(trial: Trial, what: str, spoil: bad_replies.Spoil) -> None:
-    """A bad reply is left out, named, and changes nothing beside that."""
+    """A bad reply is rejected by name, and changes nothing beside that."""
     _needs(trial, "deterministic-graph")
     _needs(trial, "survives-a-failing-client")
 
@@ -202,12 +204,12 @@ def rejects(trial: Trial, what: str, spoil: bad_replies.Spoil) -> None:
         run = play(trial.setting.config("graph", everybody=True), Between(answer=answer))
     if str(FAILS) not in dict(_rejected(run))[AT]:
         _broken(f"a reply with {what} is taken: unpack has to raise a ValueError for what stands for nothing")
-    _left_out(run, {AT: {FAILS}}, f"where client {FAILS} sends {what} in round {AT}")
+    _only_rejected(run, {AT: {FAILS}}, f"where client {FAILS} sends {what} in round {AT}")
     _same(
         run,
         trial.failing(),
         (MODELS, SERVER),
-        f"a reply with {what} is left out, but the run is not as if the client had failed: unpack or expected has kept "
+        f"a reply with {what} is rejected, but the run is not as if the client had failed: unpack or expected has kept "
         "something of it",
     )
 
@@ -235,7 +237,7 @@ def _bad(what: str, spoil: bad_replies.Spoil) -> Promise:
 
 
 def rejects_wrong_values(trial: Trial) -> None:
-    """A reply of numbers that stand for nothing is left out, named, and changes nothing beside that."""
+    """A reply of numbers that stand for nothing is rejected by name, and changes nothing beside that."""
     rejects(trial, "numbers that stand for nothing", partial(bad_replies.wrong_values, any_value=trial.any_value))
 
 
@@ -261,7 +263,7 @@ PROMISES: dict[str, Promise] = {
 
 
 def _rejected(run: Run) -> Iterable[tuple[int, dict[str, str]]]:
-    """Return each round's number, and why clients were left out of it."""
+    """Return each round's number, and why clients' replies were rejected in it."""
     lines = [json.loads(line) for line in (run.folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
     found = {int(line["round"]): dict(line["rejected"]) for line in lines}
     for row in client_rows(run.folder):
@@ -270,13 +272,13 @@ def _rejected(run: Run) -> Iterable[tuple[int, dict[str, str]]]:
     return sorted(found.items())
 
 
-def _left_out(run: Run, expected: dict[int, set[int]], where: str) -> None:
-    """Check who was left out of which round, and that all rounds were played."""
+def _only_rejected(run: Run, expected: dict[int, set[int]], where: str) -> None:
+    """Check whose reply was rejected in which round, and that all rounds were played."""
     by_round = dict(_rejected(run))
     for number in range(1, ROUNDS + 1):
         for client, reason in by_round[number].items():
             if int(client) not in expected.get(number, set()):
-                _broken(f"{where}, round {number} leaves out client {client} too: {reason}", run)
+                _broken(f"{where}, round {number} rejects client {client} too: {reason}", run)
         for missed in sorted(expected.get(number, set()) - set(map(int, by_round[number]))):
             _broken(f"{where}, round {number} counts client {missed}", run)
 

@@ -76,7 +76,7 @@ class Run:
 
     Attributes:
         config: the run's; its `out` is the folder.
-        raised: what the client half has raised, over which the run went on.
+        raised: what the client half has raised, without ending the run.
     """
 
     config: RunConfig
@@ -129,14 +129,14 @@ def play(config: RunConfig, between: Between = Between(), clients: Clients | Non
     return _play(config, CheckpointFolder(Path(config.out) / "checkpoint"), between, clients or Clients())
 
 
-def go_on(run: Run, clients: Clients) -> None:
+def resume(run: Run, clients: Clients) -> None:
     """Resume a run with a new server and the clients that are there."""
     with reopened(run.folder) as (config, kept):
         _play(config, kept, Between(), clients)
 
 
 def play_on_devices(config: RunConfig, disk: Path) -> Run:
-    """Run on devices that are started anew for each message, with their disk alone."""
+    """Run on devices that restart for each message, with their disk alone."""
     raised: list[Exception] = []
 
     def just_started(message: Message, context: Context) -> Message:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
 from fedsieve.client.fed_avg import FedAvgTrainer
-from fedsieve.contract import Expected
+from fedsieve.contract import Expected, Replies
 from fedsieve.protocols.fed_avg import ALGORITHM
 from fedsieve.strategies.fed_avg import FedAvg
 
@@ -90,8 +90,8 @@ class Trusting(FedAvg):
 class Counting(Trusting):
     """Refuses bytes that are no floats, but has counted them by then."""
 
-    def initialise(self, initial):
-        super().initialise(initial)
+    def begin(self, initial):
+        super().begin(initial)
         self.count = 0
 
     def unpack(self, client, arrays):
@@ -101,12 +101,12 @@ class Counting(Trusting):
             raise ValueError("that is no number")
         return arrays
 
-    def server_arrays(self):
-        return super().server_arrays() | {"count": np.array([self.count])}
+    def state(self):
+        return super().state() | {"count": np.array([self.count])}
 
-    def restore(self, arrays):
+    def load_state(self, arrays):
         self.count = int(arrays["count"][0])
-        super().restore({name: array for name, array in arrays.items() if name != "count"})
+        super().load_state({name: array for name, array in arrays.items() if name != "count"})
 
 
 class Adding(FedAvg):
@@ -114,10 +114,10 @@ class Adding(FedAvg):
 
     total = None
 
-    def hold(self, reply):
-        before = self.total or {name: np.zeros_like(array) for name, array in reply.arrays.items()}
-        self.total = {name: before[name] + array for name, array in reply.arrays.items()}
-        return reply
+    def unpack(self, client, arrays):
+        before = self.total or {name: np.zeros_like(array) for name, array in arrays.items()}
+        self.total = {name: before[name] + array for name, array in arrays.items()}
+        return arrays
 
     def combine(self, replies):
         self.weights = {name: array / np.float32(len(replies)) for name, array in self.total.items()}
@@ -127,9 +127,18 @@ class Adding(FedAvg):
 class Expecting(FedAvg):
     """Expects a reply of each client that was asked."""
 
+    def begin(self, initial):
+        super().begin(initial)
+        self.asked = []
+
+    def broadcast(self, client, acknowledged):
+        self.asked.append(client)
+        return super().broadcast(client, acknowledged)
+
     def combine(self, replies):
         there = {reply.client: reply for reply in replies}
-        super().combine([there[client] for client in self.place])
+        asked, self.asked = self.asked, []
+        super().combine(Replies([there[client] for client in asked]))
 
 
 class Drifting(FedAvg):

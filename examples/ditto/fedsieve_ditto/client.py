@@ -12,8 +12,7 @@ from fedsieve.client.training import (
     squared_distance,
     values,
 )
-from fedsieve.config import RunConfig
-from fedsieve.contract import Task, Tensors, TrainResult
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import weights
 from pydantic import Field
 from torch import nn
@@ -32,7 +31,7 @@ class DittoTrainer:
     takes it. v_k begins with the run's initial weights, and both trainings take `local-epochs` epochs.
     """
 
-    def __init__(self, run: RunConfig, config: DittoConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: DittoConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         self.weights = weights(model)
         self.initial = {name: tensor.clone() for name, tensor in values(self.weights).items()}

@@ -1,12 +1,13 @@
 """The ClientApp."""
 
 import torch
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
 from digits_app.task import INPUT_SHAPE, Net, load_data
 from digits_app.task import test as test_fn
 from digits_app.task import train as train_fn
 from fedsieve.clientapp import load_fed_pub, train_fed_pub
-from flwr.app import Context, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
 
 app = ClientApp()
 

@@ -1,10 +1,11 @@
 """The ServerApp."""
 
 import torch
-from digits_app.task import Net
-from fedsieve.strategies import FedPub
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
+
+from digits_app.task import Net
+from fedsieve.strategies import FedPub
 
 app = ServerApp()
 

@@ -2,8 +2,7 @@
 
 from fedsieve.algorithms import AlgorithmConfig
 from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
-from fedsieve.config import RunConfig
-from fedsieve.contract import Task, Tensors, TrainResult
+from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import weights
 from pydantic import Field
 from torch import nn
@@ -19,11 +18,11 @@ class MyAlgorithmConfig(AlgorithmConfig):
 class MyAlgorithmTrainer:
     """Train the model that was sent, and send it back.
 
-    It is made once a process and serves all of its clients: what a client remembers goes into the state that `train`
+    It is made once per process and serves all of its clients: what a client remembers goes into the state that `train`
     returns, and nothing of it stays here.
     """
 
-    def __init__(self, run: RunConfig, config: MyAlgorithmConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: MyAlgorithmConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
         self.weights = weights(model)  # parameters by name
 

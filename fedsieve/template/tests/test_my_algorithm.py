@@ -2,23 +2,19 @@
 
 import numpy as np
 import pytest
-from fedsieve.config import parse
-from fedsieve.contract import Reply, Shape
+from fedsieve.contract import Replies, Reply
 
-from fedsieve_my_algorithm.client import MyAlgorithmConfig
 from fedsieve_my_algorithm.server import MyAlgorithm
 
 
 def reply(client: int, weight: float, num_examples: int) -> Reply:
     arrays = {"w": np.array([weight], dtype=np.float32)}
-    return Reply(client, arrays, {"num-examples": num_examples}, uplink_bytes=0, uplink_payload_bytes=0)
+    return Reply(client, arrays, {"num-examples": num_examples})
 
 
 @pytest.mark.parametrize(("step", "expected"), [(1.0, 5.0), (0.5, 3.0)])
 def test_the_server_goes_a_step_to_the_mean_of_the_replies(step: float, expected: float) -> None:
-    run = parse({"algorithm": "my-algorithm"})
-    settings = MyAlgorithmConfig(step=step)
-    server = MyAlgorithm(run, settings, Shape((1,), 2), nodes={0: 2, 1: 3})
-    server.initialise({"w": np.array([1.0], dtype=np.float32)})
-    server.combine([reply(0, 2.0, 1), reply(1, 6.0, 3)])  # their mean: (1 · 2 + 3 · 6) / 4 = 5
-    assert server.arrays_for(0)["w"].tolist() == [expected]
+    server = MyAlgorithm(step=step)
+    server.begin({"w": np.array([1.0], dtype=np.float32)})
+    server.combine(Replies([reply(0, 2.0, 1), reply(1, 6.0, 3)]))  # their mean: (1 · 2 + 3 · 6) / 4 = 5
+    assert server.broadcast(0, acknowledged=False)["w"].tolist() == [expected]

@@ -18,7 +18,7 @@ import torch
 
 from fedsieve.client.app.holdings import simulated
 from fedsieve.config import parse
-from fedsieve.data import load_graph
+from fedsieve.data.graphs import load_graph
 from fedsieve.simulations import simulate
 from runs import RUNS, SEEDS, folder_of, heading, row
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch_geometric.data import Data
 from torch_geometric.utils import subgraph
 
-from fedsieve.data import load_graph
+from fedsieve.data.graphs import load_graph
 from plain_net import PlainNet
 from runs import heading, row
 

@@ -409,19 +409,17 @@ def _algorithms() -> dict[str, str]:
 
 
 def _datasets() -> dict[str, str]:
-    from fedsieve.data import DATASETS
-    from fedsieve.data.image_sets import IMAGE_DATASETS
+    from fedsieve.data.catalogue import GRAPHS, IMAGES
 
-    graphs = {name: f"graph: {entry.summary}" for name, entry in DATASETS.items()}
-    return graphs | {name: f"images: {entry.summary}" for name, entry in IMAGE_DATASETS.items()}
+    graphs = {name: f"graph: {summary}" for name, summary in GRAPHS.items()}
+    return graphs | {name: f"images: {summary}" for name, summary in IMAGES.items()}
 
 
 def _partitions() -> dict[str, str]:
-    from fedsieve.data import PARTITIONS
-    from fedsieve.data.image_cuts import IMAGE_PARTITIONS
+    from fedsieve.data.catalogue import GRAPH_PARTITIONS, IMAGE_PARTITIONS
 
-    graphs = {name: f"graph: {entry.summary}" for name, entry in PARTITIONS.items()}
-    return graphs | {name: f"images: {entry.summary}" for name, entry in IMAGE_PARTITIONS.items()}
+    graphs = {name: f"graph: {summary}" for name, summary in GRAPH_PARTITIONS.items()}
+    return graphs | {name: f"images: {summary}" for name, summary in IMAGE_PARTITIONS.items()}
 
 
 def _models() -> dict[str, str]:

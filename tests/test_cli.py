@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from fedsieve.algorithms import algorithm_names
-from fedsieve.data import DATASETS, PARTITIONS
+from fedsieve.data.graphs import DATASETS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.image_sets import IMAGE_DATASETS
+from fedsieve.data.partitions import PARTITIONS
 from fedsieve.masks.family import family_names
 from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS

@@ -10,9 +10,7 @@ from pydantic.fields import FieldInfo
 from fedsieve.algorithms import ENTRY_POINTS, algorithm_names, kebab, load_algorithm
 from fedsieve.allowed import allowed
 from fedsieve.config import RunConfig
-from fedsieve.data import DATASETS, PARTITIONS
-from fedsieve.data.image_cuts import IMAGE_PARTITIONS
-from fedsieve.data.kinds import IMAGE_NAMES
+from fedsieve.data.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
 from fedsieve.masks.family import family_names, load_family
 from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS
@@ -25,8 +23,8 @@ BUILT_IN = [name for name in algorithm_names() if plugin_of(ENTRY_POINTS, name) 
 
 NAMES = {
     "algorithm": BUILT_IN,
-    "dataset": [*DATASETS, *IMAGE_NAMES, "a path"],
-    "partition": ["auto", *PARTITIONS, *IMAGE_PARTITIONS],
+    "dataset": [*GRAPHS, *IMAGES, "a path"],
+    "partition": ["auto", *GRAPH_PARTITIONS, *IMAGE_PARTITIONS],
     "model": ["auto", *MODELS, "module:function"],
     "engine": list(ENGINES),
     "fed-mask.mask": [name for name in family_names() if load_family(name).learnt],

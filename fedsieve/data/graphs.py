@@ -1,22 +1,21 @@
 """Every graph by its name or path, checked and split: the one way into this room."""
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch_geometric.data import Data
 from torch_geometric.transforms import LargestConnectedComponents
 
 from fedsieve.data.arxiv import ogbn_arxiv
+from fedsieve.data.catalogue import IMAGES
 from fedsieve.data.checks import Array, check_learnable, screen
 from fedsieve.data.digits import SPLIT, digits_knn
-from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.data.own import READERS
 from fedsieve.data.published import amazon, planetoid
 from fedsieve.data.split import MASKS, Split, random_split
 from fedsieve.errors import UserError, near
+from fedsieve.paths import expanded
 
 _log = logging.getLogger("fedsieve")
 
@@ -28,19 +27,18 @@ DEFAULT_SPLIT = Split()
 class NamedGraph:
     """A graph known by name: `load` gives x, edge_index and y; `split` is used when none is asked for."""
 
-    summary: str
     load: Callable[[], Data]
     split: Split = DEFAULT_SPLIT
 
 
 DATASETS: dict[str, NamedGraph] = {
-    "digits-knn": NamedGraph("1,797 handwritten digits and their nearest neighbours; embedded", digits_knn, SPLIT),
-    "cora": NamedGraph("citations: 2,708 papers, 7 fields", planetoid("Cora")),
-    "citeseer": NamedGraph("citations: 3,327 papers, 6 fields", planetoid("CiteSeer")),
-    "pubmed": NamedGraph("citations: 19,717 papers on diabetes, 3 types", planetoid("PubMed")),
-    "photo": NamedGraph("goods bought together: 7,650 of Amazon's photo goods, 8 kinds", amazon("Photo")),
-    "computers": NamedGraph("goods bought together: 13,752 of Amazon's computer goods, 10 kinds", amazon("Computers")),
-    "ogbn-arxiv": NamedGraph("citations: 169,343 arXiv papers, 40 fields; needs fedsieve[ogb]", ogbn_arxiv),
+    "digits-knn": NamedGraph(digits_knn, SPLIT),
+    "cora": NamedGraph(planetoid("Cora")),
+    "citeseer": NamedGraph(planetoid("CiteSeer")),
+    "pubmed": NamedGraph(planetoid("PubMed")),
+    "photo": NamedGraph(amazon("Photo")),
+    "computers": NamedGraph(amazon("Computers")),
+    "ogbn-arxiv": NamedGraph(ogbn_arxiv),
 }
 
 
@@ -76,10 +74,10 @@ def graph_arrays(dataset: str) -> dict[str, Array]:
     """
     if dataset in DATASETS:
         return {key: value.numpy() for key, value in DATASETS[dataset].load().to_dict().items()}
-    path = Path(os.path.expanduser(dataset))  # noqa: PTH111 - Path's own raises for a user that does not exist
+    path = expanded(dataset)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        names = [*DATASETS, *IMAGE_NAMES]
+        names = [*DATASETS, *IMAGES]
         raise UserError(
             f"dataset = {dataset!r} is unknown{near(dataset, names)}; allowed are {', '.join(names)}, the path of a "
             f"graph that ends in {' or '.join(READERS)}, and of images: a .parquet file or a folder."

@@ -29,12 +29,8 @@ class Knobs:
     shards_per_client: int
 
 
-@dataclass(frozen=True)
-class ImagePartition:
-    """One way to cut: `cut(labels, num_clients, seed, knobs)` gives each client's positions in the shuffled labels."""
-
-    summary: str
-    cut: Callable[[Indices, int, int, Knobs], list[Indices]]
+Cut: TypeAlias = Callable[[Indices, int, int, Knobs], list[Indices]]
+"""`cut(labels, num_clients, seed, knobs)` gives each client's positions in the shuffled labels."""
 
 
 def iid(labels: Indices, num_clients: int, _: int, __: Knobs) -> list[Indices]:
@@ -120,11 +116,11 @@ def shards(labels: Indices, num_clients: int, seed: int, knobs: Knobs) -> list[I
     return index_lists(partitioner, labels)
 
 
-IMAGE_PARTITIONS: dict[str, ImagePartition] = {
-    "iid": ImagePartition("images at random, in parts of like size", iid),
-    "dirichlet": ImagePartition("each class divided by a Dirichlet draw: unlike classes and sizes; alpha", dirichlet),
-    "pathological": ImagePartition("a fixed number of classes a client; classes-per-client", pathological),
-    "shards": ImagePartition("images sorted by class, dealt out in shards; shards-per-client", shards),
+IMAGE_PARTITIONS: dict[str, Cut] = {
+    "iid": iid,
+    "dirichlet": dirichlet,
+    "pathological": pathological,
+    "shards": shards,
 }
 
 

@@ -71,7 +71,7 @@ def partition_images(
     labels = data.labels.numpy()
     order = random_state(seed, "image partition").permutation(plan.pool)
     knobs = Knobs(alpha, classes_per_client, shards_per_client)
-    cut = IMAGE_PARTITIONS[name].cut(labels[order], num_clients, derive(seed, "image partition"), knobs)
+    cut = IMAGE_PARTITIONS[name](labels[order], num_clients, derive(seed, "image partition"), knobs)
     shares = [order[positions] for positions in cut]
     unheld = len(order) - sum(map(len, shares))
     if unheld:

@@ -1,7 +1,6 @@
 """Every image set by its name or path, decoded once and kept in the cache: the one way to images."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from fedsieve.data.folders import Shelf, kept, raw_folder
 from fedsieve.data.own_images import Files, find, read
 from fedsieve.errors import UserError
+from fedsieve.paths import absolute
 
 PARTS = ("train.parquet", "test.parquet")
 
@@ -35,22 +35,14 @@ class ImageSet:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class NamedImages:
-    """An image set known by name."""
-
-    summary: str
-    load: Callable[[], ImageSet]
-
-
 def load_images(dataset: str) -> ImageSet:
     """Return the image set of a name in `IMAGE_DATASETS`, or of a user's own parquet file or folder.
 
     Raises `UserError` for an unknown name and for files that are missing, cannot be downloaded or cannot be read.
     """
     if dataset in IMAGE_DATASETS:
-        return IMAGE_DATASETS[dataset].load()
-    path = Path(os.path.expanduser(dataset)).absolute()  # noqa: PTH111 - Path's own raises for a user that does not exist
+        return IMAGE_DATASETS[dataset]()
+    path = absolute(dataset)
     if (dataset and path.is_dir()) or (path.is_file() and path.suffix.lower() == ".parquet"):
         files = find(path)
         return kept(_SHELF, "own", path, files.names, lambda _: _own(files))
@@ -103,24 +95,12 @@ def hub(name: str, repo: str, folder: str) -> Callable[[], ImageSet]:
     return load
 
 
-IMAGE_DATASETS: dict[str, NamedImages] = {
-    "digits": NamedImages("1,797 handwritten digits, 8 x 8 grey, 10 classes; embedded", digits),
-    "mnist": NamedImages(
-        "handwritten digits: 60,000 and 10,000 for testing, 28 x 28 grey, 10 classes",
-        hub("mnist", "ylecun/mnist", "mnist"),
-    ),
-    "cifar10": NamedImages(
-        "animals and vehicles: 50,000 and 10,000 for testing, 32 x 32 in colour, 10 classes",
-        hub("cifar10", "uoft-cs/cifar10", "plain_text"),
-    ),
-    "fashion-mnist": NamedImages(
-        "clothes: 60,000 and 10,000 for testing, 28 x 28 grey, 10 classes",
-        hub("fashion-mnist", "zalando-datasets/fashion_mnist", "fashion_mnist"),
-    ),
-    "emnist": NamedImages(
-        "handwritten letters: 124,800 and 20,800 for testing, 28 x 28 grey, 26 classes",
-        hub("emnist", "tanganke/emnist_letters", "emnist-letters"),
-    ),
+IMAGE_DATASETS: dict[str, Callable[[], ImageSet]] = {
+    "digits": digits,
+    "mnist": hub("mnist", "ylecun/mnist", "mnist"),
+    "cifar10": hub("cifar10", "uoft-cs/cifar10", "plain_text"),
+    "fashion-mnist": hub("fashion-mnist", "zalando-datasets/fashion_mnist", "fashion_mnist"),
+    "emnist": hub("emnist", "tanganke/emnist_letters", "emnist-letters"),
 }
 
 

@@ -1,23 +1,25 @@
 """What a data set's name or path holds: a graph or images. Asked often and early, so nothing heavy is imported."""
 
-import os
-from pathlib import Path
 from typing import Literal
 
-Kind = Literal["graph", "images"]
+from fedsieve.data.catalogue import GRAPHS, IMAGES
+from fedsieve.paths import expanded
 
-IMAGE_NAMES = ("digits", "mnist", "cifar10", "fashion-mnist", "emnist")
+Kind = Literal["graph", "images"]
 
 
 def kind_of(dataset: str) -> Kind:
     """Return "images" for an image set's name, a path that ends in .parquet and a folder; "graph" for all else.
 
-    A name goes before a folder of the same name.
+    A name goes before a file or folder of the same name.
     """
-    if dataset in IMAGE_NAMES or dataset.lower().endswith(".parquet"):
-        return "images"
-    if not dataset or not Path(os.path.expanduser(dataset)).is_dir():  # noqa: PTH111 - Path's own raises for a user that does not exist
+    if dataset in GRAPHS:
         return "graph"
-    from fedsieve.data.graphs import DATASETS
+    if dataset in IMAGES or dataset.lower().endswith(".parquet"):
+        return "images"
+    return "images" if dataset and expanded(dataset).is_dir() else "graph"
 
-    return "graph" if dataset in DATASETS else "images"
+
+def is_named(dataset: str) -> bool:
+    """Return whether it is a published data set's name; everything else is the path of a user's own."""
+    return dataset in GRAPHS or dataset in IMAGES

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,12 +16,8 @@ from fedsieve.seeds import derive, random_state
 _log = logging.getLogger("fedsieve")
 
 
-@dataclass(frozen=True)
-class Partition:
-    """One way to cut: `cut(adjacency, num_clients, seed, clients_per_part)` gives each client's nodes."""
-
-    summary: str
-    cut: Callable[[sp.csr_array, int, int, int], list[Nodes]]
+Cut: TypeAlias = Callable[[sp.csr_array, int, int, int], list[Nodes]]
+"""`cut(adjacency, num_clients, seed, clients_per_part)` gives each client's nodes."""
 
 
 def partition_nodes(name: str, data: Data, num_clients: int, *, seed: int, clients_per_part: int = 5) -> list[Nodes]:
@@ -42,7 +38,7 @@ def partition_nodes(name: str, data: Data, num_clients: int, *, seed: int, clien
         raise UserError(
             f"num-clients = {num_clients} is too many for a graph of {data.num_nodes} nodes; each needs at least one."
         )
-    parts = PARTITIONS[name].cut(_adjacency(data), num_clients, seed, clients_per_part)
+    parts = PARTITIONS[name](_adjacency(data), num_clients, seed, clients_per_part)
     return [np.sort(nodes) for nodes in parts]
 
 
@@ -86,11 +82,11 @@ def at_random(adjacency: sp.csr_array, num_clients: int, seed: int, _: int) -> l
     return np.array_split(random_state(seed, "partition").permutation(adjacency.shape[0]), num_clients)
 
 
-PARTITIONS: dict[str, Partition] = {
-    "metis": Partition("METIS: parts of like size that cut few edges", metis),
-    "louvain": Partition("Louvain communities, dealt out to clients of like size", louvain),
-    "metis-overlapping": Partition("METIS parts shared by several clients, each with a random half", metis_overlapping),
-    "random": Partition("nodes at random, in parts of like size", at_random),
+PARTITIONS: dict[str, Cut] = {
+    "metis": metis,
+    "louvain": louvain,
+    "metis-overlapping": metis_overlapping,
+    "random": at_random,
 }
 
 

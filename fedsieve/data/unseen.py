@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
 from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.data.own_images import Table, contents, find, loose
 from fedsieve.errors import UserError, near
+from fedsieve.paths import expanded
 
 _log = logging.getLogger("fedsieve")
 
@@ -57,7 +57,7 @@ def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str
         UserError: there is no such data, they cannot be read, are of the other kind or their examples of another shape.
     """
     kind: Kind = "graph" if len(input_shape) == 1 else "images"
-    path = Path(os.path.expanduser(source))  # noqa: PTH111 - Path's own raises for a user that does not exist
+    path = expanded(source)
     names = [*DATASETS, *IMAGE_DATASETS]
     if source not in names and not path.exists():
         raise UserError(f"{source}: there is no such file{near(source, names)}; allowed: one, or {', '.join(names)}.")

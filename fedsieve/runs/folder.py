@@ -10,16 +10,14 @@ from typing import Any
 
 from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
-from fedsieve.data import DATASETS
-from fedsieve.data.kinds import IMAGE_NAMES
+from fedsieve.data.kinds import is_named
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import PARTIAL, Extent, write_whole
+from fedsieve.paths import absolute
 from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
 from fedsieve.server.usage import cpu_seconds
 from fedsieve.runs.rounds import Round
 from fedsieve.contract import Arrays
-
-NAMES = {*DATASETS, *IMAGE_NAMES}
 
 BEGUN = f".config.toml{PARTIAL}"
 """All that a run leaves which is killed while it writes its first file."""
@@ -123,9 +121,9 @@ class RunFolder:
 
 def anywhere(run: RunConfig) -> RunConfig:
     """Return the configuration as it can be run in any folder, into a new one."""
-    path = Path(run.dataset)
-    own = run.dataset not in NAMES and path.exists()
-    return run.model_copy(update={"out": ""} | ({"dataset": str(path.resolve())} if own else {}))
+    path = absolute(run.dataset)
+    own = bool(run.dataset) and not is_named(run.dataset) and path.exists()
+    return run.model_copy(update={"out": ""} | ({"dataset": str(path)} if own else {}))
 
 
 def check_folder(path: Path) -> None:

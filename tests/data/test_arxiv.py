@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsieve.data import load_graph
 from fedsieve.data.arxiv import FILES, FOLDER
+from fedsieve.data.graphs import load_graph
 from fedsieve.data.split import MASKS
 from fedsieve.errors import UserError
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 
-from fedsieve.data import check_clients, client_graph
+from fedsieve.data.clients import check_clients, client_graph
 from fedsieve.errors import UserError
 
 

@@ -4,8 +4,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch_geometric.utils import to_networkx
 
-from fedsieve.data import DATASETS, load_graph
 from fedsieve.data.digits import NEIGHBOURS, SPLIT, digits_knn
+from fedsieve.data.graphs import DATASETS, load_graph
 from fedsieve.data.split import MASKS
 
 

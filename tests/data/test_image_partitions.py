@@ -8,7 +8,7 @@ from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner, Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedsieve.data.image_cuts import IMAGE_PARTITIONS, ImagePartition, Knobs, iid, index_lists
+from fedsieve.data.image_cuts import IMAGE_PARTITIONS, Knobs, iid, index_lists
 from fedsieve.data.image_partitions import ClientImages, check_image_clients, partition_images, split_own
 from fedsieve.data.image_sets import ImageSet, load_images
 from fedsieve.errors import UserError
@@ -97,9 +97,10 @@ def test_the_seed_alone_decides(name: str):
 
 def test_test_images_follow_the_training_images_by_hand(monkeypatch: pytest.MonkeyPatch):
     positions = [np.array([0, 1]), np.array([2, 3, 4, 5])]
-    by_hand = ImagePartition(
-        "by hand", lambda labels, *_: [np.argsort(labels, kind="stable")[rows] for rows in positions]
-    )
+
+    def by_hand(labels: np.ndarray, *_: object) -> list[np.ndarray]:
+        return [np.argsort(labels, kind="stable")[rows] for rows in positions]
+
     monkeypatch.setitem(IMAGE_PARTITIONS, "by hand", by_hand)
     data = image_set([0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, 0])
     clients = partition("by hand", data, 2)

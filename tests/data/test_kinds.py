@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from fedsieve.data.image_sets import IMAGE_DATASETS
-from fedsieve.data.kinds import IMAGE_NAMES, kind_of
+from fedsieve.data.catalogue import IMAGES
+from fedsieve.data.kinds import kind_of
 
 
 @pytest.mark.parametrize(
     ("dataset", "kind"),
     [
-        *((name, "images") for name in IMAGE_NAMES),
+        *((name, "images") for name in IMAGES),
         ("own.parquet", "images"),
         ("missing/OWN.Parquet", "images"),
         ("photos", "images"),
@@ -31,7 +31,3 @@ def test_the_kind_follows_from_the_name_or_path(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert kind_of(dataset) == kind
-
-
-def test_the_names_are_those_that_can_be_loaded():
-    assert tuple(IMAGE_DATASETS) == IMAGE_NAMES

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 import torch
 from torch_geometric.data import Data, HeteroData
 
-from fedsieve.data import Split, load_graph
-from fedsieve.data.split import MASKS
+from fedsieve.data.graphs import load_graph
+from fedsieve.data.split import MASKS, Split
 from fedsieve.errors import UserError
 
 N = 12

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 
-from fedsieve.data import PARTITIONS, client_graph, partition_nodes
+from fedsieve.data.clients import client_graph
 from fedsieve.data.metis import cut
-from fedsieve.data.partitions import _adjacency
+from fedsieve.data.partitions import PARTITIONS, _adjacency, partition_nodes
 from fedsieve.errors import UserError
 
 DISJOINT = [name for name in PARTITIONS if name != "metis-overlapping"]
@@ -145,7 +145,7 @@ def test_metis_is_silent_on_standard_output():
     code = """
 import torch
 from torch_geometric.data import Data
-from fedsieve.data import partition_nodes
+from fedsieve.data.partitions import partition_nodes
 for n in (1, 2, 3, 9):
     for pairs in ([], [[0, i] for i in range(1, n)]):
         edges = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
@@ -176,7 +176,7 @@ def test_impossible_requests_are_refused(name: str, num_clients: int, clients_pe
 
 
 def test_metis_keeps_most_edges_of_the_digits_and_random_few():
-    from fedsieve.data import load_graph
+    from fedsieve.data.graphs import load_graph
 
     data = load_graph("digits-knn", seed=1)
 

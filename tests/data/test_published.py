@@ -7,8 +7,8 @@ import scipy.sparse as sp
 import torch
 from torch_geometric.datasets import Amazon, Planetoid
 
-from fedsieve.data import Split, load_graph
-from fedsieve.data.split import MASKS
+from fedsieve.data.graphs import load_graph
+from fedsieve.data.split import MASKS, Split
 from fedsieve.errors import UserError
 
 REAL = {  # nodes, directed edges, features, classes of the whole graph; nodes of its largest component

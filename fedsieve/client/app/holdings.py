@@ -13,12 +13,15 @@ from fedsieve.client.app.graph_task import GraphTask
 from fedsieve.client.app.image_task import ImageTask
 from fedsieve.config import RunConfig
 from fedsieve.contract import Shape, Task
-from fedsieve.data import Split, check_clients, client_graph, load_graph, partition_nodes
 from fedsieve.data.checks import check_size
+from fedsieve.data.clients import check_clients, client_graph
+from fedsieve.data.graphs import load_graph
 from fedsieve.data.image_partitions import ClientImages, check_image_clients, partition_images, split_own
 from fedsieve.data.image_sets import ImageSet, load_images
 from fedsieve.data.kinds import Kind, kind_of
+from fedsieve.data.partitions import partition_nodes
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
+from fedsieve.data.split import Split
 from fedsieve.models.gcn import propagation
 
 _log = logging.getLogger("fedsieve")

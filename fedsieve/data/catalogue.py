@@ -1,0 +1,33 @@
+"""What can be named on the command line, with one line on each: names alone, so that a key is checked at once."""
+
+GRAPHS = {
+    "digits-knn": "1,797 handwritten digits and their nearest neighbours; embedded",
+    "cora": "citations: 2,708 papers, 7 fields",
+    "citeseer": "citations: 3,327 papers, 6 fields",
+    "pubmed": "citations: 19,717 papers on diabetes, 3 types",
+    "photo": "goods bought together: 7,650 of Amazon's photo goods, 8 kinds",
+    "computers": "goods bought together: 13,752 of Amazon's computer goods, 10 kinds",
+    "ogbn-arxiv": "citations: 169,343 arXiv papers, 40 fields; needs fedsieve[ogb]",
+}
+
+IMAGES = {
+    "digits": "1,797 handwritten digits, 8 x 8 grey, 10 classes; embedded",
+    "mnist": "handwritten digits: 60,000 and 10,000 for testing, 28 x 28 grey, 10 classes",
+    "cifar10": "animals and vehicles: 50,000 and 10,000 for testing, 32 x 32 in colour, 10 classes",
+    "fashion-mnist": "clothes: 60,000 and 10,000 for testing, 28 x 28 grey, 10 classes",
+    "emnist": "handwritten letters: 124,800 and 20,800 for testing, 28 x 28 grey, 26 classes",
+}
+
+GRAPH_PARTITIONS = {
+    "metis": "METIS: parts of like size that cut few edges",
+    "louvain": "Louvain communities, dealt out to clients of like size",
+    "metis-overlapping": "METIS parts shared by several clients, each with a random half",
+    "random": "nodes at random, in parts of like size",
+}
+
+IMAGE_PARTITIONS = {
+    "iid": "images at random, in parts of like size",
+    "dirichlet": "each class divided by a Dirichlet draw: unlike classes and sizes; alpha",
+    "pathological": "a fixed number of classes a client; classes-per-client",
+    "shards": "images sorted by class, dealt out in shards; shards-per-client",
+}

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from fedsieve.keys import Changes, fields, keys_that_change
 from fedsieve.reports.settings import Setting
 from fedsieve.reports.words import counted
 from fedsieve.runs.reading import RunRecord
 
-DATA = ("data-seed", "train-ratio", "val-ratio", "largest-component", "clients-per-part", "alpha",
-        "classes-per-client", "shards-per-client", "examples-per-client")  # fmt: skip
-"""Keys that decide what data each client holds, beside the seed, the data set, the partition and how many they are."""
+DATA = keys_that_change(Changes.DATA)
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,6 @@ def other_data(one: RunRecord, other: RunRecord) -> str:
 
 def _held(run: RunRecord) -> dict[str, object]:
     summary = run.summary
-    own = {"dataset": run.dataset, "partition": summary["partition"], "num-clients": summary["num_clients"]}
-    own |= {key: run.keys.get(key) for key in DATA}
-    return own | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})
+    known = {"dataset": run.dataset, "partition": summary["partition"], "num-clients": summary["num_clients"]}
+    held = {key: known.get(key, run.keys.get(key)) for key in fields() if key in DATA}
+    return held | {"data-seed": held["data-seed"] or summary["seed"]}

@@ -141,7 +141,7 @@ def folder_of(run: RunConfig) -> Path:
     """Return `run.out`, or a new name under `runs/` if that is empty."""
     if run.out:
         return Path(run.out)
-    return Path("runs") / f"{run.algorithm}-{Path(run.dataset).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    return Path("runs") / f"{run.algorithm.replace(':', '-')}-{Path(run.dataset).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from fedsieve.config import RunConfig, Scalar, dotted, keys, parse
+from fedsieve.config import RunConfig, Scalar, dotted, parse
 from fedsieve.errors import UserError, near
+from fedsieve.keys import fields
 from fedsieve.simulations.experiment import LABEL, Column, Compared, Experiment, Layout, check_keys, naming
 
 LONGEST = 120
@@ -113,7 +114,7 @@ def _axes(sweep: Mapping[str, Any], where: str) -> list[_Axis]:
         if not isinstance(values, list) or not values:
             raise UserError(f"{where}.{key}: got {values!r}, allowed: a list of at least one value.")
         if all(isinstance(value, dict) for value in values):
-            if key in keys() or "." in key:
+            if key in fields() or "." in key:
                 raise UserError(f"{where}.{key}: got tables, allowed: values of {key}, or another name for the list.")
             axes.append(_Axis("", [dotted(value) for value in values]))
         elif any(isinstance(value, dict | list) for value in values):

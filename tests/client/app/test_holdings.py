@@ -122,7 +122,7 @@ def test_a_partition_for_the_other_kind_of_data_is_one_sentence(graph_file: Path
 
 def test_keys_that_leave_no_client_with_validation_data_are_named(graph_file: Path):
     told = (
-        r"^num-clients = 2, partition = iid, examples-per-client = 1, train-ratio = 0.0, val-ratio = 0.0: these leave "
+        r"^partition = iid, num-clients = 2, train-ratio = 0.0, val-ratio = 0.0, examples-per-client = 1: these leave "
     )
     with pytest.raises(UserError, match=told + "none of the 2 clients with images for validation"):
         simulated(config(dataset="digits", num_clients=2, partition="iid", examples_per_client=1))

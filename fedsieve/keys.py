@@ -34,11 +34,13 @@ class Key:
         changes: what another value of it changes.
         instead_of: other names that people try, for hints.
         deployed: whether it says anything of a run on a deployment.
+        partition: the one that reads it, of those that deal data to clients; "" for all.
     """
 
     changes: Changes = Changes.NUMBERS
     instead_of: tuple[str, ...] = ()
     deployed: bool = True
+    partition: str = ""
 
 
 DATA, LATER, NOTHING = Key(Changes.DATA), Key(Changes.LATER), Key(Changes.NOTHING)
@@ -145,14 +147,18 @@ class DataKeys(Keys):
     largest_component: Annotated[Literal["auto", "yes", "no"], DATA] = Field(
         "auto", description="cut the graph to its largest component; auto: published graphs are, your own is not"
     )
-    clients_per_part: Annotated[int, DATA] = Field(
+    clients_per_part: Annotated[int, Key(Changes.DATA, partition="metis-overlapping")] = Field(
         5, ge=1, description="clients that share one part under metis-overlapping"
     )
-    alpha: Annotated[float, DATA] = Field(
+    alpha: Annotated[float, Key(Changes.DATA, partition="dirichlet")] = Field(
         0.5, gt=0.0, description="concentration of dirichlet: the smaller, the less alike clients are"
     )
-    classes_per_client: Annotated[int, DATA] = Field(2, ge=1, description="classes of a client under pathological")
-    shards_per_client: Annotated[int, DATA] = Field(2, ge=1, description="shards of a client under shards")
+    classes_per_client: Annotated[int, Key(Changes.DATA, partition="pathological")] = Field(
+        2, ge=1, description="classes of a client under pathological"
+    )
+    shards_per_client: Annotated[int, Key(Changes.DATA, partition="shards")] = Field(
+        2, ge=1, description="shards of a client under shards"
+    )
     examples_per_client: Annotated[int, DATA] = Field(
         0, ge=0, description="images a client holds for training and validation at most; 0: its whole part"
     )

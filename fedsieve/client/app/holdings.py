@@ -22,7 +22,7 @@ from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.data.partitions import partition_nodes
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.data.split import Split
-from fedsieve.keys import Changes, DataKeys, fields, keys_that_change
+from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
 from fedsieve.models.gcn import propagation
 
 _log = logging.getLogger("fedsieve")
@@ -162,9 +162,13 @@ def _images(run: DataKeys) -> list[Holding]:
 def _deciding(run: DataKeys) -> dict[str, object]:
     """Return the keys that decide how the data are dealt, and their values, but for rarer ones at their defaults."""
     decide = keys_that_change(Changes.DATA) - {"dataset"}
-    always = ("num-clients", "partition", "train-ratio", "val-ratio")
-    return {key: value for key, value in run.group(DataKeys).items()
-            if key in decide and (key in always or value != fields()[key].default)}  # fmt: skip
+    deciding: dict[str, object] = {}
+    for key, value in run.group(DataKeys).items():
+        field = fields()[key]
+        always = key in ("num-clients", "partition", "train-ratio", "val-ratio") or key_of(field).partition
+        if key in decide and key_of(field).partition in ("", run.partition) and (always or value != field.default):
+            deciding[key] = value
+    return deciding
 
 
 def _split(run: DataKeys) -> Split | None:

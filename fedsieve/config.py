@@ -1,8 +1,8 @@
 """RunConfig: one validated schema for the command line, TOML files and `flwr run --run-config`.
 
-The keys are in `fedsieve.keys`; they are kebab-case and the same everywhere. An algorithm's own keys are prefixed by its name (`fed-pub.tau`), which in
-a TOML file is a table (`[fed-pub]`). Flower refuses run-config keys that an app's pyproject does not declare, so a
-plug-in's keys may also travel as the one declared string `algorithm-config`, itself TOML.
+The keys are in `fedsieve.keys`, kebab-case and the same everywhere. An algorithm's own keys are prefixed by its name
+(`fed-pub.tau`), which in a TOML file is a table (`[fed-pub]`). Flower refuses run-config keys that an app's pyproject
+does not declare, so a plug-in's keys may also travel as the one declared string `algorithm-config`, itself TOML.
 """
 
 import tomllib
@@ -38,6 +38,7 @@ from fedsieve.keys import (
     fields,
     meant,
 )
+from fedsieve.paths import expanded
 from fedsieve.plugins import plugin_of
 
 __all__ = ["RunConfig", "Scalar", "parse", "read"]
@@ -133,7 +134,7 @@ def declared_keys() -> dict[str, Scalar]:
 def read(path: Path) -> dict[str, Any]:
     """Read a TOML file of keys; a missing or broken file is a `UserError`."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(expanded(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -20,8 +20,13 @@ class RunFailedError(Exception):
 
 def near(given: str, names: Iterable[str], prefix: str = "") -> str:
     """Return " (did you mean NAME?)", `prefix` before the name, where `given` is close to one, else ""."""
-    found = difflib.get_close_matches(given.lower(), names, n=1)
-    return f" (did you mean {prefix}{found[0]}?)" if found else ""
+    found = close_to(given, names)
+    return f" (did you mean {prefix}{found}?)" if found else ""
+
+
+def close_to(given: str, names: Iterable[str]) -> str:
+    """Return the name that `given` is close to, "" where it is close to none."""
+    return next(iter(difflib.get_close_matches(given.lower(), list(names), n=1)), "")
 
 
 def one_line(error: BaseException | None, longest: int | None = LONGEST) -> str:

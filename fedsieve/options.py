@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_origin
 
@@ -181,7 +182,7 @@ def _own_flag(given: str, args: Sequence[str]) -> str:
     from fedsieve.algorithms import kebab, load_algorithm, section_of
     from fedsieve.keys import fields
 
-    after = dict(zip(args, args[1:], strict=False))
+    after = dict(pairwise(args))
     after |= dict(arg.split("=", 1) for arg in args if arg.startswith("--") and "=" in arg)
     name = after.get("--algorithm", fields()["algorithm"].default)
     try:

@@ -338,15 +338,3 @@ def test_a_file_that_is_missing_or_no_toml_is_one_sentence(tmp_path: Path):
         with pytest.raises(UserError, match=f"{name}: is not TOML") as caught:
             read(tmp_path / name)
         assert "\n" not in str(caught.value)
-
-
-def test_flowers_table_in_pyproject_holds_our_defaults():
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
-    declared: dict[str, Any] = {}
-    for key, value in table.items():
-        declared |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    expected = declared_keys()
-    assert declared == expected
-    assert {key: type(value) for key, value in declared.items()} == {
-        key: type(value) for key, value in expected.items()
-    }

@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check docs bench clean
+.PHONY: help venv demo test check keys docs bench clean
 
 help:
 	@echo "make demo   run FED-PUB, FedAvg and local-only on the embedded data set and compare them"
 	@echo "make test   run the tests"
 	@echo "make check  lint, format and types, as CI does"
+	@echo "make keys   write the keys into docs/configuration.md and pyproject.toml, from their descriptions"
 	@echo "make docs   make the documentation's site, in docs/_build/html"
 	@echo "make bench  measure accuracy, speed and memory (hours; see docs/results.md)"
 	@echo "make venv   only install, into .venv"
@@ -38,6 +39,9 @@ check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+keys: venv
+	$(BIN)/python docs/write_keys.py
 
 docs: venv
 	$(BIN)/python -m sphinx --builder html --quiet --fail-on-warning --keep-going docs docs/_build/html

@@ -28,12 +28,16 @@ def kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
+STRICT = ConfigDict(
+    frozen=True, strict=True, extra="forbid", alias_generator=kebab, populate_by_name=True, allow_inf_nan=False
+)
+"""How keys are validated."""
+
+
 class AlgorithmConfig(BaseModel):
     """An algorithm's own keys: `fed-pub.tau` is the field `tau` of the class that `fed-pub` registers."""
 
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", alias_generator=kebab, populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = STRICT
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,21 @@ class AlgorithmFamily:
 def section_of(name: str) -> str:
     """Return the prefix of an algorithm's own keys: its name, or of `flwr:FedAdam` the family's, `flwr`."""
     return name.partition(":")[0]
+
+
+def section_of_key(key: str) -> str:
+    """Return the prefix of a key of an algorithm's own, "" for a key of the run."""
+    section, dot, _ = key.partition(".")
+    return section if dot else ""
+
+
+def is_family(name: str) -> bool:
+    """Return whether an entry stands for several algorithms.
+
+    Raises:
+        UserError: see `load_algorithm`.
+    """
+    return isinstance(plugins.load(ENTRY_POINTS, name, "algorithm", _faults), AlgorithmFamily)
 
 
 def algorithm_names() -> list[str]:

@@ -3,7 +3,10 @@
 from typing import Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
+
+from fedsieve.keys import Key
 
 TYPES: dict[object, str] = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -13,7 +16,7 @@ def allowed(field: FieldInfo) -> str | None:
     if get_origin(field.annotation) is Literal:
         *others, last = map(repr, get_args(field.annotation))
         return f"{', '.join(others)} or {last}" if others else last
-    bounds = [_bound(bound) for bound in field.metadata]
+    bounds = [_bound(mark) for mark in field.metadata if not isinstance(mark, Key | AfterValidator)]
     if field.annotation not in TYPES or None in bounds:
         return None
     return ", ".join([TYPES[field.annotation], *filter(None, [" and ".join(map(str, bounds))])])

@@ -2,19 +2,23 @@
 
 import json
 import logging
+import os
+import shlex
 import signal
 import sys
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from fedsieve import options
 from fedsieve.errors import RunFailedError, UserError
+from fedsieve.paths import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -54,85 +58,56 @@ def main_options(
     """Personalised federated learning: each client's own sparse model, sieved out of a shared one."""
 
 
-@app.command()
+@app.command(cls=options.KeyedCommand)
 def run(
-    config: options.Config = None,
-    algorithm: options.Algorithm = None,
-    dataset: options.Dataset = None,
-    partition: options.Partition = None,
-    num_clients: options.NumClients = None,
-    num_rounds: options.NumRounds = None,
-    fraction_train: options.FractionTrain = None,
-    local_epochs: options.LocalEpochs = None,
-    patience: options.Patience = None,
-    engine: Annotated[
-        str | None, typer.Option(help="What runs the apps: inline, ray or flower.", show_default="inline")
-    ] = None,
-    num_workers: Annotated[
-        int | None, typer.Option(help="Worker processes of ray and flower.", show_default="one a CPU")
-    ] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="A Ray cluster to join: HOST:PORT or auto.", show_default="start one for the run")
-    ] = None,
-    device: options.Device = None,
-    seed: options.Seed = None,
+    context: typer.Context,
+    files: options.Files = None,
     assignments: options.Assignments = None,
-    out: options.Out = None,
-    tensorboard: options.TensorBoard = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete configuration; run nothing.")] = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Run one simulation; flags override -s, and both override the file."""
-    flags = {
-        "algorithm": algorithm,
-        "dataset": dataset,
-        "partition": partition,
-        "num-clients": num_clients,
-        "num-rounds": num_rounds,
-        "fraction-train": fraction_train,
-        "local-epochs": local_epochs,
-        "patience": patience,
-        "engine": engine,
-        "num-workers": num_workers,
-        "ray-address": ray_address,
-        "device": device,
-        "seed": seed,
-        "out": None if out is None else str(out),
-        "tensorboard": tensorboard or None,
-    }
     _set_up_log(quiet)
     from fedsieve.config import parse
 
-    parsed = parse(_given(config, assignments, flags))
-
+    parsed = parse(_given("run", files, assignments, context.obj))
+    if dry_run:
+        typer.echo(parsed.toml(), nl=False)
+        return
+    from fedsieve.runs.folder import folder_of
     from fedsieve.simulations import simulate
 
-    _tell(simulate(parsed, quiet=quiet), quiet=quiet, as_json=as_json)
+    parsed = parsed.model_copy(update={"out": str(folder_of(parsed))})
+    with _resumable(Path(parsed.out)), _only_result(as_json):
+        simulate(parsed, quiet=quiet)
+    _tell(Path(parsed.out), as_json=as_json)
 
 
-@app.command()
+@app.command(cls=options.ResumeCommand)
 def resume(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.", show_default=False)],
     deployment: Annotated[
         Path | None,
         typer.Option(help="Folder of the deployment that runs it, unless the run lies in it.", show_default=False),
     ] = None,
-    tensorboard: options.TensorBoard = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Go on with a run that was interrupted or killed, from its newest checkpoint to its end."""
     _set_up_log(quiet)
-    from fedsieve.deploy.submit import resume as go_on_deployed
-    from fedsieve.simulations import resume as go_on
+    from fedsieve.deploy.submit import resume as resume_deployed
+    from fedsieve.simulations import resume as resume_simulated
 
-    changes = {"tensorboard": True} if tensorboard else {}
-    done = go_on_deployed(folder, deployment=deployment, show=_shown(quiet or as_json), changes=changes)
-    if done is None:
-        done = go_on(folder, quiet=quiet, changes=changes)
-    if not (done or quiet or as_json):
+    deployment = None if deployment is None else expanded(deployment)
+    with _resumable(folder), _only_result(as_json):
+        done = resume_deployed(folder, deployment=deployment, show=_shown(quiet or as_json), changes=context.obj)
+        if done is None:
+            done = resume_simulated(folder, quiet=quiet, changes=context.obj)
+    if not (done or as_json):
         typer.echo("The run has finished: there is nothing to resume.")
-    _tell(folder, quiet=quiet, as_json=as_json)
+    _tell(folder, as_json=as_json)
 
 
 @app.command()
@@ -162,26 +137,28 @@ def sweep(
     path = find(experiment)
     asked = read_experiment(path)
     points = combinations(asked, path)
-    out = Path("runs") / path.stem if out is None else out
+    out = Path("runs") / path.stem if out is None else expanded(out)
     if dry_run:
         for point in points:
             typer.echo(f"{out / point.name}: {standing_or_other(point, out / point.name).value}")
         return
     check_tables(out)
-    failed = {} if table else run_all(points, out, jobs=jobs, quiet=quiet)
+    try:
+        failed = {} if table else run_all(points, out, jobs=jobs, quiet=quiet)
+    except KeyboardInterrupt:
+        _leave("interrupted; the same command resumes the sweep", INTERRUPTED)
     folders = {point.name: out / point.name for point in points}
     finished = {point.name: folders[point.name] for point in points
                 if standing(point, folders[point.name]) is Standing.DONE}  # fmt: skip
     made = ExperimentTable(layout_of(asked, points), points, finished)
     paths = written(made, out, asked.title, f"fedsieve sweep {experiment}", asked.seeds, finished)
-    if not quiet:
-        for part in made.rich():
-            _console(stderr=False).print(part)
-        missing = len(points) - len(finished)
-        typer.echo(
-            f"The table is in {' and '.join(map(str, paths))}"
-            + f"; {missing} of {len(points)} runs are missing." * bool(missing)
-        )
+    for part in made.rich():
+        _console(stderr=False).print(part)
+    missing = len(points) - len(finished)
+    typer.echo(
+        f"The table is in {' and '.join(map(str, paths))}"
+        + f"; {missing} of {len(points)} runs are missing." * bool(missing)
+    )
     if failed:
         told = "; ".join(f"{name}: {fault.rstrip('.')}" for name, fault in failed.items())
         raise RunFailedError(f"{len(failed)} of {len(points)} runs failed: {told}.")
@@ -210,7 +187,7 @@ def new_plugin(
     """Write a small package of an algorithm of your own, which works at once and is there to be changed."""
     from fedsieve.new_plugin import new_plugin as write
 
-    folder = Path(name) if out is None else out
+    folder = Path(name) if out is None else expanded(out)
     for file in write(name, folder):
         typer.echo(f"  {folder / file}")
     typer.echo(f"A package of the algorithm {name} is in {folder}. Next:")
@@ -233,6 +210,7 @@ def report(
     """Write a run's report.html and figures/ anew; of several, compare them in a table and on a page too."""
     from fedsieve.reports.command import report as write
 
+    local, out = (None if path is None else expanded(path) for path in (local, out))
     write(folders, local, out, show=typer.echo, console=_console(stderr=False))
 
 
@@ -246,15 +224,14 @@ def predict(
     out: Annotated[Path, typer.Option(help="The table to write.", dir_okay=False)] = Path("predictions.csv"),
     force: Annotated[bool, typer.Option("--force", help="Replace the table if it exists.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for each class.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings and errors.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Predict classes with a trained model, into a CSV file, and tell the accuracy where DATA has labels."""
     _set_up_log(quiet)
     from fedsieve.predictions import predict as predicted
 
+    out = expanded(out)
     told = predicted(folder, client, data, out, force=force, all_classes=probabilities)
-    if quiet:
-        return
     typer.echo(f"{out} has a line for each of {told.count:,} {told.noun}s.")
     if told.accuracy is not None:
         typer.echo(f"{100 * told.accuracy:.1f} % are right of the {told.labelled:,} that have a label.")
@@ -333,50 +310,32 @@ def deploy_down(folder: DeploymentFolder) -> None:
     typer.echo(f"{ended} programs of {folder} have ended." if ended else f"Nothing of {folder} was running.")
 
 
-@deploy.command("run")
+@deploy.command("run", cls=options.DeployedCommand)
 def deploy_run(
+    context: typer.Context,
     folder: DeploymentFolder,
-    config: options.Config = None,
-    algorithm: options.Algorithm = None,
-    dataset: options.Dataset = None,
-    partition: options.Partition = None,
-    num_clients: options.NumClients = None,
-    num_rounds: options.NumRounds = None,
-    fraction_train: options.FractionTrain = None,
-    local_epochs: options.LocalEpochs = None,
-    patience: options.Patience = None,
-    device: options.Device = None,
-    seed: options.Seed = None,
+    files: options.Files = None,
     assignments: options.Assignments = None,
-    out: options.Out = None,
-    tensorboard: options.TensorBoard = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run on the deployment's nodes; the run's folder is under DIR/runs, on the SuperLink's machine."""
-    flags = {
-        "algorithm": algorithm,
-        "dataset": dataset,
-        "partition": partition,
-        "num-clients": num_clients,
-        "num-rounds": num_rounds,
-        "fraction-train": fraction_train,
-        "local-epochs": local_epochs,
-        "patience": patience,
-        "device": device,
-        "seed": seed,
-        "out": None if out is None else str(out),
-        "tensorboard": tensorboard or None,
-    }
+    """Run on the deployment's nodes, all of them by default; the run's folder is under DIR/runs, on its machine."""
     _set_up_log(quiet)
     from fedsieve.config import parse
+
+    values = _given("deploy run", files, assignments, context.obj)
+    parse(values)  # a mistake is found at once
+
     from fedsieve.deploy.layout import Layout
     from fedsieve.deploy.submit import count_nodes, submit
+    from fedsieve.runs.folder import folder_of
 
     layout = Layout(folder.absolute())
-    values = _given(config, assignments, flags)
     parsed = parse(values if "num-clients" in values else values | {"num-clients": max(1, count_nodes(layout))})
-    _tell(submit(layout, parsed, show=_shown(quiet or as_json)), quiet=quiet, as_json=as_json)
+    place = Path(parsed.out).absolute() if parsed.out else layout.folder / folder_of(parsed)
+    with _resumable(place), _only_result(as_json):
+        submit(layout, parsed.model_copy(update={"out": str(place)}), show=_shown(quiet or as_json))
+    _tell(place, as_json=as_json)
 
 
 def main() -> None:
@@ -450,7 +409,7 @@ def _lines(group: str, names: "Sequence[str]", summary: "Callable[[str], str]") 
     lines = {}
     for name in names:
         try:
-            package = plugin_of(group, name)
+            package = plugin_of(group, name.partition(":")[0])
             lines[name] = summary(name) if package is None else f"{summary(name)} [{package}]"
         except UserError as error:
             lines[name] = f"cannot be used: {error}"
@@ -474,13 +433,43 @@ CATALOGUES = {
 }
 
 
-def _given(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> dict[str, Any]:
+def _given(
+    command: str, files: "Sequence[str] | None", assignments: "Sequence[str] | None", flags: dict[str, Any]
+) -> dict[str, Any]:
     """Return the keys that the user gives: flags override -s, and both override the file."""
     from fedsieve.config import dotted, parse_assignment, read
 
-    values = dotted(read(config)) if config is not None else {}
-    values |= dict(parse_assignment(text) for text in assignments or [])
-    return values | {key: value for key, value in flags.items() if value is not None}
+    assigned = dict(parse_assignment(text) for text in assignments or [])
+    file = options.file_of(command, files or [])
+    return (dotted(read(file)) if file is not None else {}) | assigned | flags
+
+
+@contextmanager
+def _resumable(folder: Path) -> "Iterator[None]":
+    """Say at Ctrl-C how the run in `folder` is resumed, if it has begun."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = (folder / "config.toml").exists()
+        _leave("interrupted" + f"; resume it with: fedsieve resume {shlex.quote(str(folder))}" * begun, INTERRUPTED)
+
+
+@contextmanager
+def _only_result(as_json: bool) -> "Iterator[None]":
+    """Under --json, have on standard error what a network of the user's or a library prints meanwhile."""
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    out = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(out, 1)
+        os.close(out)
 
 
 def _shown(quiet: bool) -> "Callable[[str], None]":
@@ -488,7 +477,7 @@ def _shown(quiet: bool) -> "Callable[[str], None]":
     return lambda line: None if quiet else typer.echo(line, err=True)
 
 
-def _tell(folder: Path, *, quiet: bool, as_json: bool) -> None:
+def _tell(folder: Path, *, as_json: bool) -> None:
     """Print what a run has reached."""
     from fedsieve.reports.compare import comparison
     from fedsieve.reports.settings import settings_of
@@ -497,9 +486,9 @@ def _tell(folder: Path, *, quiet: bool, as_json: bool) -> None:
 
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))
-    elif not quiet:
-        _console(stderr=False).print(comparison(settings_of([read_run(folder)])))
-        typer.echo(f"The run is in {folder}.")
+        return
+    _console(stderr=False).print(comparison(settings_of([read_run(folder)])))
+    typer.echo(f"The run is in {folder}.")
 
 
 def _show_states(found: "Sequence[State]") -> None:
@@ -534,6 +523,6 @@ def _console(*, stderr: bool) -> "Console":
     return console if console.is_terminal else Console(stderr=stderr, width=PIPED_WIDTH)
 
 
-def _leave(sentence: str, code: int) -> None:
+def _leave(sentence: str, code: int) -> NoReturn:
     typer.echo(f"fedsieve: {sentence}", err=True)
     sys.exit(code)

@@ -20,9 +20,14 @@ class RunFailedError(Exception):
 
 def near(given: str, names: Iterable[str], prefix: str = "") -> str:
     """Return " (did you mean NAME?)", `prefix` before the name, where `given` is close to one, else ""."""
+    match = close_to(given, names)
+    return f" (did you mean {prefix}{match}?)" if match else ""
+
+
+def close_to(given: str, names: Iterable[str]) -> str:
+    """Return the name that `given` is close to, "" where it is close to none."""
     by_lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(given.lower(), by_lower, n=1)
-    return f" (did you mean {prefix}{by_lower[close[0]]}?)" if close else ""
+    return next((by_lower[name] for name in difflib.get_close_matches(given.lower(), by_lower, n=1)), "")
 
 
 def one_line(error: BaseException | None, longest: int | None = LONGEST) -> str:

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 from fedsieve.algorithms import algorithm_names
+from fedsieve.config import RunConfig, parse, read
 from fedsieve.data.graphs import DATASETS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.image_sets import IMAGE_DATASETS
 from fedsieve.data.partitions import PARTITIONS
+from fedsieve.keys import fields
 from fedsieve.masks.family import family_names
 from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS
@@ -53,6 +56,46 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("run", "--no-such-flag"), "--no-such-flag"),
         (("runn",), "runn"),
         (("run", "-s", "num-clients"), "-s num-clients: got no '=', allowed: key=value"),
+        (("run", "-s", "lr", 0.1), "-s lr: got no '=' (did you mean -s lr=0.1?), allowed: key=value."),
+        (("run", "run.toml", "-s", "lr", 0.1), "-s lr: got no '=' (did you mean -s lr=0.1?), allowed: key=value."),
+        (("run", "-s", "lr", "=", 0.1), "-s lr: got no '=' (did you mean -s lr=0.1?), allowed: key=value."),
+        (("run", "-s", "lr=", 0.1), "-s lr=: got no value (did you mean -s lr=0.1?), allowed: key=value."),
+        (
+            ("run", "-s", "lr=0.1", "seed=3"),
+            "run seed=3: is no file of keys (did you mean -s seed=3?), allowed: a TOML",
+        ),
+        (("run", "cora"), "run cora: is no file of keys (did you mean --dataset cora?), allowed: a TOML file."),
+        (("run", "corra"), "run corra: is no file of keys (did you mean --dataset cora?)"),
+        (("run", "mine.npz"), "run mine.npz: is no file of keys (did you mean --dataset mine.npz?)"),
+        (("run", "fed-pub"), "run fed-pub: is no file of keys (did you mean --algorithm fed-pub?)"),
+        (
+            ("run", "fed-pub", "cora"),
+            "run fed-pub cora: is no file of keys (did you mean --algorithm fed-pub --dataset c",
+        ),
+        (("run", "louvain"), "run louvain: is no file of keys (did you mean --partition louvain?)"),
+        (("run", "rounds"), "run rounds: is no file of keys (did you mean --num-rounds VALUE?)"),
+        (("run", "a.toml", "b.toml"), "run: got a.toml and b.toml, allowed: one TOML file of keys."),
+        (("deploy", "run", "x", "cora"), "deploy run cora: is no file of keys (did you mean --dataset cora?)"),
+        (
+            ("run", "--lrr", 1),
+            "--lrr: is not a flag (did you mean --lr?), allowed: every key, as in --lr 0.1; see --he",
+        ),
+        (("run", "-lr", 1), "-lr: is not a flag (did you mean --lr?)"),
+        (("run", "--learning-rate=1"), "--learning-rate: is not a flag (did you mean --lr?)"),
+        (("run", "--epochs", 1), "--epochs: is not a flag (did you mean --local-epochs?)"),
+        (("run", "--rounds", 1), "--rounds: is not a flag (did you mean --num-rounds?)"),
+        (("run", "--clients", 1), "--clients: is not a flag (did you mean --num-clients?)"),
+        (("run", "--num_clients", 1), "--num_clients: is not a flag (did you mean --num-clients?)"),
+        (("run", "--tau", 1), "--tau: is not a flag (did you mean --fed-pub.tau?)"),
+        (("run", "--algorithm", "fed-prox", "--mu", 1), "--mu: is not a flag (did you mean --fed-prox.mu?)"),
+        (
+            ("deploy", "run", "x", "--engine", "ray"),
+            "--engine: is a key that cannot be given here, allowed: --algorithm",
+        ),
+        (("run", "--fed-pub.tua", 3), "fed-pub.tua: is not a key (did you mean fed-pub.tau?)"),
+        (("run", "--fed-pub.tau"), "--fed-pub.tau: got no value, allowed: --fed-pub.tau VALUE."),
+        (("run", "--fed-prox.mu=1"), "fed-prox.mu: is a key of fed-prox, allowed: with algorithm = 'fed-prox'; this "),
+        (("run", "--optimizer", "lion"), "optimizer: got 'lion', allowed: 'adam' or 'sgd'."),
         (("run", "-s", "lr=[1]"), "-s lr=[1]: got a list"),
         (("run", "--num-clients", 0), "num-clients: got 0, allowed: a whole number, at least 1 and at most 1,000,000."),
         (("run", "--fraction-train", 2), "fraction-train: got 2.0"),
@@ -63,7 +106,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ("run", "--partition", "metris", *SHORT),
             "'metris' is unknown (did you mean metis?); allowed for graphs are metis",
         ),
-        (("run", "--engine", "rey"), "engine: got 'rey', allowed: inline, ray, flower."),
+        (("run", "--engine", "rey"), "engine: got 'rey', allowed: 'inline', 'ray' or 'flower'."),
         (
             ("run", "--engine", "ray", "--ray-address", "127.0.0.1:1", "--quiet"),
             "ray-address: got '127.0.0.1:1', which cannot be joined ([Errno 111] Connection refused); allowed: ",
@@ -163,10 +206,65 @@ def test_a_run_fills_its_folder(drawn: None, graph_file: Path, capfd: pytest.Cap
     assert "fed-pub round 2/2: val " in err
 
 
-def test_quiet_prints_nothing(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+def test_quiet_hides_progress_but_not_the_result(graph_file: Path, capfd: pytest.CaptureFixture[str]):
     assert fedsieve("run", "--dataset", graph_file, *SHORT) == 0
-    assert capfd.readouterr() == ("", "")
-    assert len(list(Path("runs").iterdir())) == 1
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "fed-pub" in out
+    (folder,) = Path("runs").iterdir()
+    assert f"The run is in {folder}." in out
+
+
+def test_a_dry_run_prints_a_configuration_that_can_be_run_and_does_not_run(capfd: pytest.CaptureFixture[str]):
+    script = (
+        "import sys; from fedsieve import cli; sys.argv = ['fedsieve', *sys.argv[1:]]\n"
+        "try: cli.main()\n"
+        "except SystemExit: print([name for name in ('torch', 'torch_geometric', 'flwr') if name in sys.modules])"
+    )
+    asked = ["run", "--lr", "0.25", "--model", "sage", "--batch-size", "3", "--fed-pub.tau", "5", "--tensorboard"]
+    command = [sys.executable, "-c", script, *asked, "--dry-run"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert printed.endswith("[]\n")
+    keys = {"lr": 0.25, "model": "sage", "batch-size": 3, "fed-pub.tau": 5, "tensorboard": True}
+    assert parse(tomllib.loads(printed.removesuffix("[]\n"))) == parse(keys)
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("run",), ("deploy", "run"), ("resume",)])
+def test_every_key_is_a_flag_and_explained(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+                                           capfd: pytest.CaptureFixture[str]):  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "200")
+    assert fedsieve(*command, "--help") == 0
+    out = " ".join(capfd.readouterr().out.replace("│", " ").split())
+    skipped = {("run",): set(), ("deploy", "run"): {"engine", "num-workers", "ray-address"},
+               ("resume",): fields().keys() - {"tensorboard"}}[command]  # fmt: skip
+    for key, field in fields().items():
+        assert (f"--{key} " in out) is (key not in skipped)
+        assert key in skipped or " ".join(str(field.description).split()[:5]) in out
+
+
+def test_what_a_run_prints_is_not_in_the_way_of_json(graph_file: Path, capfd: pytest.CaptureFixture[str]):
+    net = "import os\nfrom torch import nn\ndef make(s, c):\n    print('mine'); os.write(1, b'mine')\n"
+    Path("nets_that_print.py").write_text(net + "    return nn.Sequential(nn.Flatten(), nn.Linear(64, c))\n")
+    asked = ("--dataset", "digits", "--model", "nets_that_print:make", "--num-clients", 2, "--num-rounds", 1)
+    assert fedsieve("run", *asked, "--json", "--out", "run") == 0
+    assert json.loads(capfd.readouterr().out) == summary_of(Path("run"))
+
+
+def test_ctrl_c_says_how_the_run_is_resumed(
+    graph_file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def interrupted(run: RunConfig, *, quiet: bool) -> None:
+        if run.out != "not begun":
+            Path(run.out).mkdir()
+            Path(run.out, "config.toml").write_text(run.toml())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fedsieve.simulations.simulate", interrupted)
+    assert fedsieve("run", "--out", "my run") == 130
+    assert capfd.readouterr().err == "fedsieve: interrupted; resume it with: fedsieve resume 'my run'\n"
+    assert fedsieve("run", "--out", "not begun") == 130
+    assert capfd.readouterr().err == "fedsieve: interrupted\n"
 
 
 def test_flags_override_assignments_and_both_the_file(graph_file: Path, capfd: pytest.CaptureFixture[str]):
@@ -176,8 +274,6 @@ def test_flags_override_assignments_and_both_the_file(graph_file: Path, capfd: p
     )
     arguments = ("-s", "seed=2", "-s", "num-clients=3", "-s", "fed-pub.tau=9", "--num-clients", 4)
     assert fedsieve("run", "run.toml", *arguments, "--quiet", "--out", "run") == 0
-    from fedsieve.config import parse, read
-
     kept = parse(read(Path("run/config.toml"))).flat()
     assert [kept[key] for key in ("seed", "num-clients", "num-rounds", "fed-pub.tau", "fed-pub.prox")] == [
         2,

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -6,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsieve.algorithms import algorithm_names, kebab, load_algorithm
-from fedsieve.config import keys, parse, parse_assignment, read
+from fedsieve.algorithms import algorithm_names, section_of_key
+from fedsieve.config import declared_keys, parse, parse_assignment, parse_flower, read
 from fedsieve.errors import UserError
+from fedsieve.keys import Changes, RecordingKeys, fields, key_of, keys_that_change, meant
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"num-client": 3}, "num-client: is not a key (did you mean num-clients?), allowed: algorithm, dataset, "),
+        ({"num-client": 3}, "num-client: is not a key (did you mean num-clients?), allowed: algorithm, num-rounds, "),
         ({"num_clients": 3}, "num_clients: is not a key (did you mean num-clients?), allowed: algorithm, "),
         ({"Seed": 3}, "Seed: is not a key (did you mean seed?), allowed: algorithm, "),
         ({"sampling": 3}, "sampling: is not a key, allowed: algorithm, "),
@@ -48,7 +51,7 @@ ROOT = Path(__file__).parents[1]
         ({"optimizer": "lion"}, "optimizer: got 'lion', allowed: 'adam' or 'sgd'."),
         ({"fed-pub.sparsity": "some"}, "fed-pub.sparsity: got 'some', allowed: 'none', 'subgradient' or 'proximal'."),
         (
-            {"hide-n-seek.pruner": "magnitude"},
+            {"algorithm": "hide-n-seek", "hide-n-seek.pruner": "magnitude"},
             "hide-n-seek.pruner: got 'magnitude' with hide-n-seek.init = 'signed-constant'",
         ),
         ({"fed-pub.tau": -1}, "fed-pub.tau: got -1, allowed: a number, at least 0."),
@@ -101,8 +104,21 @@ ROOT = Path(__file__).parents[1]
             {"algorithm": "fed-pub", "algorithm-config": "tau = 'x'"},
             "fed-pub.tau: got 'x', allowed: a number, at least 0.",
         ),
-        # keys of an algorithm that is not chosen are checked too
+        # keys of an algorithm that does not run
         ({"algorithm": "local", "fed-prox.mu": -1}, "fed-prox.mu: got -1, allowed: a number, at least 0."),
+        (
+            {"algorithm": "local", "fed-prox.mu": 1.0},
+            "fed-prox.mu: is a key of fed-prox, allowed: with algorithm = 'fed-prox'; this run's is 'local'.",
+        ),
+        (
+            {"fed-prox": {"mu": 1.0}},
+            "fed-prox.mu: is a key of fed-prox, allowed: with algorithm = 'fed-prox'; this run's is 'fed-pub'.",
+        ),
+        # names that people try
+        ({"rounds": 3}, "rounds: is not a key (did you mean num-rounds?), allowed: "),
+        ({"learning_rate": 3}, "learning_rate: is not a key (did you mean lr?), allowed: "),
+        ({"Epochs": 3}, "Epochs: is not a key (did you mean local-epochs?), allowed: "),
+        ({"engine": "rey"}, "engine: got 'rey', allowed: 'inline', 'ray' or 'flower'."),
     ],
 )
 def test_a_fault_is_one_sentence_that_names_key_given_and_allowed(values: dict[str, Any], sentence: str):
@@ -128,8 +144,58 @@ def test_an_algorithms_keys_may_come_as_one_string(chosen: dict[str, str]):
     assert parse(chosen | {"algorithm-config": ""}) == parse({})
 
 
-def test_keys_of_other_algorithms_are_left_out():
-    assert parse({"algorithm": "local", "fed-pub.tau": 5}) == parse({"algorithm": "local"})
+def test_flower_gives_the_declared_keys_of_all_algorithms_and_those_of_others_are_left_out():
+    assert parse_flower(declared_keys() | {"algorithm": "local"}) == parse({"algorithm": "local"})
+    assert parse_flower(declared_keys() | {"fed-pub.tau": 5.0}) == parse({"fed-pub.tau": 5.0})
+    with pytest.raises(UserError, match=r"^fed-prox\.mu: is a key of fed-prox"):
+        parse_flower(declared_keys() | {"fed-prox.mu": 0.5})
+
+
+def test_keys_are_validated_without_torch_or_flower(tmp_path: Path):
+    script = (
+        "import sys; from fedsieve.config import *; from fedsieve.algorithms import algorithm_names\n"
+        "for name in ('fed-avg', 'fed-mask', 'fed-pm', 'fed-prox', 'fed-pub', 'hide-n-seek', 'local', 'lottery-fl'):\n"
+        "    parse({'algorithm': name, 'dataset': sys.argv[1]})\n"
+        "print([name for name in ('torch', 'torch_geometric', 'flwr', 'ray') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_path_may_begin_with_the_home_folder_wherever_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "run.toml").write_text("dataset = '~/images'\nout = '~/run'")
+    for given_ in (read(tmp_path / "run.toml"), dict(map(parse_assignment, ("dataset=~/images", "out=~/run")))):
+        run = parse(given_)
+        assert (run.dataset, run.out, run.model) == (str(tmp_path / "images"), str(tmp_path / "run"), "lenet")
+    assert RecordingKeys(out="~/run").out == str(tmp_path / "run")
+    assert parse({"out": "~nobody-of-that-name/run"}).out == "~nobody-of-that-name/run"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    (tmp_path / "run.toml").write_bytes(b"\xef\xbb\xbfseed = 3\r\n")
+    assert read(tmp_path / "run.toml") == {"seed": 3}
+
+
+def test_no_two_keys_are_meant_by_one_name():
+    names = [name for field in fields().values() for name in key_of(field).instead_of]
+    assert len(names) == len(set(names))
+    assert not set(names) & set(fields())
+    assert meant("Learning_Rate") == "lr"
+    assert meant("dropouts") == ""
+
+
+def test_what_a_key_changes():
+    assert keys_that_change(Changes.NOTHING) == {
+        "engine", "num-workers", "ray-address", "out", "state-memory-mb", "round-timeout", "checkpoint-every",
+        "tensorboard",
+    }  # fmt: skip
+    assert keys_that_change(Changes.LATER) == {"num-rounds", "patience", "min-clients", "norm-limit"}
+    assert keys_that_change(Changes.DATA) == {
+        "dataset", "partition", "num-clients", "data-seed", "train-ratio", "val-ratio", "largest-component",
+        "clients-per-part", "alpha", "classes-per-client", "shards-per-client", "examples-per-client",
+    }  # fmt: skip
 
 
 FINE = st.fixed_dictionaries(
@@ -151,11 +217,12 @@ FINE = st.fixed_dictionaries(
 
 @given(FINE)
 def test_a_configuration_survives_toml_and_flowers_flat_form(values: dict[str, Any]):
-    run = parse(values)
+    chosen = values.get("algorithm", "fed-pub")
+    run = parse({key: value for key, value in values.items() if section_of_key(key) in ("", chosen)})
     assert parse(tomllib.loads(run.toml())) == run
     assert parse(run.flat()) == run
     assert all(type(value) in (str, int, float, bool) for value in run.flat().values())
-    assert all(run.flat()[key] == value for key, value in values.items() if "." not in key)
+    assert all(run.flat()[key] == value for key, value in values.items() if "." not in key and key != "dataset")
 
 
 OPEN = ("partition", "model", "local-epochs", "lr")
@@ -211,8 +278,7 @@ def test_what_was_chosen_is_kept_and_read_back(algorithm: str, dataset: str, tmp
     assert all(written[key] not in ("auto", 0) for key in OPEN)
     assert parse(written) == run
     # Flower's run config holds every key that pyproject declares, the open ones as they stand there
-    declared = {key: default for key, (default, _) in keys().items()}
-    assert parse(declared | {"algorithm": algorithm, "dataset": dataset, "algorithm-config": ""}) == run
+    assert parse_flower(declared_keys() | {"algorithm": algorithm, "dataset": dataset}) == run
     assert parse(run.flat()) == run
 
 
@@ -234,8 +300,8 @@ def test_a_value_of_another_type_does_not_leave_a_key_open(key: str, value: obje
 
 
 def test_every_key_has_a_description():
-    assert all(description for _, description in keys().values())
-    assert "settings" not in keys()
+    assert all(field.description for field in fields().values())
+    assert "settings" not in fields()
 
 
 @pytest.mark.parametrize(
@@ -272,18 +338,3 @@ def test_a_file_that_is_missing_or_no_toml_is_one_sentence(tmp_path: Path):
         with pytest.raises(UserError, match=f"{name}: is not TOML") as caught:
             read(tmp_path / name)
         assert "\n" not in str(caught.value)
-
-
-def test_flowers_table_in_pyproject_holds_our_defaults():
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
-    declared: dict[str, Any] = {}
-    for key, value in table.items():
-        declared |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    expected: dict[str, Any] = {"algorithm-config": ""} | {key: default for key, (default, _) in keys().items()}
-    for name in algorithm_names():
-        own = load_algorithm(name).config.model_fields
-        expected |= {f"{name}.{kebab(field)}": info.default for field, info in own.items()}
-    assert declared == expected
-    assert {key: type(value) for key, value in declared.items()} == {
-        key: type(value) for key, value in expected.items()
-    }

@@ -1,65 +1,36 @@
 """The documents say what the code does."""
 
-import json
-from collections.abc import Iterator
+import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic.fields import FieldInfo
 
-from fedsieve.algorithms import ENTRY_POINTS, algorithm_names, kebab, load_algorithm
-from fedsieve.allowed import allowed
-from fedsieve.config import RunConfig
-from fedsieve.data.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
-from fedsieve.masks.family import family_names, load_family
-from fedsieve.masks.pruning import pruner_names
-from fedsieve.models import MODELS
-from fedsieve.plugins import plugin_of
-from fedsieve.simulations import ENGINES
+from fedsieve.keys import fields
 
-CONFIGURATION = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
-
-BUILT_IN = [name for name in algorithm_names() if plugin_of(ENTRY_POINTS, name) is None]
-
-NAMES = {
-    "algorithm": BUILT_IN,
-    "dataset": [*GRAPHS, *IMAGES, "a path"],
-    "partition": ["auto", *GRAPH_PARTITIONS, *IMAGE_PARTITIONS],
-    "model": ["auto", *MODELS, "module:function"],
-    "engine": list(ENGINES),
-    "fed-mask.mask": [name for name in family_names() if load_family(name).learnt],
-    "fed-pm.mask": ["binary"],
-    "fed-pub.mask": ["personal", *family_names()],
-    "hide-n-seek.mask": [name for name in family_names() if load_family(name).learnt],
-    "hide-n-seek.pruner": pruner_names(),
-    "lottery-fl.mask": ["magnitude"],
-}
-"""Keys that take names; of algorithms those that are built in."""
-
-ESCAPED = str.maketrans({"|": r"\|", "<": r"\<"})
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def fields() -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every key, those of the algorithms prefixed by their names, in the order of the document."""
-    yield from ((kebab(name), field) for name, field in RunConfig.model_fields.items() if name != "settings")
-    for algorithm in BUILT_IN:
-        for name, field in load_algorithm(algorithm).config.model_fields.items():
-            yield f"{algorithm}.{kebab(name)}", field
+@pytest.fixture(scope="module")
+def write_keys() -> Any:
+    spec = importlib.util.spec_from_file_location("write_keys", DOCS / "write_keys.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def row(key: str, field: FieldInfo) -> str:
-    words = ", ".join(NAMES[key]) if key in NAMES else str(allowed(field)).replace("'", "")
-    cells = (f"`{key}`", f"`{json.dumps(field.default)}`", words, str(field.description))
-    return f"| {' | '.join(cell.translate(ESCAPED) for cell in cells)} |"
+@pytest.mark.parametrize("name", ["configuration.md", "pyproject.toml"])
+def test_every_key_is_written_down_as_it_is(name: str, write_keys: Any) -> None:
+    (path,) = [path for path in write_keys.WRITTEN if path.name == name]
+    text = path.read_text(encoding="utf-8")
+    assert text == write_keys.WRITTEN[path](text), "python docs/write_keys.py writes it"
 
 
-@pytest.mark.parametrize("key", dict(fields()))
-def test_every_key_is_documented_with_its_default_and_what_is_allowed(key: str) -> None:
-    assert row(key, dict(fields())[key]) in CONFIGURATION.splitlines()
-
-
-def test_no_key_is_documented_that_is_none() -> None:
-    documented = [line.split("`")[1] for line in CONFIGURATION.splitlines() if line.startswith("| `")]
-    variables = [name for name in documented if name.startswith("FEDSIEVE_")]
-    assert [name for name in documented if name not in variables] == [key for key, _ in fields()]
-    assert variables
+def test_a_key_that_changes_is_noticed(write_keys: Any) -> None:
+    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    assert write_keys.written_configuration(text.replace("| `10` |", "| `11` |")) == text
+    assert {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")} >= set(fields())
+    project = (DOCS.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert write_keys.written_pyproject(project.replace("num-clients = 10", "num-clients = 11")) == project

@@ -15,8 +15,6 @@ from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.protocols.fed_pm import FedPMConfig
 
-DRAWN = "FedPM learns how likely a weight is to be kept, and draws masks of 0 and 1 by that"
-
 
 class FedPMTrainer:
     """Learn how likely each of the frozen weights w is to be kept: θ = sigmoid(s); send one mask drawn from θ.

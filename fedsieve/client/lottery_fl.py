@@ -13,8 +13,6 @@ from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.binary import FixedMask, flatten, folded, pack, unflatten, unpack
 from fedsieve.protocols.lottery_fl import LotteryFLConfig
 
-BY_MAGNITUDE = "LotteryFL prunes the smallest weights step by step, down to lottery-fl.target"
-
 
 class LotteryFLTrainer:
     """Train the weights of the client's own ticket m_k, and prune it further once it does well.

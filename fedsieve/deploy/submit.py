@@ -12,12 +12,14 @@ from typing import Any
 
 import tomli_w
 
+from fedsieve.algorithms import section_of
 from fedsieve.config import RunConfig
 from fedsieve.data.kinds import is_named
 from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout, read_deployment
 from fedsieve.deploy.trial import missing_nodes, node_states
 from fedsieve.errors import RunFailedError, UserError
+from fedsieve.keys import key_of
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.folder import check_folder, folder_of
 from fedsieve.runs.reopen import reopened
@@ -35,7 +37,7 @@ PAUSE = 2.0
 UNBEGUN = 120.0
 """Seconds until the SuperExec has to have begun a run; it does at once, but for runs before it."""
 
-IN_SIMULATION = {"engine": "inline", "num_workers": 0, "ray_address": ""}
+IN_SIMULATION = {name: field.default for name, field in RunConfig.model_fields.items() if not key_of(field).deployed}
 """Keys that say nothing of a deployment, and what they are set to."""
 
 
@@ -142,7 +144,7 @@ def count_nodes(layout: Layout, *states: str) -> int:
 def write_app(folder: Path, run: RunConfig, client_app: str = CLIENT_APP) -> None:
     """Write a Flower app that names this package's two apps and holds the run's keys, all of them resolved."""
     config = run.model_dump(by_alias=True) | {"algorithm-config": ""}
-    config |= {run.algorithm: run.settings.model_dump(by_alias=True)}
+    config |= {section_of(run.algorithm): run.settings.model_dump(by_alias=True)}
     app = {
         "publisher": "fedsieve",
         "flwr-version-target": version("flwr"),

@@ -4,18 +4,14 @@ The paper: "LotteryFL: Personalized and Communication-Efficient Federated Learni
 Non-IID Datasets".
 """
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.masks.names import check_family, is_chosen
-
-BY_MAGNITUDE = "LotteryFL prunes the smallest weights step by step, down to lottery-fl.target"
 
 
 class LotteryFLConfig(AlgorithmConfig):
     """Keys `lottery-fl.*`; the paper's symbols: pruning rate r_p, target r_target, threshold acc_threshold."""
 
-    mask: str = Field("magnitude", description="the family of tickets; its definition leaves no other than magnitude")
     prune_step: float = Field(
         0.2, gt=0.0, lt=1.0, description="r_p: share of its remaining weights that a client prunes at once"
     )
@@ -23,16 +19,6 @@ class LotteryFLConfig(AlgorithmConfig):
     accuracy_threshold: float = Field(
         0.5, ge=0.0, le=1.0, description="acc_threshold: validation accuracy as received from which a client prunes"
     )
-
-    @model_validator(mode="after")
-    def _mask_is_by_magnitude(self) -> "LotteryFLConfig":
-        if is_chosen(self, "mask"):
-            check_family("lottery-fl.mask", self.mask)
-            from fedsieve.masks.family import family_of
-            from fedsieve.masks.static import Magnitude
-
-            family_of("lottery-fl.mask", self.mask, lambda family: None if family == Magnitude() else BY_MAGNITUDE)
-        return self
 
 
 ALGORITHM = Algorithm(

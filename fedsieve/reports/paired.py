@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from fedsieve.data.fingerprint import fingerprint_of
+from fedsieve.keys import Changes, fields, keys_that_change
 from fedsieve.reports.settings import Setting
 from fedsieve.reports.words import format_count
 from fedsieve.runs.reading import RunRecord
 
-DATA = ("data-seed", "train-ratio", "val-ratio", "largest-component", "clients-per-part", "alpha",
-        "classes-per-client", "shards-per-client", "examples-per-client")  # fmt: skip
-"""Keys that decide what data each client holds, beside the seed, the data set, the partition and how many they are."""
+DATA = keys_that_change(Changes.DATA)
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,10 @@ def find_other_data(one: RunRecord, other: RunRecord) -> str:
 def _describe_data(run: RunRecord) -> dict[str, object]:
     summary = run.summary
     data = fingerprint_of(run.folder)
-    keys = {
+    known = {
         "dataset": run.dataset if data is None else data,
         "partition": summary["partition"],
         "num-clients": summary["num_clients"],
     }
-    keys |= {key: run.keys.get(key) for key in DATA}
-    return keys | ({} if run.keys.get("data-seed") else {"seed": summary["seed"]})
+    held = {key: known.get(key, run.keys.get(key)) for key in fields() if key in DATA}
+    return held | {"data-seed": held["data-seed"] or summary["seed"]}

@@ -162,7 +162,11 @@ def folder_of(run: RunConfig, of: str | None = None) -> Path:
     """Return `run.out`, or a new name under `runs/` if that is empty: the algorithm, `of` which data, and the time."""
     if run.out:
         return Path(run.out)
-    words = [run.algorithm, Path(run.dataset).stem if of is None else of, f"{datetime.now():%Y%m%d-%H%M%S-%f}"]
+    words = [
+        run.algorithm.replace(":", "-"),
+        Path(run.dataset).stem if of is None else of,
+        f"{datetime.now():%Y%m%d-%H%M%S-%f}",
+    ]
     return Path("runs") / "-".join(filter(None, words))
 
 

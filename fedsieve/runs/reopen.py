@@ -11,13 +11,13 @@ from typing import Any
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.data.fingerprint import check_same_data, fingerprint_of
 from fedsieve.errors import UserError
+from fedsieve.keys import Changes, keys_that_change
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.folder import anywhere, check_folder
 
 CONFIG = "config.toml"
 
-FREE = {"num-rounds", "patience", "min-clients", "norm-limit", "engine", "num-workers", "ray-address", "out",
-        "state-memory-mb", "round-timeout", "checkpoint-every", "tensorboard"}  # fmt: skip
+FREE = keys_that_change(Changes.LATER, Changes.NOTHING)
 """Keys that may have changed when a run goes on: they change no number of a round that is over."""
 
 

@@ -69,9 +69,6 @@ def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | No
 
 
 def _run(run: RunConfig, kept: CheckpointFolder, quiet: bool) -> None:
-    if run.engine not in ENGINES:
-        raise UserError(f"engine: got {run.engine!r}, allowed: {', '.join(ENGINES)}.")
-
     def server(states: ClientStates | None) -> ServerApp:
         return make_server_app(engine=run.engine, export=True, quiet=quiet, kept=kept, states=states)
 

@@ -2,14 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from fedsieve.config import RunConfig, Scalar, dotted, keys, parse
+from fedsieve.algorithms import section_of, section_of_key
+from fedsieve.config import RunConfig, Scalar, dotted, parse
 from fedsieve.errors import UserError, near
+from fedsieve.keys import fields
 from fedsieve.simulations.experiment import LABEL, Column, Compared, Experiment, Layout, check_keys, naming
 
 LONGEST = 120
@@ -63,14 +65,30 @@ def combinations(experiment: Experiment, path: Path) -> list[Point]:
         labels = [one.label for one in compared]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise UserError(f"runs: got two of the label {twice[0]!r}, allowed: a label of its own for each.")
-        points = [point for one in compared for point in _points(experiment, one, common)]
+        asked = [asked for one in compared for asked in _asked(experiment, one, common)]
+        running = {section_of(asked.algorithm) for asked in asked}
+        points = [_point(asked, running, common) for asked in asked]
         _check_different(points)
         if experiment.table is not None:
             _check_layout(experiment.table, points)
         return points
 
 
-def _points(experiment: Experiment, one: Compared, common: list[_Axis]) -> Iterable[Point]:
+@dataclass(frozen=True)
+class _Asked:
+    """One run before its keys are validated: `shared` keys, which runs of other algorithms may have, and its `own`."""
+
+    one: Compared
+    axes: Sequence[_Axis]
+    shared: Mapping[str, Any]
+    own: Mapping[str, Any]
+
+    @property
+    def algorithm(self) -> str:
+        return str((dict(self.shared) | dict(self.own)).get("algorithm", fields()["algorithm"].default))
+
+
+def _asked(experiment: Experiment, one: Compared, common: list[_Axis]) -> Iterable[_Asked]:
     own = _axes(one.sweep, f"runs {one.label!r}: sweep")
     taken = set(one.keys).union(*(axis.keys for axis in own))
     axes = [axis for axis in common if taken.isdisjoint(axis.keys)] + own
@@ -78,33 +96,41 @@ def _points(experiment: Experiment, one: Compared, common: list[_Axis]) -> Itera
     for key in swept:
         if swept.count(key) > 1:
             raise UserError(f"sweep: sets {key} twice, allowed: each key in one list.")
-    shared = [key for axis in common for key in axis.keys]
     for choices, seed in product(product(*(axis.choices for axis in axes)), experiment.seeds):
-        values = dict(experiment.base)
-        for choice in choices:
-            values |= choice
-        values |= one.keys | {"seed": seed}
-        try:
-            run = parse(values)
-        except UserError as error:
-            where = f"runs {one.label!r}: " if one.label else ""
-            raise UserError(f"{where}{error}") from None
-        if run.engine == "flower":
-            raise UserError("engine: got 'flower', allowed in an experiment: inline or ray, whose runs can be resumed.")
-        flat = run.flat()
-        for axis in axes:
-            if axis.name and axis.name not in flat:
-                raise UserError(f"sweep.{axis.name}: is not a key of {run.algorithm}, allowed: a sweep of its own "
-                                "in those of [[runs]] that have it.")  # fmt: skip
-        has = [key for key in swept if key in flat]
-        told = [f"{key}={flat[key]}" for key in has]
-        yield Point(
-            name=_name([*([one.label] if one.label else []), *told, f"seed={seed}"]),
-            label=one.label or run.algorithm,
-            run=run,
-            swept=tuple(has),
-            setting={key: flat.get(key) for key in [*shared, "seed"] if "." not in key},
-        )
+        shared: dict[str, Any] = dict(experiment.base)
+        mine: dict[str, Any] = {}
+        for axis, choice in zip(axes, choices, strict=True):
+            (mine if axis in own or axis.name else shared).update(choice)
+        yield _Asked(one, axes, shared, mine | one.keys | {"seed": seed})
+
+
+def _point(asked: _Asked, running: Collection[str], common: list[_Axis]) -> Point:
+    """Return a run; shared keys of another algorithm are left out if another run of the experiment is of that."""
+    one, chosen = asked.one, section_of(asked.algorithm)
+    shared = {key: value for key, value in asked.shared.items()
+              if section_of_key(key) in ("", chosen) or section_of_key(key) not in running}  # fmt: skip
+    where = f"runs {one.label!r}: " if one.label else ""
+    try:
+        run = parse(shared | dict(asked.own))
+    except UserError as error:
+        for axis in asked.axes:
+            if axis.name and section_of_key(axis.name) not in ("", chosen):
+                raise UserError(f"sweep.{axis.name}: is not a key of {asked.algorithm}, allowed: a sweep of its own in "
+                                "those of [[runs]] that have it.") from None  # fmt: skip
+        raise UserError(f"{where}{error}") from None
+    if run.engine == "flower":
+        raise UserError("engine: got 'flower', allowed in an experiment: inline or ray, whose runs can be resumed.")
+    flat = run.flat()
+    has = [key for axis in asked.axes for key in axis.keys if key in flat]
+    together = [*(key for axis in common for key in axis.keys), "seed"]
+    told = [f"{key}={flat[key]}" for key in has]
+    return Point(
+        name=_name([*([one.label] if one.label else []), *told, f"seed={run.seed}"]),
+        label=one.label or run.algorithm,
+        run=run,
+        swept=tuple(has),
+        setting={key: flat.get(key) for key in together if "." not in key},
+    )
 
 
 def _axes(sweep: Mapping[str, Any], where: str) -> list[_Axis]:
@@ -113,7 +139,7 @@ def _axes(sweep: Mapping[str, Any], where: str) -> list[_Axis]:
         if not isinstance(values, list) or not values:
             raise UserError(f"{where}.{key}: got {values!r}, allowed: a list of at least one value.")
         if all(isinstance(value, dict) for value in values):
-            if key in keys() or "." in key:
+            if key in fields() or "." in key:
                 raise UserError(f"{where}.{key}: got tables, allowed: values of {key}, or another name for the list.")
             axes.append(_Axis("", [dotted(value) for value in values]))
         elif any(isinstance(value, dict | list) for value in values):

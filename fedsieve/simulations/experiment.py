@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedsieve.algorithms import algorithm_names, kebab
-from fedsieve.config import Scalar, dotted, keys, read, validated
+from fedsieve.config import Scalar, dotted, read, validated
 from fedsieve.errors import UserError, near
+from fedsieve.keys import fields
 from fedsieve.reports.quantities import FIGURES
 
 BUILT_IN = Path(__file__).parent / "experiments"
@@ -206,7 +207,7 @@ def _tables(values: Mapping[str, Any], key: str, prefix: str = "") -> list[dict[
 
 def check_keys(values: Mapping[str, Any], prefix: str, own: Sequence[str] = ()) -> None:
     """Raise a `UserError` for keys that are neither a run's nor of `own`, that the experiment gives, and for lists."""
-    known = [*own, *(key for key in keys() if key not in {"seed", "out"}), *algorithm_names()]
+    known = [*own, *(key for key in fields() if key not in {"seed", "out"}), *algorithm_names()]
     for key, value in dotted(values).items():
         if key == "seed":
             raise UserError(f"{prefix}seed: is not a key here, allowed: seeds = [42, 43, 44], say, for all runs.")

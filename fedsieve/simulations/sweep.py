@@ -19,9 +19,10 @@ from typing import Any
 from fedsieve.config import Scalar, parse, read
 from fedsieve.data.fingerprint import check_same_data, fingerprint_of
 from fedsieve.errors import RunFailedError, UserError, one_line
+from fedsieve.keys import Changes, keys_that_change
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.folder import anywhere, check_folder
-from fedsieve.runs.reopen import CONFIG, FREE
+from fedsieve.runs.reopen import CONFIG
 from fedsieve.simulations import resume, simulate
 from fedsieve.simulations.combinations import Point
 from fedsieve.simulations.experiment import naming
@@ -31,7 +32,7 @@ _log = logging.getLogger("fedsieve")
 
 INTERRUPTED = 130
 
-CHANGES_NOTHING = FREE - {"num-rounds", "patience", "min-clients", "norm-limit"}
+CHANGES_NOTHING = keys_that_change(Changes.NOTHING)
 """Keys in which a run's folder may differ from the experiment: they change none of its numbers."""
 
 _PROCESSES = multiprocessing.get_context("spawn")

@@ -67,6 +67,41 @@ def test_keys_that_change_together_are_swept_as_tables(tmp_path: Path):
     ]
 
 
+TABLES = """
+seeds = [1]
+[fed-pub]
+tau = 5.0
+[fed-prox]
+mu = 0.5
+[[runs]]
+algorithm = "fed-pub"
+"""
+
+
+def test_tables_of_several_algorithms_are_for_their_own_runs(tmp_path: Path):
+    pub, prox = points(tmp_path / "one.toml", TABLES + '[[runs]]\nalgorithm = "fed-prox"')
+    assert (pub.run.flat()["fed-pub.tau"], prox.run.flat()["fed-prox.mu"]) == (5.0, 0.5)
+    assert "fed-prox.mu" not in pub.run.flat()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # no run is of it
+        (TABLES, "runs 'fed-pub': fed-prox.mu: is a key of fed-prox, allowed: with algorithm = 'fed-prox'"),
+        # a run's own keys are its algorithm's
+        (
+            TABLES.replace("[fed-prox]\nmu = 0.5\n", "") + 'fed-prox.mu = 1.0\n[[runs]]\nalgorithm = "fed-prox"',
+            "runs 'fed-pub': fed-prox.mu: is a key of fed-prox",
+        ),
+    ],
+)
+def test_a_table_of_an_algorithm_that_does_not_run_is_a_mistake(text: str, told: str, tmp_path: Path):
+    with pytest.raises(UserError) as caught:
+        points(tmp_path / "one.toml", text)
+    assert f"one.toml: {told}" in str(caught.value)
+
+
 def test_a_long_name_is_cut_and_told_apart(tmp_path: Path):
     values = ", ".join(f'"{"x" * 200}{end}.npz"' for end in "ab")
     found = points(tmp_path / "one.toml", f"[sweep]\ndataset = [{values}]\n")

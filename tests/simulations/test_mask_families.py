@@ -181,12 +181,6 @@ def test_a_mask_that_breaks_its_family_is_left_out():
          "inputs of a unit, allowed: with hide-n-seek.density = 1."),
         ({"algorithm": "hide-n-seek", "hide-n-seek.mask": "ternary", "hide-n-seek.aggregate": "vote"},
          "hide-n-seek.mask: got 'ternary' with hide-n-seek.aggregate = 'vote', allowed: a mask of two values."),
-        ({"algorithm": "fed-pm", "fed-pm.mask": "sign"},
-         "fed-pm.mask: got 'sign', but FedPM learns how likely a weight is to be kept, and draws masks of 0 and 1 by "
-         "that, allowed: binary."),
-        ({"algorithm": "lottery-fl", "lottery-fl.mask": "erk"},
-         "lottery-fl.mask: got 'erk', but LotteryFL prunes the smallest weights step by step, down to "
-         "lottery-fl.target, allowed: magnitude."),
         ({"fed-pub.mask": "binary", "fed-pub.sparsity": "subgradient"},
          "fed-pub.mask: got 'binary' with fed-pub.sparsity = 'subgradient', whose λ1 term is of real-valued masks, "
          "allowed: 'personal', or with fed-pub.sparsity = 'none' or 'proximal'."),

@@ -22,6 +22,7 @@ from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.data.partitions import partition_nodes
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.data.split import Split
+from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
 from fedsieve.models.gcn import propagation
 
 _log = logging.getLogger("fedsieve")
@@ -109,7 +110,7 @@ def simulated(run: RunConfig) -> list[Holding]:
     return held
 
 
-def own(path: str, run: RunConfig) -> Holding:
+def own(path: str, run: DataKeys) -> Holding:
     """Return what a device holds whose node config names a file or folder of its own."""
     held: Holding
     if kind_of(path) == "graph":
@@ -126,18 +127,18 @@ def _check_size(source: str, held: Holding) -> None:
     check_size(source, held.shape.input, held.shape.num_classes)
 
 
-def _subgraphs(run: RunConfig) -> list[Holding]:
+def _subgraphs(run: DataKeys) -> list[Holding]:
     largest = {"auto": None, "yes": True, "no": False}[run.largest_component]
     data = load_graph(run.dataset, seed=run.seed_of_data, split=_split(run), largest_component=largest)
     parts = partition_nodes(
         run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part
     )
     graphs = [client_graph(data, nodes) for nodes in parts]
-    check_clients(graphs, _deciding(run, "clients-per-part"))
+    check_clients(graphs, _deciding(run))
     return [Subgraph(graph) for graph in graphs]
 
 
-def _images(run: RunConfig) -> list[Holding]:
+def _images(run: DataKeys) -> list[Holding]:
     data = load_images(run.dataset)
     parts = partition_images(
         run.partition,
@@ -151,22 +152,28 @@ def _images(run: RunConfig) -> list[Holding]:
         train_ratio=run.train_ratio,
         val_ratio=run.val_ratio,
     )
-    check_image_clients(parts, _deciding(run, "examples-per-client"))
+    check_image_clients(parts, _deciding(run))
     sizes = sorted(len(part.train) + len(part.val) for part in parts)
     _log.info("clients hold %d to %d images for training and validation, half of them at least %d",
               sizes[0], sizes[-1], sizes[len(sizes) // 2])  # fmt: skip
     return [Images(data, part) for part in parts]
 
 
-def _deciding(run: RunConfig, own: str) -> dict[str, object]:
-    """Return the keys that decide what each client holds, `own` among them, and their values."""
-    values = run.flat()
-    return {key: values[key] for key in ("num-clients", "partition", own, "train-ratio", "val-ratio")}
+def _deciding(run: DataKeys) -> dict[str, object]:
+    """Return the keys that decide how the data are dealt, and their values, but for rarer ones at their defaults."""
+    decide = keys_that_change(Changes.DATA) - {"dataset"}
+    deciding: dict[str, object] = {}
+    for key, value in run.group(DataKeys).items():
+        field = fields()[key]
+        always = key in ("num-clients", "partition", "train-ratio", "val-ratio") or key_of(field).partition
+        if key in decide and key_of(field).partition in ("", run.partition) and (always or value != field.default):
+            deciding[key] = value
+    return deciding
 
 
-def _split(run: RunConfig) -> Split | None:
+def _split(run: DataKeys) -> Split | None:
     """Return the split of a graph that the run asks for, None for the data set's own."""
     return Split(train=run.train_ratio, val=run.val_ratio) if run.train_ratio > 0 else None
 
 
-_SIMULATED: dict[Kind, Callable[[RunConfig], list[Holding]]] = {"graph": _subgraphs, "images": _images}
+_SIMULATED: dict[Kind, Callable[[DataKeys], list[Holding]]] = {"graph": _subgraphs, "images": _images}

@@ -122,12 +122,15 @@ def test_a_partition_for_the_other_kind_of_data_is_one_sentence(graph_file: Path
 
 def test_keys_that_leave_no_client_with_validation_data_are_named(graph_file: Path):
     told = (
-        r"^num-clients = 2, partition = iid, examples-per-client = 1, train-ratio = 0.0, val-ratio = 0.0: these leave "
+        r"^partition = iid, num-clients = 2, train-ratio = 0.0, val-ratio = 0.0, examples-per-client = 1: these leave "
     )
     with pytest.raises(UserError, match=told + "none of the 2 clients with images for validation"):
         simulated(config(dataset="digits", num_clients=2, partition="iid", examples_per_client=1))
     # half of the only part, and 1 of its 90 nodes is for validation
-    told = r"^num-clients = 1, partition = metis-overlapping, clients-per-part = 5, train-ratio = 0.8, val-ratio = 0.01"
+    told = (
+        r"^partition = metis-overlapping, num-clients = 1, data-seed = 2, train-ratio = 0.8, val-ratio = 0.01, "
+        "clients-per-part = 5"
+    )
     with pytest.raises(UserError, match=told + ": these leave none of the 1 clients with nodes for validation"):
         simulated(config(dataset=str(graph_file), num_clients=1, partition="metis-overlapping", train_ratio=0.8,
                          val_ratio=0.01, data_seed=2))  # fmt: skip

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from fedsieve import plugins
-from fedsieve.data.kinds import Kind
 from fedsieve.errors import UserError, near, one_line
+from fedsieve.kinds import Kind
 
 if TYPE_CHECKING:
     from fedsieve.contract import Trainer
@@ -107,7 +107,8 @@ def section_of(name: str) -> str:
 
 def algorithm_names() -> list[str]:
     """Return the sorted names of all installed algorithms; of a family, whose members are only known once it is
-    imported, the name alone."""
+    imported, the name alone.
+    """
     return plugins.names(ENTRY_POINTS)
 
 

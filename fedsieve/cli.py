@@ -153,9 +153,9 @@ def sweep(
 ) -> None:
     """Run what an experiment file asks for and has not been run yet, and make its table."""
     _set_up_log(quiet)
-    from fedsieve.reports.experiment_table import ExperimentTable, check_tables, written
     from fedsieve.simulations.combinations import combinations, layout_of
     from fedsieve.simulations.experiment import find, read_experiment
+    from fedsieve.simulations.experiment_table import ExperimentTable, check_tables, written
     from fedsieve.simulations.sweep import Standing, standing, standing_or_other
     from fedsieve.simulations.sweep import sweep as run_all
 

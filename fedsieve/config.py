@@ -22,8 +22,8 @@ from fedsieve.algorithms import (
     section_of,
 )
 from fedsieve.allowed import allowed
-from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.errors import UserError, near
+from fedsieve.kinds import Kind, kind_of
 
 Scalar = str | int | float | bool
 

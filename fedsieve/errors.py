@@ -27,3 +27,10 @@ def near(given: str, names: Iterable[str], prefix: str = "") -> str:
 def one_line(error: BaseException | None, longest: int | None = LONGEST) -> str:
     """Return the error's message on one line, cut to so many characters; None: whole."""
     return " ".join(str(error).split())[:longest]
+
+
+def printable(text: str) -> str:
+    """Return what a client sent as text that may be logged: one short line without control characters."""
+    flat = "".join(character if character.isprintable() else " " for character in text[:1000])
+    flat = " ".join(flat.split())
+    return flat if len(flat) <= 400 else flat[:397] + "..."

@@ -12,7 +12,7 @@ from fedsieve.allowed import allowed
 from fedsieve.config import RunConfig
 from fedsieve.data import DATASETS, PARTITIONS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
-from fedsieve.data.kinds import IMAGE_NAMES
+from fedsieve.kinds import IMAGE_NAMES
 from fedsieve.masks.family import family_names, load_family
 from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS

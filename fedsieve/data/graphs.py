@@ -12,11 +12,11 @@ from torch_geometric.transforms import LargestConnectedComponents
 from fedsieve.data.arxiv import ogbn_arxiv
 from fedsieve.data.checks import Array, check_learnable, screen
 from fedsieve.data.digits import SPLIT, digits_knn
-from fedsieve.data.kinds import IMAGE_NAMES
 from fedsieve.data.own import READERS
 from fedsieve.data.published import amazon, planetoid
 from fedsieve.data.split import MASKS, Split, random_split
 from fedsieve.errors import UserError, near
+from fedsieve.kinds import IMAGE_NAMES
 
 _log = logging.getLogger("fedsieve")
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fedsieve.errors import printable
 from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
 from fedsieve.reports.theme import LIGHT, SERIES, blank, drawing
 from fedsieve.reports.words import counted, percent, rows_of, thinned
 from fedsieve.runs.reading import RunRecord
-from fedsieve.server.screening import printable
 
 SHOWN = 200
 """Clients that have a point."""

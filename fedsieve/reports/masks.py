@@ -3,12 +3,12 @@
 import numpy as np
 
 from fedsieve.contract import NDArray
+from fedsieve.errors import printable
 from fedsieve.reports.figure import Drawn, Missing, Part, Table
 from fedsieve.reports.heat import POINTED, heat_map
 from fedsieve.reports.kept_weights import KeptWeights, kept_weights
 from fedsieve.reports.words import percent
 from fedsieve.runs.reading import RunRecord
-from fedsieve.server.screening import printable
 
 LAYERS, OVERLAP = "Zeros by layer and client", "Overlap of the clients' masks"
 

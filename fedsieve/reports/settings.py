@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fedsieve.algorithms import kebab
+from fedsieve.errors import printable
 from fedsieve.reports.words import counted
 from fedsieve.runs.reading import RunRecord
-from fedsieve.server.screening import printable
 
 TOLD = {
     "dataset": "data set",

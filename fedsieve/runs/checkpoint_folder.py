@@ -20,9 +20,9 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from fedsieve.config import RunConfig
+from fedsieve.contract import Arrays
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import Extent, sync_folder, write_whole
-from fedsieve.contract import Arrays
 
 _log = logging.getLogger("fedsieve")
 

@@ -10,16 +10,15 @@ from typing import Any
 
 from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
-from fedsieve.data import DATASETS
-from fedsieve.data.kinds import IMAGE_NAMES
+from fedsieve.contract import Arrays
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import PARTIAL, Extent, write_whole
+from fedsieve.kinds import GRAPH_NAMES, IMAGE_NAMES
 from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
-from fedsieve.server.usage import cpu_seconds
 from fedsieve.runs.rounds import Round
-from fedsieve.contract import Arrays
+from fedsieve.runs.usage import cpu_seconds
 
-NAMES = {*DATASETS, *IMAGE_NAMES}
+NAMES = {*GRAPH_NAMES, *IMAGE_NAMES}
 
 BEGUN = f".config.toml{PARTIAL}"
 """All that a run leaves which is killed while it writes its first file."""

@@ -16,13 +16,12 @@ import numpy as np
 from safetensors import safe_open
 
 from fedsieve.config import parse, read
+from fedsieve.contract import COUNT_OF, NDArray
 from fedsieve.errors import UserError, one_line
 from fedsieve.runs.checkpoint_folder import newest_manifest, server_file
+from fedsieve.runs.folder import read_summary
 from fedsieve.runs.history import History
 from fedsieve.runs.records import METRIC_ONLY, METRICS, read_rounds
-from fedsieve.runs.folder import read_summary
-from fedsieve.contract import COUNT_OF
-from fedsieve.contract import NDArray
 
 COLUMNS = ("train_loss", "test_accuracy", "mask_sparsity")
 """Of `clients.csv`, those that figures show each client in."""

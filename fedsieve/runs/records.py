@@ -5,10 +5,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from fedsieve.contract import STATE_LOST
+from fedsieve.contract import STATE_LOST, Reply
 from fedsieve.runs.latest import LatestMetrics
 from fedsieve.runs.rounds import Round
-from fedsieve.contract import Reply
 
 METRICS = {
     "num_examples": "num-examples",

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fedsieve.contract import STATE_LOST
-from fedsieve.contract import Reply
-from fedsieve.contract import Arrays
+from fedsieve.contract import STATE_LOST, Arrays, Reply
 
 
 @dataclass(frozen=True)

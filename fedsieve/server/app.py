@@ -25,12 +25,12 @@ from fedsieve.runs.history import History
 from fedsieve.runs.reading import read_run
 from fedsieve.runs.reopen import alone, opened
 from fedsieve.runs.rounds import Observer
+from fedsieve.runs.usage import Usage
 from fedsieve.server.binding import Binding, bind
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
 from fedsieve.server.event_files import EventFiles, check_installed
 from fedsieve.server.loop import RoundLoop
 from fedsieve.server.progress import Progress
-from fedsieve.server.usage import Usage
 from fedsieve.wire import shape_record, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")

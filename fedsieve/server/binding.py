@@ -11,8 +11,7 @@ from flwr.serverapp import Grid
 
 from fedsieve.contract import Shape
 from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
-from fedsieve.errors import RunFailedError
-from fedsieve.server.screening import printable
+from fedsieve.errors import RunFailedError, printable
 
 _log = logging.getLogger("fedsieve")
 

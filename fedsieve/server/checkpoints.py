@@ -16,8 +16,8 @@ from fedsieve.files import Extent
 from fedsieve.runs.checkpoint_folder import Checkpoint, CheckpointFolder, server_client_file, server_file, state_file
 from fedsieve.runs.folder import RunFolder, anywhere
 from fedsieve.runs.rounds import Past, Round
+from fedsieve.runs.usage import Usage
 from fedsieve.server.loop import RoundLoop
-from fedsieve.server.usage import Usage
 
 _log = logging.getLogger("fedsieve")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from flwr.app import Message, MetricRecord
 
 from fedsieve.contract import COUNTS, FRACTIONS, STATE_LOST, Arrays, Expected, Reply
+from fedsieve.errors import printable
 from fedsieve.wire import checked_arrays, payload_bytes, serialized_bytes
 
 REQUIRED = {*COUNTS, *FRACTIONS, "train-loss"} - {"mask-sparsity", STATE_LOST}
@@ -60,10 +61,3 @@ def _screened_metrics(record: MetricRecord) -> dict[str, float]:
             raise ValueError(f"metric {name} is {value}, beyond ±{MAX_METRIC:g}")
         metrics[name] = float(value)
     return metrics
-
-
-def printable(text: str) -> str:
-    """Return what a client sent as text that may be logged: one short line without control characters."""
-    flat = "".join(character if character.isprintable() else " " for character in text[:1000])
-    flat = " ".join(flat.split())
-    return flat if len(flat) <= 400 else flat[:397] + "..."

@@ -13,8 +13,8 @@ from flwr.app import Context, Message
 
 from fedsieve.algorithms import load_algorithm
 from fedsieve.client.app.holdings import simulated
-from fedsieve.data.kinds import Kind
 from fedsieve.errors import RunFailedError, UserError, one_line
+from fedsieve.kinds import Kind
 from fedsieve.models import initial_weights
 from fedsieve.simulations.grid import App
 from fedsieve.testing import bad_replies

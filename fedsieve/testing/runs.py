@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore, StateStore
 from fedsieve.config import RunConfig, parse
-from fedsieve.data.kinds import Kind
 from fedsieve.errors import RunFailedError
+from fedsieve.kinds import Kind
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.reopen import reopened
 from fedsieve.server.app import make_server_app

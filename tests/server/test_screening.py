@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsieve.contract import Arrays, Expected, Reply
-from fedsieve.server.screening import printable, screen
+from fedsieve.errors import printable
+from fedsieve.server.screening import screen
 from tests.messages import METRICS, asking, failure, reply
 
 W = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)

@@ -17,8 +17,8 @@ from fedsieve.data import Split, check_clients, client_graph, load_graph, partit
 from fedsieve.data.checks import check_size
 from fedsieve.data.image_partitions import ClientImages, check_image_clients, partition_images, split_own
 from fedsieve.data.image_sets import ImageSet, load_images
-from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
+from fedsieve.kinds import Kind, kind_of
 from fedsieve.models.gcn import propagation
 
 _log = logging.getLogger("fedsieve")

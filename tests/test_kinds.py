@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from fedsieve.data import DATASETS
 from fedsieve.data.image_sets import IMAGE_DATASETS
-from fedsieve.data.kinds import IMAGE_NAMES, kind_of
+from fedsieve.kinds import GRAPH_NAMES, IMAGE_NAMES, kind_of
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,4 @@ def test_the_kind_follows_from_the_name_or_path(
 
 def test_the_names_are_those_that_can_be_loaded():
     assert tuple(IMAGE_DATASETS) == IMAGE_NAMES
+    assert tuple(DATASETS) == GRAPH_NAMES

@@ -6,6 +6,7 @@ from typing import Literal
 
 Kind = Literal["graph", "images"]
 
+GRAPH_NAMES = ("digits-knn", "cora", "citeseer", "pubmed", "photo", "computers", "ogbn-arxiv")
 IMAGE_NAMES = ("digits", "mnist", "cifar10", "fashion-mnist", "emnist")
 
 
@@ -18,6 +19,4 @@ def kind_of(dataset: str) -> Kind:
         return "images"
     if not dataset or not Path(os.path.expanduser(dataset)).is_dir():  # noqa: PTH111 - Path's own raises for a user that does not exist
         return "graph"
-    from fedsieve.data.graphs import DATASETS
-
-    return "graph" if dataset in DATASETS else "images"
+    return "graph" if dataset in GRAPH_NAMES else "images"

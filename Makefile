@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo   run FED-PUB, FedAvg and local-only on the embedded data set and compare them"
 	@echo "make test   run the tests"
-	@echo "make check  lint, format and types, as CI does"
+	@echo "make check  lint, format, types and layers, as CI does"
 	@echo "make docs   make the documentation's site, in docs/_build/html"
 	@echo "make bench  measure accuracy, speed and memory (hours; see docs/results.md)"
 	@echo "make venv   only install, into .venv"
@@ -38,6 +38,7 @@ check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 docs: venv
 	$(BIN)/python -m sphinx --builder html --quiet --fail-on-warning --keep-going docs docs/_build/html

@@ -494,8 +494,7 @@ def _tell(folder: Path, *, quiet: bool, as_json: bool) -> None:
     """Print what a run has reached."""
     from fedsieve.reports.compare import comparison
     from fedsieve.reports.settings import settings_of
-    from fedsieve.runs.folder import read_summary
-    from fedsieve.runs.reading import read_run
+    from fedsieve.runs.reading import read_run, read_summary
 
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))

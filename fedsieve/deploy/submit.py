@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from fedsieve.config import RunConfig
 from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout
 from fedsieve.errors import RunFailedError, UserError
+from fedsieve.reports.ending import report_at_end
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.folder import check_folder, folder_of
-from fedsieve.runs.reopen import reopened
+from fedsieve.runs.reopen import alone, reopened
 
 _log = logging.getLogger("fedsieve")
 
@@ -32,6 +34,9 @@ PAUSE = 2.0
 UNBEGUN = 120.0
 """Seconds until the SuperExec has to have begun a run; it does at once, but for runs before it."""
 
+LEAVING = 20.0
+"""Seconds that a ServerApp which was stopped has to write the summary of what it has reached."""
+
 IN_SIMULATION = {"engine": "inline", "num_workers": 0, "ray_address": ""}
 """Keys that say nothing of a deployment, and what they are set to."""
 
@@ -44,7 +49,7 @@ def submit(
     client_app: str = CLIENT_APP,
     resuming: bool = False,
 ) -> Path:
-    """Do `run` on the deployment's nodes and return the run's folder, which then holds the results.
+    """Do `run` on the deployment's nodes and return the run's folder, which then holds the results and their report.
 
     Args:
         layout: of the deployment; on the SuperLink's machine, where the ServerApp writes the run's folder.
@@ -67,15 +72,17 @@ def submit(
     with tempfile.TemporaryDirectory(prefix="fedsieve-app-") as app:
         write_app(Path(app), run, client_app)
         run_id = str(flwr(layout, "run", app)["run-id"])
-    try:
-        ended = _follow(layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None)
-    except KeyboardInterrupt:
-        flwr(layout, "stop", run_id)
-        _log.warning("the run was stopped; what it has reached is in %s", folder)
-        raise
-    if ended["status"] != "finished:completed":
-        reason = str(ended["status-details"]).removeprefix("ServerApp failed with exception: ").rstrip(".")
-        raise RunFailedError(f"the run has {ended['status'].partition(':')[2]}: {reason}.")
+    with report_at_end(folder):
+        try:
+            ended = _follow(layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None)
+        except KeyboardInterrupt:
+            flwr(layout, "stop", run_id)
+            _log.warning("the run was stopped; what it has reached is in %s", folder)
+            _wait_until_left(folder)
+            raise
+        if ended["status"] != "finished:completed":
+            reason = str(ended["status-details"]).removeprefix("ServerApp failed with exception: ").rstrip(".")
+            raise RunFailedError(f"the run has {ended['status'].partition(':')[2]}: {reason}.")
     return folder
 
 
@@ -95,7 +102,7 @@ def resume(
         changes: of the run's configuration.
     """
     within = next((above for above in folder.absolute().parents if Layout(above).is_deployment()), None)
-    newest = newest_manifest(folder / "checkpoint")
+    newest = newest_manifest(folder)
     if deployment is None and (newest.states is not None if newest else within is None):
         return None
     with reopened(folder) as (run, kept):
@@ -157,6 +164,15 @@ def _follow(layout: Layout, run_id: str, show: Callable[[str], None]) -> dict[st
                 flwr(layout, "stop", run_id)
                 raise RunFailedError(f"nothing has begun the run in {UNBEGUN:g} seconds: is a SuperExec running?")
         time.sleep(PAUSE)
+
+
+def _wait_until_left(folder: Path) -> None:
+    """Wait until a ServerApp that was stopped has left what it has reached, but no longer than `LEAVING`."""
+    until = time.monotonic() + LEAVING
+    while folder.exists() and time.monotonic() < until:
+        with suppress(UserError), alone(folder):
+            return
+        time.sleep(PAUSE / 10)
 
 
 def _stream(layout: Layout, run_id: str, seen: int, show: Callable[[str], None]) -> int:

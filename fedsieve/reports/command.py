@@ -11,9 +11,10 @@ from rich.text import Text
 from fedsieve.errors import UserError
 from fedsieve.reports.compare import comparison
 from fedsieve.reports.comparison import PAGE, check_ours, paired_rows, paired_told, write_comparison
-from fedsieve.reports.page import FIGURES, write_report
+from fedsieve.reports.page import write_report
 from fedsieve.reports.paired import other_data
 from fedsieve.reports.settings import Setting, settings_of, stopped
+from fedsieve.runs.layout import RunLayout
 from fedsieve.runs.reading import RunRecord, read_run
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def report(
         _show_pairs(settings, show, console)
     for run in runs:
         page = write_report(run, alone or _local_of(run, runs))
-        show(f"{page}, and PNG files of its figures in {run.folder / FIGURES}")
+        show(f"{page}, and PNG files of its figures in {RunLayout(run.folder).figures}")
     if len(runs) > 1:
         figures = write_comparison(path, settings)
         show(f"{path}, which compares them, and PNG files of its figures in {figures}")

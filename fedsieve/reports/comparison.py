@@ -13,6 +13,7 @@ from fedsieve.reports.paired import pairings, repeated
 from fedsieve.reports.settings import Setting, labels_of, stopped, title_of
 from fedsieve.reports.style import COMPARISON_PAGE
 from fedsieve.reports.words import counted
+from fedsieve.runs.layout import RunLayout
 
 PAGE = Path("comparison.html")
 """Where a comparison goes unless it is told."""
@@ -46,8 +47,8 @@ def write_comparison(path: Path, settings: Sequence[Setting]) -> Path:
 
 def check_ours(path: Path) -> None:
     """Raise a `UserError` where there is something at `path` that is no page of ours, or where a run's page belongs."""
-    place = path.resolve()
-    if place.name == "report.html" and any((place.parent / name).exists() for name in ("summary.json", "clients.csv")):
+    place, run = path.resolve(), RunLayout(path.resolve().parent)
+    if place == run.report and (run.summary.exists() or run.clients.exists()):
         raise UserError(f"--out: {path} is the page of the run in that folder, allowed: another name.")
     try:
         ours = not path.exists() or f'name="generator" content="{GENERATOR} ' in path.read_text("utf-8")[:400]

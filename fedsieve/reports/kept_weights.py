@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from fedsieve.contract import NDArray
 from fedsieve.reports.words import thinned
+from fedsieve.runs.layout import RunLayout
 
 MATRIX_DIM = 2
 """Masks sit on weight matrices alone (`fedsieve.masks.attach`)."""
@@ -44,8 +45,9 @@ class KeptWeights:
 
 
 def kept_weights(folder: Path) -> KeptWeights | None:
-    """Read the models in `folder`, None where there are none."""
-    files = {int(found[1]): path for path in folder.glob("client-*.safetensors") if (found := _NAME.match(path.name))}
+    """Read the models that the run in `folder` has left, None where there are none."""
+    layout = RunLayout(folder)
+    files = {client: layout.model_of(client) for client in layout.clients_with_models()}
     if not files:
         return None
     size = max(path.stat().st_size for path in files.values())
@@ -79,9 +81,6 @@ def kept_weights(folder: Path) -> KeptWeights | None:
 def _in_order(name: str) -> list[tuple[int, str]]:
     """Sort `layer2` before `layer10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-_NAME = re.compile(r"client-(\d+)\.safetensors$")
 
 
 def _share(part: NDArray, whole: NDArray) -> NDArray:

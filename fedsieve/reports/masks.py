@@ -22,7 +22,7 @@ MOST_LAYERS = 24
 def masks(run: RunRecord) -> list[Part]:
     """Return both figures, from the personal models in the run's folder."""
     why = _nothing(run)
-    found = None if why else kept_weights(run.folder / "model")
+    found = None if why else kept_weights(run.folder)
     if found is None or not found.layers:
         why = why or (
             "The folder holds no personal models, from which this is drawn: a deployment leaves models and masks on "

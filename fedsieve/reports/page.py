@@ -16,10 +16,8 @@ from fedsieve.reports.masks import masks
 from fedsieve.reports.similarity import similarity
 from fedsieve.reports.style import RUN_PAGE
 from fedsieve.reports.svg import png
+from fedsieve.runs.layout import RunLayout
 from fedsieve.runs.reading import RunRecord
-
-FIGURES = "figures"
-"""The folder of the PNG files."""
 
 
 def write_report(run: RunRecord, local: RunRecord | None = None) -> Path:
@@ -31,10 +29,10 @@ def write_report(run: RunRecord, local: RunRecord | None = None) -> Path:
     Raises:
         UserError: they cannot be written.
     """
-    folder, found = run.folder, sections(run, local)
+    layout, found = RunLayout(run.folder), sections(run, local)
     page = report_page(run, found)  # first: it is the page that lays the figures out
-    write_page(folder / "report.html", page, folder / FIGURES, found, PNG_NAMES)
-    return folder / "report.html"
+    write_page(layout.report, page, layout.figures, found, PNG_NAMES)
+    return layout.report
 
 
 def sections(run: RunRecord, local: RunRecord | None = None) -> list[Section]:

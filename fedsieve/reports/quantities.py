@@ -1,6 +1,5 @@
 """The figures of finished runs that a table of them may show."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,9 +8,8 @@ from statistics import fmean, median
 from typing import Any
 
 from fedsieve.reports.compare import spread
-from fedsieve.runs.folder import read_summary
 from fedsieve.runs.history import History
-from fedsieve.runs.records import read_rounds
+from fedsieve.runs.reading import read_round_lines, read_rounds, read_summary, read_timings
 from fedsieve.runs.rounds import Round
 
 
@@ -29,9 +27,7 @@ class Results:
     @cached_property
     def rounds(self) -> tuple[Round, ...]:
         """All rounds, as `clients.csv` has them."""
-        seconds = {line["round"]: line["seconds"] for line in self._lines("timings.jsonl")}
-        with (self.folder / "clients.csv").open(encoding="utf-8", newline="") as file:
-            return read_rounds(file, seconds)
+        return read_rounds(self.folder)
 
     @property
     def val_accuracy(self) -> float | None:
@@ -45,10 +41,10 @@ class Results:
     @property
     def cpu_seconds_per_client_round(self) -> float | None:
         """The median over rounds of CPU seconds a participant."""
-        timings = self._lines("timings.jsonl")  # a last training for the metric only has a line here alone
+        timings = read_timings(self.folder)  # a last training for the metric only has a line here alone
         shares = [
             time["cpu_seconds"] / len(line["participants"])
-            for time, line in zip(timings, self._lines("rounds.jsonl"), strict=False)
+            for time, line in zip(timings, read_round_lines(self.folder), strict=False)
         ]
         return median(shares) if shares else None
 
@@ -62,10 +58,6 @@ class Results:
             if accuracy >= target:
                 return moved / 1e6
         return None
-
-    def _lines(self, name: str) -> list[dict[str, Any]]:
-        path = self.folder / name
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 @dataclass(frozen=True)

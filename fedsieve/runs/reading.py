@@ -1,13 +1,11 @@
-"""A run's folder as a report needs it: summary, settings, and every client's numbers by round."""
+"""The one reader of a run's folder: summary, settings, rounds, and every client's numbers by round."""
 
-import csv
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,14 @@ from safetensors import safe_open
 from fedsieve.config import parse, read
 from fedsieve.contract import COUNT_OF, NDArray
 from fedsieve.errors import UserError, one_line
-from fedsieve.runs.checkpoint_folder import newest_manifest, server_file
-from fedsieve.runs.folder import read_summary
+from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.history import History
-from fedsieve.runs.records import METRIC_ONLY, METRICS, read_rounds
+from fedsieve.runs.layout import CLIENTS, SUMMARY, TIMINGS, RunLayout, server_file
+from fedsieve.runs.records import METRICS, ClientRow, read_client_lines, rounds_of
+from fedsieve.runs.rounds import Round
 
 COLUMNS = ("train_loss", "test_accuracy", "mask_sparsity")
 """Of `clients.csv`, those that figures show each client in."""
-
-COUNTS = {column: COUNT_OF[METRICS[column]].replace("-", "_") for column in COLUMNS if METRICS[column] in COUNT_OF}
-"""The column that says how much data a number was taken on: it counts only where that is some."""
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError)
 """What a run's folder raises that is cut off, altered, or that of something else."""
@@ -110,22 +106,67 @@ class RunRecord:
         return {int(client): float(value) for client, value in found.items() if value is not None}
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read a run's `summary.json`; a folder without one is a `UserError`."""
+    try:
+        summary = json.loads(RunLayout(folder).summary.read_text(encoding="utf-8"))
+        if not (isinstance(summary, dict) and {"algorithm", "dataset", "test_accuracy_per_client"} <= set(summary)):
+            raise ValueError("not a summary")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: holds no readable {SUMMARY}; allowed: the folder of a run.") from error
+    return summary
+
+
+def read_round_lines(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `rounds.jsonl`; without its last where a killed run has cut that off."""
+    return _json_lines(RunLayout(folder).rounds)
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `timings.jsonl`; without its last where a killed run has cut that off."""
+    return _json_lines(RunLayout(folder).timings)
+
+
+def read_client_rows(folder: Path) -> Iterator[ClientRow]:
+    """Read `clients.csv` row by row, up to a line that a killed run has cut off.
+
+    Raises:
+        OSError, ValueError, KeyError: it is not there, or is not that of a run.
+    """
+    with RunLayout(folder).clients.open(encoding="utf-8", newline="") as file:
+        yield from read_client_lines(line for line in file if line.endswith("\n"))
+
+
+def read_rounds(folder: Path) -> tuple[Round, ...]:
+    """Read the rounds, of their metrics those alone that have a column.
+
+    Raises:
+        UserError: the records are not those of a run.
+    """
+    try:
+        seconds = {line["round"]: line["seconds"] for line in read_timings(folder)}
+        return tuple(rounds_of(read_client_rows(folder), seconds))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: {CLIENTS} and {TIMINGS} cannot be read: {one_line(error)}.") from error
+
+
 def read_run(folder: Path) -> RunRecord:
     """Read a run's folder.
 
     Raises:
         UserError: it is not that of a run, or what it holds cannot be read.
     """
-    config = folder / "config.toml"
-    if not (folder / "summary.json").exists() and not ((folder / "clients.csv").exists() and config.exists()):
+    layout = RunLayout(folder)
+    config = layout.config
+    if not layout.summary.exists() and not (layout.clients.exists() and config.exists()):
         read_summary(folder)  # raises
     try:
         settings = config.read_text(encoding="utf-8") if config.exists() else ""
         keys = _keys(config) if config.exists() else {}
-        lines = _json_lines(folder / "rounds.jsonl")
-        summary, ended = _summary(folder, keys, len(lines))
+        lines, timings = read_round_lines(folder), read_timings(folder)
+        summary, ended = _summary(folder, keys, len(lines), timings)
         numbers = [int(line["round"]) for line in lines]
-        clients, by_client = _by_client(folder / "clients.csv", numbers)
+        clients, by_client = _by_client(read_client_rows(folder) if layout.clients.exists() else (), numbers)
         return RunRecord(
             folder=folder,
             summary=summary,
@@ -136,7 +177,7 @@ def read_run(folder: Path) -> RunRecord:
             numbers=np.array(numbers, dtype=np.int64),
             clients=clients,
             by_client=by_client,
-            times=_times(folder / "timings.jsonl", numbers),
+            times=_times(timings, numbers),
             similarity=_similarity(folder),
         )
     except UNREADABLE as error:
@@ -157,7 +198,6 @@ def _number(value: object) -> float:
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a record; without its last where a killed run has cut that off."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     found = [json.loads(line) for line in lines[:-1]]
     with suppress(ValueError):
@@ -165,39 +205,35 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str, Any], str]:
-    if (folder / "summary.json").exists():
+def _summary(
+    folder: Path, keys: dict[str, Any], rounds: int, timings: list[dict[str, Any]]
+) -> tuple[dict[str, Any], str]:
+    """Return the summary, made from the records where it is not there or of fewer rounds, and how the run ended."""
+    if RunLayout(folder).summary.exists():
         summary = read_summary(folder)
         if not rounds or summary["num_rounds"] == rounds:
             return summary, str(summary.get("ended", ""))
-    seconds = {line["round"]: line["seconds"] for line in _json_lines(folder / "timings.jsonl")}
-    with (folder / "clients.csv").open(encoding="utf-8", newline="") as file:
-        whole = [line for line in file if line.endswith("\n")]
-    known = [line for line in whole if not line[:1].isdigit() or int(line.partition(",")[0]) in seconds]
-    history = History(list(read_rounds(known, seconds)))
+    seconds = {line["round"]: line["seconds"] for line in timings}
+    history = History(list(rounds_of((row for row in read_client_rows(folder) if row.round in seconds), seconds)))
     setting = {key: keys[key.replace("_", "-")] for key in ("algorithm", "dataset", "partition", "engine", "seed")}
     setting["num_clients"] = keys["num-clients"]
     return setting | history.accuracy_summary() | history.traffic_summary(), "killed"
 
 
-def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
-    """Read `clients.csv` but for the trainings that were for the metric only."""
+def _by_client(given: Iterable[ClientRow], numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
+    """Return the clients' ids and their numbers, but for the trainings that were for the metric only."""
     place = {number: index for index, number in enumerate(numbers)}
     rows, ids = array("q"), array("q")
     cells = {column: array("d") for column in COLUMNS}
-    with path.open(encoding="utf-8", newline="") if path.exists() else StringIO() as file:
-        lines = csv.reader(file)
-        at = {name: index for index, name in enumerate(next(lines, ()))}
-        wanted = [(column, at.get(column), at.get(COUNTS.get(column, ""))) for column in COLUMNS]
-        for line in lines:
-            row = place.get(int(line[at["round"]])) if len(line) == len(at) else None
-            if row is None or line[at["status"]].startswith(METRIC_ONLY):
-                continue
-            rows.append(row)
-            ids.append(int(line[at["client"]]))
-            for column, cell, count in wanted:
-                told = cell is not None and line[cell] != "" and not (count is not None and line[count] == "0")
-                cells[column].append(float(line[cell]) if told and cell is not None else float("nan"))
+    for row in given:
+        if row.metric_only or row.round not in place:
+            continue
+        rows.append(place[row.round])
+        ids.append(row.client)
+        for column, values in cells.items():
+            metric = METRICS[column]
+            counts = row.metrics.get(COUNT_OF.get(metric, ""), 1.0) > 0
+            values.append(row.metrics.get(metric, np.nan) if counts else np.nan)
     clients, columns = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)
     by_client = {}
     for name, values in cells.items():
@@ -206,8 +242,8 @@ def _by_client(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str,
     return clients.tolist(), by_client
 
 
-def _times(path: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
-    by_round = {line["round"]: line for line in _json_lines(path)}
+def _times(timings: list[dict[str, Any]], numbers: Sequence[int]) -> dict[str, NDArray]:
+    by_round = {line["round"]: line for line in timings}
     return {
         name: np.array([_number(by_round.get(number, {}).get(name)) for number in numbers], dtype=np.float64)
         for name in ("seconds", "cpu_seconds")
@@ -216,12 +252,12 @@ def _times(path: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
 
 def _similarity(folder: Path) -> Similarity | None:
     """Return the matrix that the run has left, or that of its newest checkpoint where that is newer."""
-    own, manifest, found = folder / "similarity.safetensors", newest_manifest(folder / "checkpoint"), None
-    if own.exists():
-        with safe_open(own, framework="numpy") as file:
+    layout, manifest, found = RunLayout(folder), newest_manifest(folder), None
+    if layout.similarity.exists():
+        with safe_open(layout.similarity, framework="numpy") as file:
             about = json.loads(file.metadata()["fedsieve"])
             found = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
-    path = folder / "checkpoint" / server_file(manifest.round if manifest else 0)
+    path = layout.checkpoint / server_file(manifest.round if manifest else 0)
     if manifest is not None and path.exists() and (found is None or found.round < manifest.round):
         with safe_open(path, framework="numpy") as file:
             if {"similarity", "compared"} <= set(file.keys()):

@@ -1,7 +1,6 @@
 """A run's folder that is gone on with: by one process at a time, and only as the same run."""
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +11,8 @@ from fedsieve.config import RunConfig, parse, read
 from fedsieve.errors import UserError
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.folder import anywhere, check_folder
-
-CONFIG = "config.toml"
+from fedsieve.runs.layout import CONFIG, RunLayout
+from fedsieve.runs.reading import read_round_lines
 
 FREE = {"num-rounds", "patience", "min-clients", "norm-limit", "engine", "num-workers", "ray-address", "out",
         "state-memory-mb", "round-timeout", "checkpoint-every", "tensorboard"}  # fmt: skip
@@ -45,14 +44,15 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
         UserError: it holds no run, or one whose checkpoints are of no use or that another process is running, or its
             configuration has changed.
     """
-    if not (folder / CONFIG).is_file():
+    layout = RunLayout(folder)
+    if not layout.config.is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
     with alone(folder):
-        run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
+        run, kept = parse(read(layout.config)), CheckpointFolder(layout.checkpoint)
         kept.open()
         if kept.newest is not None:
             check_same(kept.newest.config, run)
-        elif (folder / "summary.json").exists() and _a_round_is_over(folder / "rounds.jsonl", run.min_clients):
+        elif layout.summary.exists() and _a_round_is_over(folder, run.min_clients):
             raise UserError(f"{folder}: holds no checkpoint to go on from.")
         yield run.model_copy(update={"out": str(folder)}), kept
 
@@ -65,18 +65,19 @@ def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
         UserError: it holds something else, or see `reopened`.
     """
     folder = Path(run.out)
-    if not (folder / CONFIG).is_file():
+    layout = RunLayout(folder)
+    if not layout.config.is_file():
         check_folder(folder)
-        yield CheckpointFolder(folder / "checkpoint")
+        yield CheckpointFolder(layout.checkpoint)
         return
     with reopened(folder) as (before, kept):
         check_same(before.flat(), run)
         yield kept
 
 
-def _a_round_is_over(path: Path, min_clients: int) -> bool:
+def _a_round_is_over(folder: Path, min_clients: int) -> bool:
     """Return whether enough replies of a round were usable; a run that failed in its first can only begin anew."""
-    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ()):
+    for line in read_round_lines(folder):
         asked = len(line["participants"])
         if asked - len(line["rejected"]) >= min(min_clients, asked):
             return True

@@ -1,4 +1,7 @@
-"""The one ServerApp: binds the nodes, runs the algorithm's strategy, and leaves the run's folder complete."""
+"""The one ServerApp: binds the nodes, runs the algorithm's strategy, and ends when the run's `summary.json` is there.
+
+Who has started it draws the report (`fedsieve.reports.ending`).
+"""
 
 import logging
 import platform
@@ -6,7 +9,6 @@ import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
@@ -17,12 +19,10 @@ from fedsieve.config import RunConfig, parse_flower
 from fedsieve.contract import Arrays
 from fedsieve.errors import UserError, one_line
 from fedsieve.models import initial_weights, setting_of
-from fedsieve.reports.page import write_report
 from fedsieve.rows import Storage
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.folder import RunFolder, folder_of
 from fedsieve.runs.history import History
-from fedsieve.runs.reading import read_run
 from fedsieve.runs.reopen import alone, opened
 from fedsieve.runs.rounds import Observer
 from fedsieve.runs.usage import Usage
@@ -43,7 +43,6 @@ def make_server_app(
     engine: str,
     export: bool,
     quiet: bool = False,
-    report: bool = True,
     kept: CheckpointFolder | None = None,
     states: ClientStates | None = None,
 ) -> ServerApp:
@@ -54,7 +53,6 @@ def make_server_app(
         export: ask the clients for their personal models at the end. A simulation does; a deployment leaves them on
             the devices.
         quiet: show no progress.
-        report: write report.html, which takes longer than a tiny run.
         kept: the checkpoints of a simulation. A deployment has those of the run's folder, and where this holds a run
             already, goes on with it.
         states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
@@ -67,7 +65,7 @@ def make_server_app(
         run = run.model_copy(update={"out": str(folder_of(run))})
         check_installed(run)
         if export:
-            _run(run, grid, engine, quiet, kept if states is not None else None, states, report=report)
+            _run(run, grid, engine, quiet, kept if states is not None else None, states)
             return
         with opened(run) as own:
             if own.newest is not None and own.newest.covers(run):
@@ -87,7 +85,6 @@ def _run(
     states: ClientStates | None,
     *,
     export: bool = True,
-    report: bool = True,
 ) -> None:
     before = None if kept is None else kept.newest
     usage = Usage(before=None if before is None else before.usage)
@@ -120,8 +117,6 @@ def _run(
             figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
             _write_similarity(loop, history, folder)
             folder.write_summary(_setting(run, engine, binding) | figures | {"ended": ended, "versions": _versions()})
-            if report:
-                _report(folder.path)
 
         try:
             loop.play(grid, initial, config, past)
@@ -161,17 +156,7 @@ def _write_similarity(loop: RoundLoop, history: History, folder: RunFolder) -> N
         clients, matrix = np.asarray(found[0], np.int64), np.asarray(found[1], np.float32)
         combined = [round_.number for round_ in history.rounds if round_.usable and not round_.for_metric_only]
         about = {"format": 1, "round": combined[-1]}
-        folder.write_arrays("similarity.safetensors", {"clients": clients, "similarity": matrix}, about)
-
-
-def _report(folder: Path) -> None:
-    """Write the page; what is wrong with it does not make a failure of a run whose numbers are on disk."""
-    try:
-        write_report(read_run(folder))
-    except UserError:
-        raise
-    except Exception as error:
-        _log.warning("report.html could not be made: %s; `fedsieve report %s` tries again", one_line(error), folder)
+        folder.write_similarity({"clients": clients, "similarity": matrix}, about)
 
 
 def _write_models(
@@ -189,7 +174,7 @@ def _write_models(
     shared = loop.strategy.global_model() if loop.begun else None
     if shared is None:
         return None
-    folder.write_arrays("model/global.safetensors", shared, stage | {"names": names})
+    folder.write_model(None, shared, stage | {"names": names})
     return _global_accuracy(grid, binding, config, shared, timeout)
 
 
@@ -221,7 +206,7 @@ def _export(
         model = to_arrays(reply.content.array_records["arrays"])
         names = list(reply.content.config_records["classes"]["names"])  # type: ignore[arg-type]
         about = dict(stage) | {"names": names, "client": client}
-        folder.write_arrays(f"model/client-{client}.safetensors", model, about)
+        folder.write_model(client, model, about)
     return names
 
 
@@ -285,5 +270,3 @@ FIGURES = (
     "rejected_replies",
     "lost_states",
 )
-
-app = make_server_app(engine="flower", export=False)

@@ -20,7 +20,8 @@ from fedsieve.config import Scalar, parse, read
 from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.folder import anywhere, check_folder
-from fedsieve.runs.reopen import CONFIG, FREE
+from fedsieve.runs.layout import RunLayout
+from fedsieve.runs.reopen import FREE
 from fedsieve.simulations import resume, simulate
 from fedsieve.simulations.combinations import Point
 from fedsieve.simulations.experiment import naming
@@ -51,16 +52,17 @@ def standing(point: Point, folder: Path) -> Standing:
     Raises:
         UserError: the folder holds another run, or something else.
     """
-    if not (folder / CONFIG).is_file():
+    config = RunLayout(folder).config
+    if not config.is_file():
         check_folder(folder)
         return Standing.NEW
-    with naming(folder / CONFIG):
-        before = parse(read(folder / CONFIG)).flat()
+    with naming(config):
+        before = parse(read(config)).flat()
     for key, value in anywhere(point.run).flat().items():
         if key not in CHANGES_NOTHING and before.get(key) != value:
             told = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
             raise UserError(f"{folder}: holds {told}; remove it, or choose another --out.")
-    newest = newest_manifest(folder / "checkpoint")
+    newest = newest_manifest(folder)
     return Standing.DONE if newest is not None and newest.covers(point.run) else Standing.BEGUN
 
 

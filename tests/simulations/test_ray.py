@@ -12,7 +12,8 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedsieve.errors import RunFailedError
-from fedsieve.runs.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.layout import state_file
 from fedsieve.simulations import ray as engine
 from fedsieve.simulations.grid import FIRST_NODE_ID
 from fedsieve.simulations.ray import RayGrid

@@ -105,7 +105,7 @@ def resume(
     newest = newest_manifest(folder)
     if deployment is None and (newest.states is not None if newest else within is None):
         return None
-    with reopened(folder) as (run, kept):
+    with report_at_end(folder), reopened(folder) as (run, kept):
         if kept.newest is not None and kept.newest.covers(run):
             return False
     if (found := deployment or within) is None:

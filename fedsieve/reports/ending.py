@@ -17,6 +17,8 @@ _log = logging.getLogger("fedsieve")
 def report_at_end(folder: Path) -> Iterator[None]:
     """Draw the report of the run that the block runs in `folder`, however it ends, once it has left a summary.
 
+    A run that had ended before, and whose report is missing because whoever was to draw it was killed, gets it now.
+
     Raises:
         UserError: the run has finished, and the report cannot be written.
     """
@@ -28,7 +30,7 @@ def report_at_end(folder: Path) -> Iterator[None]:
             with suppress(UserError):  # the disk is full, say; it is the run's end that is to be told
                 draw(folder)
         raise
-    if _written(folder) != before:
+    if (after := _written(folder)) and (after != before or not RunLayout(folder).report.exists()):
         draw(folder)
 
 

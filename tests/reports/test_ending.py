@@ -44,6 +44,16 @@ def test_a_run_without_a_new_summary_is_not_drawn(tmp_path: Path, drawings: list
     assert drawings == []
 
 
+def test_a_run_that_had_ended_gets_the_report_that_is_missing(tmp_path: Path, drawings: list[Path]):
+    folder = write_run(tmp_path / "run", clients=2)
+    with report_at_end(folder):
+        pass
+    (folder / "report.html").touch()
+    with report_at_end(folder):
+        pass
+    assert drawings == [folder]
+
+
 def test_a_report_that_cannot_be_written_does_not_hide_why_the_run_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

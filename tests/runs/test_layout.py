@@ -9,7 +9,12 @@ def test_a_clients_models_are_those_of_its_number_alone(tmp_path: Path):
     layout = RunLayout(tmp_path)
     assert layout.clients_with_models() == []
     layout.models.mkdir()
-    for path in (layout.model_of(None), layout.model_of(10), layout.model_of(2), layout.models / "client-x.safetensors"):
+    for path in (
+        layout.model_of(None),
+        layout.model_of(10),
+        layout.model_of(2),
+        layout.models / "client-x.safetensors",
+    ):
         path.touch()
     (layout.models / f".{layout.model_of(3).name}.partial").touch()
     assert layout.clients_with_models() == [2, 10]

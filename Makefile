@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo   run FED-PUB, FedAvg and local-only on the embedded data set and compare them"
 	@echo "make test   run the tests"
-	@echo "make check  lint, format and types, as CI does"
+	@echo "make check  lint, format, types and layers, as CI does"
 	@echo "make keys   write the keys into docs/configuration.md and pyproject.toml, from their descriptions"
 	@echo "make docs   make the documentation's site, in docs/_build/html"
 	@echo "make bench  measure accuracy, speed and memory (hours; see docs/results.md)"
@@ -39,6 +39,7 @@ check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 keys: venv
 	$(BIN)/python docs/write_keys.py

@@ -20,7 +20,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from fedsieve.server.usage import Usage
+from fedsieve.runs.usage import Usage
 
 SENT, KEPT = 200_000, 800_000
 

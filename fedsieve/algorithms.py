@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ConfigDict
 
 from fedsieve import plugins
-from fedsieve.data.kinds import Kind
 from fedsieve.errors import UserError, near, one_line
+from fedsieve.kinds import Kind
 
 if TYPE_CHECKING:
     from fedsieve.contract import Trainer

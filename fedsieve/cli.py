@@ -128,9 +128,9 @@ def sweep(
 ) -> None:
     """Run what an experiment file asks for and has not been run yet, and make its table."""
     _set_up_log(quiet)
-    from fedsieve.reports.experiment_table import ExperimentTable, check_tables, written
     from fedsieve.simulations.combinations import combinations, layout_of
     from fedsieve.simulations.experiment import find, read_experiment
+    from fedsieve.simulations.experiment_table import ExperimentTable, check_tables, written
     from fedsieve.simulations.sweep import Standing, standing, standing_or_other
     from fedsieve.simulations.sweep import sweep as run_all
 
@@ -368,14 +368,14 @@ def _algorithms() -> dict[str, str]:
 
 
 def _datasets() -> dict[str, str]:
-    from fedsieve.data.catalogue import GRAPHS, IMAGES
+    from fedsieve.catalogue import GRAPHS, IMAGES
 
     graphs = {name: f"graph: {summary}" for name, summary in GRAPHS.items()}
     return graphs | {name: f"images: {summary}" for name, summary in IMAGES.items()}
 
 
 def _partitions() -> dict[str, str]:
-    from fedsieve.data.catalogue import GRAPH_PARTITIONS, IMAGE_PARTITIONS
+    from fedsieve.catalogue import GRAPH_PARTITIONS, IMAGE_PARTITIONS
 
     graphs = {name: f"graph: {summary}" for name, summary in GRAPH_PARTITIONS.items()}
     return graphs | {name: f"images: {summary}" for name, summary in IMAGE_PARTITIONS.items()}
@@ -481,8 +481,7 @@ def _tell(folder: Path, *, as_json: bool) -> None:
     """Print what a run has reached."""
     from fedsieve.reports.compare import comparison
     from fedsieve.reports.settings import settings_of
-    from fedsieve.runs.folder import read_summary
-    from fedsieve.runs.reading import read_run
+    from fedsieve.runs.reading import read_run, read_summary
 
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))

@@ -25,7 +25,6 @@ from fedsieve.algorithms import (
     section_of_key,
 )
 from fedsieve.allowed import allowed
-from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.errors import UserError, near
 from fedsieve.keys import (
     GROUPS,
@@ -38,6 +37,7 @@ from fedsieve.keys import (
     fields,
     meant,
 )
+from fedsieve.kinds import Kind, kind_of
 from fedsieve.paths import expanded
 from fedsieve.plugins import plugin_of
 

@@ -212,7 +212,7 @@ def file_of(command: str, given: Sequence[str]) -> Path | None:
 def _flag_for(text: str) -> str:
     """Return the flag or command that is meant by something that is no file of keys, "" where none is known."""
     from fedsieve.algorithms import all_algorithm_names
-    from fedsieve.data.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
+    from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
     from fedsieve.errors import close_to
     from fedsieve.keys import meant
     from fedsieve.paths import expanded

@@ -18,6 +18,8 @@ from fedsieve.errors import UserError, one_line
 from fedsieve.masks.attach import weights
 from fedsieve.models import build
 from fedsieve.models.gcn import GCN
+from fedsieve.runs.layout import CONFIG, RunLayout
+from fedsieve.runs.reading import read_summary
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,16 @@ def load_trained(folder: Path, client: int | None) -> Trained:
 
 def _of_run(folder: Path, client: int | None) -> Trained:
     """Return a model that a simulation has written."""
-    if not (folder / "config.toml").is_file():
-        raise UserError(f"{folder}: holds no config.toml; allowed: the folder of a run.")
-    file = folder / "model" / f"{'global' if client is None else f'client-{client}'}.safetensors"
+    layout = RunLayout(folder)
+    if not layout.config.is_file():
+        raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
+    file = layout.model_of(client)
     if not file.is_file():
         raise UserError(_why_not(folder, client))
     with safe_open(file, "pt") as opened:
         about: dict[str, Any] = json.loads((opened.metadata() or {})["fedsieve"])
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-    return _trained(parse(read(folder / "config.toml")), about, lambda *_: tensors)
+    return _trained(parse(read(layout.config)), about, lambda *_: tensors)
 
 
 def _of_device(folder: Path, client: int | None) -> Trained:
@@ -140,14 +143,13 @@ def _as_pyg(network: GCN) -> nn.Module:
 
 def _why_not(folder: Path, client: int | None) -> str:
     """Return why the model is not there."""
-    clients = sorted(int(file.stem.removeprefix("client-")) for file in (folder / "model").glob("client-*.safetensors"))
-    if clients:
+    layout = RunLayout(folder)
+    if clients := layout.clients_with_models():
         given = f"client: got {client}" if client is not None else "client: got none, and the clients share no model"
-        return f"{given}, allowed: {ranges(clients)}, whose models {folder / 'model'} holds."
-    if not (folder / "summary.json").is_file():
+        return f"{given}, allowed: {ranges(clients)}, whose models {layout.models} holds."
+    if not layout.summary.is_file():
         return f"{folder}: the run has not ended, and models are written when it does; allowed: after fedsieve resume."
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    if not summary["num_rounds"]:
+    if not read_summary(folder)["num_rounds"]:
         return f"{folder}: holds no model, for no client had trained when the run ended; allowed: a run of some rounds."
     return (
         f"{folder}: its models have stayed on the devices, each in a folder run-... of the device's FEDSIEVE_STATE "

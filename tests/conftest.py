@@ -38,7 +38,7 @@ def drawn() -> None:
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare runs in this process the second that their report takes, unless the test asks for it by `drawn`."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("fedsieve.server.app._report", lambda folder: None)
+        monkeypatch.setattr("fedsieve.reports.ending.draw", lambda folder: None)
 
 
 @pytest.fixture(autouse=True)

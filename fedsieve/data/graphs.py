@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch_geometric.data import Data
 from torch_geometric.transforms import LargestConnectedComponents
 
+from fedsieve.catalogue import IMAGES
 from fedsieve.data.arxiv import ogbn_arxiv
-from fedsieve.data.catalogue import IMAGES
 from fedsieve.data.checks import Array, check_learnable, screen
 from fedsieve.data.digits import SPLIT, digits_knn
 from fedsieve.data.own import READERS

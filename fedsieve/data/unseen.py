@@ -15,9 +15,9 @@ from fedsieve.data.checks import Array, one_a_node, screen
 from fedsieve.data.decoding import decode
 from fedsieve.data.graphs import DATASETS, graph_arrays
 from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
-from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.data.own_images import Table, contents, find, loose
 from fedsieve.errors import UserError, near
+from fedsieve.kinds import Kind, kind_of
 from fedsieve.paths import expanded
 
 _log = logging.getLogger("fedsieve")

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,15 +15,16 @@ import tomli_w
 
 from fedsieve.algorithms import section_of
 from fedsieve.config import RunConfig
-from fedsieve.data.kinds import is_named
 from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout, read_deployment
 from fedsieve.deploy.trial import missing_nodes, node_states
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.keys import key_of
+from fedsieve.kinds import is_named
+from fedsieve.reports.ending import report_at_end
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.folder import check_folder, folder_of
-from fedsieve.runs.reopen import reopened
+from fedsieve.runs.reopen import alone, reopened
 
 _log = logging.getLogger("fedsieve")
 
@@ -37,6 +39,9 @@ PAUSE = 2.0
 UNBEGUN = 120.0
 """Seconds until the SuperExec has to have begun a run; it does at once, but for runs before it."""
 
+LEAVING = 20.0
+"""Seconds that a ServerApp which was stopped has to write the summary of what it has reached."""
+
 IN_SIMULATION = {name: field.default for name, field in RunConfig.model_fields.items() if not key_of(field).deployed}
 """Keys that say nothing of a deployment, and what they are set to."""
 
@@ -49,7 +54,7 @@ def submit(
     client_app: str = CLIENT_APP,
     resuming: bool = False,
 ) -> Path:
-    """Do `run` on the deployment's nodes and return the run's folder, which then holds the results.
+    """Do `run` on the deployment's nodes and return the run's folder, which then holds the results and their report.
 
     Args:
         layout: of the deployment; on the SuperLink's machine, where the ServerApp writes the run's folder.
@@ -76,15 +81,19 @@ def submit(
     with tempfile.TemporaryDirectory(prefix="fedsieve-app-") as app:
         write_app(Path(app), run, client_app)
         run_id = str(flwr(layout, "run", app)["run-id"])
-    try:
-        ended = _follow(layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None, say)
-    except KeyboardInterrupt:
-        flwr(layout, "stop", run_id)
-        _log.warning("the run was stopped; what it has reached is in %s", folder)
-        raise
-    if ended["status"] != "finished:completed":
-        reason = str(ended["status-details"]).removeprefix("ServerApp failed with exception: ").rstrip(".")
-        raise RunFailedError(f"the run has {ended['status'].partition(':')[2]}: {reason}.")
+    with report_at_end(folder):
+        try:
+            ended = _follow(
+                layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None, say
+            )
+        except KeyboardInterrupt:
+            flwr(layout, "stop", run_id)
+            _log.warning("the run was stopped; what it has reached is in %s", folder)
+            _wait_until_left(folder)
+            raise
+        if ended["status"] != "finished:completed":
+            reason = str(ended["status-details"]).removeprefix("ServerApp failed with exception: ").rstrip(".")
+            raise RunFailedError(f"the run has {ended['status'].partition(':')[2]}: {reason}.")
     return folder
 
 
@@ -104,10 +113,10 @@ def resume(
         changes: of the run's configuration.
     """
     within = next((above for above in folder.absolute().parents if Layout(above).is_deployment()), None)
-    newest = newest_manifest(folder / "checkpoint")
+    newest = newest_manifest(folder)
     if deployment is None and (newest.states is not None if newest else within is None):
         return None
-    with reopened(folder) as (run, kept):
+    with report_at_end(folder), reopened(folder) as (run, kept):
         if kept.newest is not None and kept.newest.covers(run):
             return False
     if (found := deployment or within) is None:
@@ -195,6 +204,15 @@ def _follow(
                 flwr(layout, "stop", run_id)
                 raise RunFailedError(f"nothing has begun the run in {UNBEGUN:g} seconds: is a SuperExec running?")
         time.sleep(PAUSE)
+
+
+def _wait_until_left(folder: Path) -> None:
+    """Wait until a ServerApp that was stopped has left what it has reached, but no longer than `LEAVING`."""
+    until = time.monotonic() + LEAVING
+    while folder.exists() and time.monotonic() < until:
+        with suppress(UserError), alone(folder):
+            return
+        time.sleep(PAUSE / 10)
 
 
 def _stream(layout: Layout, run_id: str, seen: int, show: Callable[[str], None]) -> int:

@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fedsieve.data.kinds import is_named
 from fedsieve.deploy.certificates import check_certificates
 from fedsieve.deploy.flower import flwr
 from fedsieve.deploy.keys import count_keys, make_keys
@@ -22,6 +21,7 @@ from fedsieve.deploy.layout import Deployment, Layout, Node, called, node_name, 
 from fedsieve.deploy.processes import SERVER, SUPERVISOR, Running, end, read_running, write_running
 from fedsieve.errors import RunFailedError, UserError, printable
 from fedsieve.files import write_whole
+from fedsieve.kinds import is_named
 from fedsieve.paths import absolute, expanded
 
 NODES = 3

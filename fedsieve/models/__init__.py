@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fedsieve import seeds
 from fedsieve.config import RunConfig
 from fedsieve.contract import Setting, Shape
-from fedsieve.data.kinds import Kind
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.errors import UserError, near
+from fedsieve.kinds import Kind
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.gcn import GCN, propagation
 from fedsieve.models.lenet import LeNet

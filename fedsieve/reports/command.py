@@ -10,11 +10,18 @@ from rich.text import Text
 
 from fedsieve.errors import UserError
 from fedsieve.reports.compare import comparison
-from fedsieve.reports.comparison import PAGE, check_ours, describe_pairs, tabulate_pairs, write_comparison
+from fedsieve.reports.comparison import (
+    PAGE,
+    check_ours,
+    describe_pairs,
+    tabulate_pairs,
+    write_comparison,
+)
 from fedsieve.reports.page import write_report
 from fedsieve.reports.paired import find_other_data
 from fedsieve.reports.settings import Setting, list_stopped, settings_of
-from fedsieve.runs.reading import FIGURES, RunRecord, read_run
+from fedsieve.runs.layout import RunLayout
+from fedsieve.runs.reading import RunRecord, read_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +59,7 @@ def report(
         _show_pairs(settings, show, console)
     for run in runs:
         page = write_report(run, alone or _find_local(run, runs))
-        show(f"{page}, and PNG files of its figures in {run.folder / FIGURES}")
+        show(f"{page}, and PNG files of its figures in {RunLayout(run.folder).figures}")
     if len(runs) > 1:
         figures = write_comparison(path, settings)
         show(f"{path}, which compares them, and PNG files of its figures in {figures}")

@@ -12,7 +12,7 @@ from fedsieve.reports.page import write_page
 from fedsieve.reports.paired import find_repeated_seeds, pair_with_first
 from fedsieve.reports.settings import Setting, list_stopped, make_labels, make_title
 from fedsieve.reports.words import format_count
-from fedsieve.runs.reading import REPORT, holds_run
+from fedsieve.runs.layout import RunLayout
 
 PAGE = Path("comparison.html")
 """Where a comparison goes unless it is named."""
@@ -49,8 +49,8 @@ def write_comparison(path: Path, settings: Sequence[Setting]) -> Path:
 
 def check_ours(path: Path) -> None:
     """Raise a `UserError` where there is something at `path` that is no page of ours, or where a run's page belongs."""
-    place = path.resolve()
-    if place.name == REPORT and holds_run(place.parent):
+    place, run = path.resolve(), RunLayout(path.resolve().parent)
+    if place == run.report and (run.summary.exists() or run.clients.exists()):
         raise UserError(f"--out: {path} is the page of the run in that folder, allowed: another name.")
     try:
         ours = not path.exists() or f'name="generator" content="{GENERATOR} ' in path.read_text("utf-8")[:400]

@@ -11,7 +11,8 @@ from fedsieve.reports.figure import Drawn, Missing, Part, Table
 from fedsieve.reports.settings import Setting, make_labels
 from fedsieve.reports.theme import MARKERS, SERIES, STYLES, make_figure, use_style
 from fedsieve.reports.words import format_number, format_percent, pick_unit, thin_out_rows
-from fedsieve.runs.reading import TIMINGS, RunRecord
+from fedsieve.runs.layout import TIMINGS
+from fedsieve.runs.reading import RunRecord
 
 MOST = len(SERIES)
 """Settings that have a line."""

@@ -9,7 +9,8 @@ from fedsieve.contract import NDArray
 from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
 from fedsieve.reports.theme import LIGHT, MARKERS, SERIES, STYLES, make_figure, use_style
 from fedsieve.reports.words import format_count, format_number, format_percent, pick_unit, thin_out, thin_out_rows
-from fedsieve.runs.reading import TIMINGS, RunRecord
+from fedsieve.runs.layout import TIMINGS
+from fedsieve.runs.reading import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

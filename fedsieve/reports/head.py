@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedsieve.reports.words import format_bytes, format_count, format_percent, format_seconds
-from fedsieve.runs.reading import CLIENTS, RunRecord
+from fedsieve.runs.layout import CLIENTS
+from fedsieve.runs.reading import RunRecord
 
 
 @dataclass(frozen=True)

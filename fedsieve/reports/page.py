@@ -15,7 +15,8 @@ from fedsieve.reports.html import fill_template
 from fedsieve.reports.masks import draw_masks
 from fedsieve.reports.similarity import draw_similarity
 from fedsieve.reports.svg import render_png
-from fedsieve.runs.reading import CONFIG, FIGURES, REPORT, SUMMARY, RunRecord
+from fedsieve.runs.layout import CONFIG, SUMMARY, RunLayout
+from fedsieve.runs.reading import RunRecord
 
 
 def write_report(run: RunRecord, local: RunRecord | None = None) -> Path:
@@ -27,10 +28,10 @@ def write_report(run: RunRecord, local: RunRecord | None = None) -> Path:
     Raises:
         UserError: they cannot be written.
     """
-    folder, sections = run.folder, draw_sections(run, local)
+    layout, sections = RunLayout(run.folder), draw_sections(run, local)
     page = render_page(run, sections)  # first: it is the page that lays the figures out
-    write_page(folder / REPORT, page, folder / FIGURES, sections, PNG_NAMES)
-    return folder / REPORT
+    write_page(layout.report, page, layout.figures, sections, PNG_NAMES)
+    return layout.report
 
 
 def draw_sections(run: RunRecord, local: RunRecord | None = None) -> list[Section]:

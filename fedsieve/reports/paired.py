@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from fedsieve.data.fingerprint import fingerprint_of
 from fedsieve.keys import Changes, fields, keys_that_change
 from fedsieve.reports.settings import Setting
 from fedsieve.reports.words import format_count
+from fedsieve.runs.data_record import fingerprint_of
 from fedsieve.runs.reading import RunRecord
 
 DATA = keys_that_change(Changes.DATA)

@@ -9,9 +9,10 @@ from typing import Any
 
 from fedsieve.errors import UserError
 from fedsieve.reports.compare import format_spread
-from fedsieve.runs.folder import read_summary
 from fedsieve.runs.history import History
-from fedsieve.runs.reading import CLIENTS, SUMMARY, TIMINGS, read_history, read_round_lines, read_timings
+from fedsieve.runs.layout import CLIENTS, SUMMARY, TIMINGS
+from fedsieve.runs.reading import read_round_lines, read_rounds, read_summary, read_timings
+from fedsieve.runs.rounds import Round
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,23 @@ class Results:
         return read_summary(self.folder)
 
     @cached_property
-    def history(self) -> History:
-        """All rounds, as the run's records have them; a `UserError` where they lack some."""
-        history, rounds = read_history(self.folder), self.summary.get("num_rounds", 0)
-        if len(history.rounds) < rounds:
+    def rounds(self) -> tuple[Round, ...]:
+        """All rounds, as `clients.csv` has them; a `UserError` where it lacks some."""
+        rounds, expected = read_rounds(self.folder), self.summary.get("num_rounds", 0)
+        if len(rounds) < expected:
             raise UserError(
-                f"{self.folder}: {CLIENTS} and {TIMINGS} hold {len(history.rounds)} rounds, allowed: the {rounds} of "
-                f"{SUMMARY}."
+                f"{self.folder}: {CLIENTS} and {TIMINGS} hold {len(rounds)} rounds, "
+                f"allowed: the {expected} of {SUMMARY}."
             )
-        return history
+        return rounds
 
     @property
     def val_accuracy(self) -> float | None:
         """The mean validation accuracy at the best round, by which it was chosen; None where no client has one."""
         best = int(self.summary["best_round"] or 0)
-        if best == 0 or self.history.rounds[-1].means.get("val-accuracy") is None:
+        if best == 0 or self.rounds[-1].means.get("val-accuracy") is None:
             return None
-        return self.history.validation_by_round()[best - 1]
+        return History(list(self.rounds)).validation_by_round()[best - 1]
 
     @property
     def cpu_seconds_per_client_round(self) -> float | None:
@@ -59,7 +60,7 @@ class Results:
         if target is None:
             return None
         moved = 0.0
-        for round_, accuracy in zip(self.history.rounds, self.history.validation_by_round(), strict=False):
+        for round_, accuracy in zip(self.rounds, History(list(self.rounds)).validation_by_round(), strict=False):
             moved += sum(reply.uplink_bytes for reply in round_.replies) + sum(round_.downlink_bytes.values())
             if accuracy >= target:
                 return moved / 1e6

@@ -1,1 +1,1 @@
-"""The run folder: its layout, records, history and checkpoints, and the one reader of it."""
+"""A run on disk: its layout, its records, its checkpoints, and the one reader of its folder."""

@@ -8,7 +8,6 @@ round: every draw is seeded by the run's seed, its purpose, the client and the r
 
 import json
 import logging
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,27 +22,13 @@ from fedsieve.config import RunConfig
 from fedsieve.contract import Arrays
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import Extent, sync_folder, write_whole
+from fedsieve.runs.layout import RunLayout, manifest_file, manifests, round_of_file
 
 _log = logging.getLogger("fedsieve")
 
 FORMAT = 2
 KEEP = 2
 """Checkpoints that are kept."""
-
-
-def server_file(round_: int) -> str:
-    """Return the name of the server's own arrays after `round_`."""
-    return f"server-{round_}.safetensors"
-
-
-def server_client_file(client: int, round_: int) -> str:
-    """Return the name of what the server keeps for a client, after `round_`, the last in which it could change."""
-    return f"server-client-{client}-{round_}.safetensors"
-
-
-def state_file(client: int, round_: int) -> str:
-    """Return the name of a client's state after its training in `round_`."""
-    return f"client-{client}-{round_}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -109,8 +94,8 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def newest_manifest(folder: Path) -> Checkpoint | None:
-    """Return what the newest manifest says that can be read, its files unread; None where there is none."""
-    for path in _manifests(folder):
+    """Return what a run's newest manifest says that can be read, its files unread; None where there is none."""
+    for path in manifests(RunLayout(folder).checkpoint):
         with suppress(*UNREADABLE):
             return Checkpoint.of(path.read_text(encoding="utf-8"))
     return None
@@ -120,7 +105,7 @@ class CheckpointFolder:
     """The files of a run's checkpoints; used by the run and by what writes in the background.
 
     Args:
-        path: the folder, which is made when it is needed.
+        path: their own folder, which is made when it is needed.
 
     Attributes:
         newest: the checkpoint to go on from; None where there was none.
@@ -142,7 +127,7 @@ class CheckpointFolder:
         Raises:
             UserError: there are checkpoints, and none is whole; or the folder cannot be written.
         """
-        fault, found = "", _manifests(self.path)
+        fault, found = "", manifests(self.path)
         for path in found:
             try:
                 checkpoint = Checkpoint.of(path.read_text(encoding="utf-8"))
@@ -162,7 +147,7 @@ class CheckpointFolder:
         named = self._named()
         with _writing(self.path):
             for path in self.path.iterdir() if self.path.exists() else ():
-                if path.name not in named and _OURS.search(path.name):
+                if path.name not in named and round_of_file(path.name) is not None:
                     path.unlink()
 
     def __contains__(self, name: str) -> bool:
@@ -212,7 +197,7 @@ class CheckpointFolder:
         Raises:
             UserError: the disk is full, say.
         """
-        path = self.path / _manifest(checkpoint.round)
+        path = self.path / manifest_file(checkpoint.round)
         with _writing(path):
             self.path.mkdir(parents=True, exist_ok=True)
             sync_folder(self.path)
@@ -223,15 +208,15 @@ class CheckpointFolder:
                 self._kept = [*(kept for kept in before if kept.round != checkpoint.round), checkpoint][-KEEP:]
                 self._reserved, named = frozenset(), self._named()
                 for kept in before:
-                    if _manifest(kept.round) not in named:
-                        (self.path / _manifest(kept.round)).unlink(missing_ok=True)
+                    if manifest_file(kept.round) not in named:
+                        (self.path / manifest_file(kept.round)).unlink(missing_ok=True)
                 for name in [name for name in self._files if name not in named]:
-                    if _round_of(name) <= checkpoint.round:
+                    if (round_of_file(name) or 0) <= checkpoint.round:
                         self._remove(name)
 
     def _named(self) -> set[str]:
         names = {name for checkpoint in self._kept for name in checkpoint.files}
-        return names | {_manifest(checkpoint.round) for checkpoint in self._kept}
+        return names | {manifest_file(checkpoint.round) for checkpoint in self._kept}
 
     def _remove(self, name: str) -> None:
         del self._files[name]
@@ -241,23 +226,6 @@ class CheckpointFolder:
         for name, extent in checkpoint.files.items():
             if Extent().followed_by(self.file(name).read_bytes()) != extent:
                 raise ValueError(f"{name} is cut off or altered")
-
-
-_OURS = re.compile(r"-(\d+)\.(?:safetensors|json)(?:\.partial)?$")
-
-
-def _round_of(name: str) -> int:
-    found = _OURS.search(name)
-    return int(found[1]) if found else 0
-
-
-def _manifests(folder: Path) -> list[Path]:
-    """Return the manifests, the newest first."""
-    return sorted(folder.glob("manifest-*.json"), key=lambda path: -_round_of(path.name))
-
-
-def _manifest(round_: int) -> str:
-    return f"manifest-{round_}.json"
 
 
 def _checksum(told: dict[str, Any]) -> int:

@@ -12,19 +12,18 @@ from typing import Any
 from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
 from fedsieve.contract import Arrays
-from fedsieve.data.kinds import is_named
-from fedsieve.errors import UserError, one_line
+from fedsieve.errors import UserError
 from fedsieve.files import PARTIAL, Extent, write_whole
+from fedsieve.kinds import is_named
 from fedsieve.paths import absolute
-from fedsieve.runs.given_data import RECORD, note_on
-from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
+from fedsieve.runs.given_data import note_on
+from fedsieve.runs.layout import CLIENTS, CONFIG, RECORDS, ROUNDS, TIMINGS, RunLayout
+from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, round_line, timing_line
 from fedsieve.runs.rounds import Round
-from fedsieve.server.usage import cpu_seconds
+from fedsieve.runs.usage import cpu_seconds
 
-BEGUN = f".config.toml{PARTIAL}"
+BEGUN = f".{CONFIG}{PARTIAL}"
 """All that a run leaves which is killed while it writes its first file."""
-
-RECORDS = ("rounds.jsonl", "timings.jsonl", "clients.csv")
 
 
 class RunFolder:
@@ -46,66 +45,52 @@ class RunFolder:
         self, run: RunConfig, records: Mapping[str, Extent] | None = None, given: Mapping[str, Any] | None = None
     ) -> None:
         self.path = folder_of(run)
+        self.layout = RunLayout(self.path)
         self.records = dict.fromkeys(RECORDS, Extent()) | dict(records or {})
         self._cpu = cpu_seconds()
         if records is None:
             check_folder(self.path)
-            with self._writing(""):
+            with _writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-            self.write_text("config.toml", (note_on(given) if given else "") + anywhere(run).toml())
+            _write(self.layout.config, ((note_on(given) if given else "") + anywhere(run).toml()).encode())
         else:
             for name, extent in self.records.items():
                 self._cut(name, extent)
             if not records:  # it begins anew
-                with self._writing("summary.json"):
-                    (self.path / "summary.json").unlink(missing_ok=True)
+                with _writing(self.layout.summary):
+                    self.layout.summary.unlink(missing_ok=True)
         if given:
-            self.write_text(RECORD, json.dumps(given, indent=2) + "\n")
-        if self.records["clients.csv"].size == 0:
-            self._append("clients.csv", ",".join(CLIENT_COLUMNS))
-
-    def rounds(self) -> tuple[Round, ...]:
-        """Read back the rounds that there are.
-
-        Raises:
-            UserError: the records are not those of a run.
-        """
-        try:
-            timings = [json.loads(line) for line in (self.path / "timings.jsonl").read_text("utf-8").splitlines()]
-            with (self.path / "clients.csv").open(encoding="utf-8", newline="") as file:
-                return read_rounds(file, {line["round"]: line["seconds"] for line in timings})
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{self.path}: clients.csv and timings.jsonl cannot be read: {one_line(error)}.") from error
+            _write(self.layout.devices, (json.dumps(given, indent=2) + "\n").encode())
+        if self.records[CLIENTS].size == 0:
+            self._append(CLIENTS, ",".join(CLIENT_COLUMNS))
 
     def round_finished(self, round_: Round) -> None:
         """Append the round to `rounds.jsonl`, `timings.jsonl` and `clients.csv`."""
-        self._append("clients.csv", *client_lines(round_))
+        self._append(CLIENTS, *client_lines(round_))
         before, self._cpu = self._cpu, cpu_seconds()
-        spent = round(self._cpu - before, 6)
-        times = {"round": round_.number, "seconds": round(round_.seconds, 6), "cpu_seconds": spent}
-        self._append("timings.jsonl", json.dumps(times))
+        self._append(TIMINGS, json.dumps(timing_line(round_, self._cpu - before)))
         if not round_.for_metric_only:
-            self._append("rounds.jsonl", json.dumps(round_line(round_), allow_nan=False))
+            self._append(ROUNDS, json.dumps(round_line(round_), allow_nan=False))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""
-        self.write_text("summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        _write(self.layout.summary, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file, whole or not at all."""
-        with self._writing(name):
-            write_whole(self.path / name, text.encode())
+    def write_data(self, fingerprint: str) -> None:
+        """Write the fingerprint of a user's own data, whole or not at all."""
+        _write(self.layout.data, fingerprint.encode())
 
-    def write_arrays(self, name: str, arrays: Arrays, about: Mapping[str, object]) -> None:
-        """Write a safetensors file, whole or not at all; `name` may have folders."""
-        target = self.path / name
-        with self._writing(name):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, array_bytes(arrays, about))
+    def write_model(self, client: int | None, model: Arrays, about: Mapping[str, object]) -> None:
+        """Write the trained model of a client, or with None the one that all share, whole or not at all."""
+        _write(self.layout.model_of(client), array_bytes(model, about))
+
+    def write_similarity(self, arrays: Arrays, about: Mapping[str, object]) -> None:
+        """Write how alike the server found its clients' models, whole or not at all."""
+        _write(self.layout.similarity, array_bytes(arrays, about))
 
     def _append(self, name: str, *lines: str) -> None:
-        data = "".join(f"{line}\n" for line in lines).encode()
-        with self._writing(name), (self.path / name).open("ab") as file:
+        data, path = "".join(f"{line}\n" for line in lines).encode(), self.path / name
+        with _writing(path), path.open("ab") as file:
             file.write(data)
         self.records[name] = self.records[name].followed_by(data)
 
@@ -115,15 +100,22 @@ class RunFolder:
         if Extent().followed_by(found) != extent:
             raise UserError(f"{path}: is not what the run has written: it is cut off or altered.")
         if path.exists():
-            with self._writing(name):
+            with _writing(path):
                 os.truncate(path, extent.size)
 
-    @contextmanager
-    def _writing(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(f"out: {self.path / name} cannot be written: {error.strerror}.") from error
+
+def _write(path: Path, data: bytes) -> None:
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"out: {path} cannot be written: {error.strerror}.") from error
 
 
 def anywhere(run: RunConfig) -> RunConfig:
@@ -168,14 +160,3 @@ def folder_of(run: RunConfig, of: str | None = None) -> Path:
         f"{datetime.now():%Y%m%d-%H%M%S-%f}",
     ]
     return Path("runs") / "-".join(filter(None, words))
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """Read a run's `summary.json`; a folder without one is a `UserError`."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        if not (isinstance(summary, dict) and {"algorithm", "dataset", "test_accuracy_per_client"} <= set(summary)):
-            raise ValueError("not a summary")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: holds no readable summary.json; allowed: the folder of a run.") from error
-    return summary

@@ -7,9 +7,6 @@ from typing import Any
 from fedsieve.config import RunConfig
 from fedsieve.errors import printable
 
-RECORD = "devices.json"
-"""Is in the run's folder from its beginning, where any device has data of its own."""
-
 
 def given_data(run: RunConfig, clients: Collection[int], devices: Collection[int]) -> dict[str, Any]:
     """Return what the run's record says in place of the keys `dataset` and `partition`; nothing if all data are dealt.

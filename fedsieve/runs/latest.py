@@ -3,17 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fedsieve.contract import Reply
-
-COUNT_OF = {
-    "train-loss": "num-examples",
-    "val-accuracy": "val-count",
-    "test-accuracy": "test-count",
-    "received-val-accuracy": "val-count",
-    "received-test-accuracy": "test-count",
-    "test-macro-f1": "test-count",
-}
-"""A client counts in the mean of a metric only if it has data to take it on."""
+from fedsieve.contract import COUNT_OF, Reply
 
 
 @dataclass

@@ -1,14 +1,11 @@
-"""A run's folder as a report needs it: the names of its files, and what is read from them."""
+"""The one reader of a run's folder: summary, settings, rounds, and every client's numbers by round."""
 
-import csv
 import json
-import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,28 +16,17 @@ from safetensors import SafetensorError, safe_open
 from fedsieve.config import parse, read
 from fedsieve.contract import COUNT_OF, NDArray
 from fedsieve.errors import UserError, one_line
-from fedsieve.runs.checkpoint_folder import newest_manifest, server_file
-from fedsieve.runs.folder import read_summary
-from fedsieve.runs.given_data import RECORD
+from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.history import History
-from fedsieve.runs.records import METRIC_ONLY, METRICS, read_rounds
-
-SUMMARY, CONFIG = "summary.json", "config.toml"
-ROUNDS, TIMINGS, CLIENTS = "rounds.jsonl", "timings.jsonl", "clients.csv"
-SIMILARITY = "similarity.safetensors"
-MODELS, CHECKPOINT = "model", "checkpoint"
-REPORT, FIGURES = "report.html", "figures"
-
-_MODEL = re.compile(r"client-(\d+)\.safetensors")
+from fedsieve.runs.layout import CLIENTS, SUMMARY, TIMINGS, RunLayout, server_file
+from fedsieve.runs.records import METRICS, ClientRow, read_client_lines, rounds_of
+from fedsieve.runs.rounds import Round
 
 MATRIX_DIM = 2
 """Masks sit on weight matrices alone (`fedsieve.masks.attach`)."""
 
 COLUMNS = ("train_loss", "test_accuracy", "mask_sparsity")
 """Of `clients.csv`, those that figures show each client in."""
-
-COUNTS = {column: COUNT_OF[METRICS[column]].replace("-", "_") for column in COLUMNS if METRICS[column] in COUNT_OF}
-"""The column that says how much data a number was taken on: it counts only where that is some."""
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError)
 """What a run's folder raises that is cut off, altered, or that of something else."""
@@ -128,22 +114,88 @@ class RunRecord:
         return {int(client): float(value) for client, value in accuracies.items() if value is not None}
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read a run's `summary.json`; a folder without one is a `UserError`."""
+    try:
+        summary = json.loads(RunLayout(folder).summary.read_text(encoding="utf-8"))
+        if not (isinstance(summary, dict) and {"algorithm", "dataset", "test_accuracy_per_client"} <= set(summary)):
+            raise ValueError("not a summary")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: holds no readable {SUMMARY}; allowed: the folder of a run.") from error
+    return summary
+
+
+def read_round_lines(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `rounds.jsonl`; without its last where a killed run has cut that off."""
+    with _reading(folder):
+        return _json_lines(RunLayout(folder).rounds)
+
+
+def read_timings(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `timings.jsonl`; without its last where a killed run has cut that off."""
+    with _reading(folder):
+        return _json_lines(RunLayout(folder).timings)
+
+
+def read_client_rows(folder: Path) -> Iterator[ClientRow]:
+    """Read `clients.csv` row by row, up to a line that a killed run has cut off.
+
+    Raises:
+        OSError, ValueError, KeyError: it is not there, or is not that of a run.
+    """
+    with RunLayout(folder).clients.open(encoding="utf-8", newline="") as file:
+        yield from read_client_lines(line for line in file if line.endswith("\n"))
+
+
+def read_rounds(folder: Path) -> tuple[Round, ...]:
+    """Read the rounds, of their metrics those alone that have a column.
+
+    Raises:
+        UserError: the records are not those of a run.
+    """
+    try:
+        seconds = {line["round"]: line["seconds"] for line in read_timings(folder)}
+        return tuple(rounds_of(read_client_rows(folder), seconds))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: {CLIENTS} and {TIMINGS} cannot be read: {one_line(error)}.") from error
+
+
+def measure_models(folder: Path) -> dict[int, int]:
+    """Return the size, in bytes, of each client's personal model, by client."""
+    layout = RunLayout(folder)
+    return {client: layout.model_of(client).stat().st_size for client in layout.clients_with_models()}
+
+
+def read_matrices(folder: Path, client: int) -> Iterator[tuple[str, NDArray]]:
+    """Read the weight matrices of a client's personal model, by name, one at a time.
+
+    Raises:
+        UserError: the model cannot be read.
+    """
+    path = RunLayout(folder).model_of(client)
+    with _reading(path), safe_open(path, framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no dict
+            if len(file.get_slice(name).get_shape()) >= MATRIX_DIM:
+                yield name, file.get_tensor(name)
+
+
 def read_run(folder: Path) -> RunRecord:
     """Read a run's folder.
 
     Raises:
         UserError: it is not that of a run, or what it holds cannot be read.
     """
-    config = folder / CONFIG
-    if not (folder / SUMMARY).exists() and not ((folder / CLIENTS).exists() and config.exists()):
+    layout = RunLayout(folder)
+    config = layout.config
+    if not layout.summary.exists() and not (layout.clients.exists() and config.exists()):
         read_summary(folder)  # raises
     with _reading(folder):
         settings = config.read_text(encoding="utf-8") if config.exists() else ""
-        keys = _read_keys(config) if config.exists() else {}
-        lines = read_round_lines(folder)
-        summary, ended = _read_summary(folder, keys, len(lines))
+        keys = _keys(config) if config.exists() else {}
+        lines, timings = read_round_lines(folder), read_timings(folder)
+        summary, ended = _summary(folder, keys, len(lines), timings)
         numbers = [int(line["round"]) for line in lines]
-        clients, by_client = _read_clients(folder / CLIENTS, numbers)
+        clients, by_client = _by_client(read_client_rows(folder) if layout.clients.exists() else (), numbers)
         return RunRecord(
             folder=folder,
             summary=summary,
@@ -154,67 +206,9 @@ def read_run(folder: Path) -> RunRecord:
             numbers=np.array(numbers, dtype=np.int64),
             clients=clients,
             by_client=by_client,
-            times=_read_times(folder, numbers),
-            similarity=_read_similarity(folder),
+            times=_times(timings, numbers),
+            similarity=_similarity(folder),
         )
-
-
-def holds_run(folder: Path) -> bool:
-    """Return whether the folder is that of a run, however far that came."""
-    return (folder / SUMMARY).exists() or (folder / CLIENTS).exists()
-
-
-def read_history(folder: Path) -> History:
-    """Read the rounds that the records have in full; a run that was killed may have cut off its last.
-
-    Raises:
-        UserError: they cannot be read.
-    """
-    with _reading(folder):
-        seconds = {line["round"]: line["seconds"] for line in read_timings(folder)}
-        with (folder / CLIENTS).open(encoding="utf-8", newline="") as file:
-            whole = [line for line in file if line.endswith("\n")]
-        timed = [line for line in whole if not line[:1].isdigit() or int(line.partition(",")[0]) in seconds]
-        return History(list(read_rounds(timed, seconds)))
-
-
-def read_round_lines(folder: Path) -> list[dict[str, Any]]:
-    """Read the lines of `rounds.jsonl`, none where there is no such file.
-
-    Raises:
-        UserError: they cannot be read.
-    """
-    with _reading(folder):
-        return _read_json_lines(folder / ROUNDS)
-
-
-def read_timings(folder: Path) -> list[dict[str, Any]]:
-    """Read the lines of `timings.jsonl`, none where there is no such file.
-
-    Raises:
-        UserError: they cannot be read.
-    """
-    with _reading(folder):
-        return _read_json_lines(folder / TIMINGS)
-
-
-def measure_models(folder: Path) -> dict[int, int]:
-    """Return the size, in bytes, of each client's personal model, by client."""
-    paths = (folder / MODELS).glob("client-*")
-    return {int(match[1]): path.stat().st_size for path in paths if (match := _MODEL.fullmatch(path.name))}
-
-
-def read_matrices(folder: Path, client: int) -> Iterator[tuple[str, NDArray]]:
-    """Read the weight matrices of a client's personal model, by name, one at a time.
-
-    Raises:
-        UserError: the model cannot be read.
-    """
-    path = folder / MODELS / f"client-{client}.safetensors"
-    with _reading(path), safe_open(path, framework="numpy") as file:
-        for name in file.keys():  # noqa: SIM118 - it is no dict
-            if len(file.get_slice(name).get_shape()) >= MATRIX_DIM:
-                yield name, file.get_tensor(name)
 
 
 @contextmanager
@@ -225,7 +219,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: what the run has left there cannot be read: {one_line(error)}.") from error
 
 
-def _read_keys(config: Path) -> dict[str, Any]:
+def _keys(config: Path) -> dict[str, Any]:
     """Return every key with its default, or, of an algorithm that is not installed here, those that were given."""
     given = read(config)
     try:
@@ -238,46 +232,45 @@ def _to_float(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a record; without its last where a killed run has cut that off."""
+def _json_lines(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    objects = [json.loads(line) for line in lines[:-1]]
+    found = [json.loads(line) for line in lines[:-1]]
     with suppress(ValueError):
-        objects += [json.loads(line) for line in lines[-1:]]
-    return objects
+        found += [json.loads(line) for line in lines[-1:]]
+    return found
 
 
-def _read_summary(folder: Path, keys: dict[str, Any], rounds: int) -> tuple[dict[str, Any], str]:
-    if (folder / SUMMARY).exists():
+def _summary(
+    folder: Path, keys: dict[str, Any], rounds: int, timings: list[dict[str, Any]]
+) -> tuple[dict[str, Any], str]:
+    """Return the summary, made from the records where it is not there or of fewer rounds, and how the run ended."""
+    if RunLayout(folder).summary.exists():
         summary = read_summary(folder)
         if not rounds or summary["num_rounds"] == rounds:
             return summary, str(summary.get("ended", ""))
-    history = read_history(folder)
+    seconds = {line["round"]: line["seconds"] for line in timings}
+    history = History(list(rounds_of((row for row in read_client_rows(folder) if row.round in seconds), seconds)))
     setting = {key: keys[key.replace("_", "-")] for key in ("algorithm", "dataset", "partition", "engine", "seed")}
     setting["num_clients"] = keys["num-clients"]
-    if (folder / RECORD).exists():
-        setting |= json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    if (record := RunLayout(folder).devices).exists():
+        setting |= json.loads(record.read_text(encoding="utf-8"))
     return setting | history.accuracy_summary() | history.traffic_summary(), "killed"
 
 
-def _read_clients(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
-    """Read `clients.csv` but for the trainings that were for the metric only."""
+def _by_client(given: Iterable[ClientRow], numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
+    """Return the clients' ids and their numbers, but for the trainings that were for the metric only."""
     place = {number: index for index, number in enumerate(numbers)}
     rows, ids = array("q"), array("q")
     cells = {column: array("d") for column in COLUMNS}
-    with path.open(encoding="utf-8", newline="") if path.exists() else StringIO() as file:
-        lines = csv.reader(file)
-        at = {name: index for index, name in enumerate(next(lines, ()))}
-        wanted = [(column, at.get(column), at.get(COUNTS.get(column, ""))) for column in COLUMNS]
-        for line in lines:
-            row = place.get(int(line[at["round"]])) if len(line) == len(at) else None
-            if row is None or line[at["status"]].startswith(METRIC_ONLY):
-                continue
-            rows.append(row)
-            ids.append(int(line[at["client"]]))
-            for column, cell, count in wanted:
-                counts = cell is not None and line[cell] != "" and not (count is not None and line[count] == "0")
-                cells[column].append(float(line[cell]) if counts and cell is not None else float("nan"))
+    for row in given:
+        if row.metric_only or row.round not in place:
+            continue
+        rows.append(place[row.round])
+        ids.append(row.client)
+        for column, values in cells.items():
+            metric = METRICS[column]
+            counts = row.metrics.get(COUNT_OF.get(metric, ""), 1.0) > 0
+            values.append(row.metrics.get(metric, np.nan) if counts else np.nan)
     clients, columns = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)
     by_client = {}
     for name, values in cells.items():
@@ -286,27 +279,25 @@ def _read_clients(path: Path, numbers: Sequence[int]) -> tuple[list[int], dict[s
     return clients.tolist(), by_client
 
 
-def _read_times(folder: Path, numbers: Sequence[int]) -> dict[str, NDArray]:
-    by_round = {line["round"]: line for line in read_timings(folder)}
+def _times(timings: list[dict[str, Any]], numbers: Sequence[int]) -> dict[str, NDArray]:
+    by_round = {line["round"]: line for line in timings}
     return {
         name: np.array([_to_float(by_round.get(number, {}).get(name)) for number in numbers], dtype=np.float64)
         for name in ("seconds", "cpu_seconds")
     }
 
 
-def _read_similarity(folder: Path) -> Similarity | None:
+def _similarity(folder: Path) -> Similarity | None:
     """Return the matrix that the run has left, or that of its newest checkpoint where that is newer."""
-    path, manifest, similarity = folder / SIMILARITY, newest_manifest(folder / CHECKPOINT), None
-    if path.exists():
-        with safe_open(path, framework="numpy") as file:
+    layout, manifest, found = RunLayout(folder), newest_manifest(folder), None
+    if layout.similarity.exists():
+        with safe_open(layout.similarity, framework="numpy") as file:
             about = json.loads(file.metadata()["fedsieve"])
-            similarity = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
-    path = folder / CHECKPOINT / server_file(manifest.round if manifest else 0)
-    if manifest is not None and path.exists() and (similarity is None or similarity.round < manifest.round):
+            found = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
+    path = layout.checkpoint / server_file(manifest.round if manifest else 0)
+    if manifest is not None and path.exists() and (found is None or found.round < manifest.round):
         with safe_open(path, framework="numpy") as file:
             if {"similarity", "compared"} <= set(file.keys()):
                 clients = file.get_tensor("compared").tolist()
-                similarity = (
-                    Similarity(manifest.round, clients, file.get_tensor("similarity")) if clients else similarity
-                )
-    return similarity
+                found = Similarity(manifest.round, clients, file.get_tensor("similarity")) if clients else found
+    return found

@@ -3,6 +3,7 @@
 import csv
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fedsieve.contract import STATE_LOST, Reply
@@ -64,6 +65,11 @@ def round_line(round_: Round) -> dict[str, Any]:
     }
 
 
+def timing_line(round_: Round, cpu_seconds: float) -> dict[str, Any]:
+    """Return the round's line of `timings.jsonl`; of one for the metric only it is the only line."""
+    return {"round": round_.number, "seconds": round(round_.seconds, 6), "cpu_seconds": round(cpu_seconds, 6)}
+
+
 def client_lines(round_: Round) -> list[str]:
     """Return the lines of `clients.csv` of the round's participants, sorted by client."""
     done = METRIC_ONLY if round_.for_metric_only else OK
@@ -87,50 +93,88 @@ def client_lines(round_: Round) -> list[str]:
     return lines
 
 
-def read_rounds(clients: Iterable[str], seconds: Mapping[int, float]) -> tuple[Round, ...]:
-    """Return the rounds that `client_lines` has written, of metrics those alone that have a column.
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """A line of `clients.csv`.
 
-    Args:
-        clients: the lines of `clients.csv`, its first included.
-        seconds: what each round took.
+    Attributes:
+        metrics: those that have a column; none of a reply that was rejected.
+        metric_only: the client trained for the metric only.
+        rejected: why its reply was; None for one that was taken.
+        uplink, downlink: bytes, serialised and of the arrays' values alone; None where nothing came or was sent.
+    """
+
+    round: int
+    client: int
+    metrics: dict[str, float]
+    metric_only: bool
+    rejected: str | None
+    uplink: tuple[int, int] | None
+    downlink: tuple[int, int] | None
+
+    def reply(self) -> Reply:
+        """Return the reply without its arrays."""
+        return Reply(self.client, {}, self.metrics, *(self.uplink or (0, 0)))
+
+
+def read_client_lines(lines: Iterable[str]) -> Iterator[ClientRow]:
+    """Yield what `client_lines` has written, one line after the other, the first of them the columns' names.
+
+    Columns may be fewer: a number that is not there is not known.
 
     Raises:
         ValueError, KeyError: the lines are others.
     """
+    rows = csv.reader(lines)
+    columns = next(rows, [])
+    for cells in rows:
+        if len(cells) != len(columns):
+            raise ValueError(f"{len(cells)} cells where there are {len(columns)} columns")
+        row = dict(zip(columns, cells, strict=True))
+        status = row["status"]
+        metrics = {metric: float(row[column]) for column, metric in METRICS.items() if row.get(column)}
+        yield ClientRow(
+            round=int(row["round"]),
+            client=int(row["client"]),
+            metrics=metrics | ({STATE_LOST: 1.0} if status.endswith(LOST) else {}),
+            metric_only=status.startswith(METRIC_ONLY),
+            rejected=status.removeprefix(REJECTED) if status.startswith(REJECTED) else None,
+            uplink=_sizes(row, "uplink"),
+            downlink=_sizes(row, "downlink"),
+        )
+
+
+def _sizes(row: Mapping[str, str], link: str) -> tuple[int, int] | None:
+    size = row.get(f"{link}_bytes")
+    return (int(size), int(row.get(f"{link}_payload_bytes") or 0)) if size else None
+
+
+def rounds_of(rows: Iterable[ClientRow], seconds: Mapping[int, float]) -> Iterator[Round]:
+    """Yield the rounds that these rows are of; a failed round is like any other.
+
+    Args:
+        rows: as they were written.
+        seconds: what each round took.
+
+    Raises:
+        KeyError: a round's seconds are missing.
+    """
     latest = LatestMetrics()
-    by_round = itertools.groupby(csv.DictReader(clients), lambda row: int(row["round"]))
-    return tuple(_round(number, list(rows), seconds[number], latest) for number, rows in by_round)
-
-
-def _round(number: int, rows: list[dict[str, str]], seconds: float, latest: LatestMetrics) -> Round:
-    replies = tuple(map(_reply, (row for row in rows if not row["status"].startswith(REJECTED))))
-    latest.update(replies)
-    return Round(
-        number=number,
-        participants=tuple(int(row["client"]) for row in rows),
-        replies=replies,
-        rejected={
-            int(row["client"]): row["status"].removeprefix(REJECTED)
-            for row in rows
-            if row["status"].startswith(REJECTED)
-        },
-        downlink_bytes=dict(_sizes(rows, "downlink_bytes")),
-        downlink_payload_bytes=dict(_sizes(rows, "downlink_payload_bytes")),
-        for_metric_only=any(row["status"].startswith(METRIC_ONLY) for row in rows),
-        means=latest.means(),
-        seconds=seconds,
-    )
-
-
-def _reply(row: dict[str, str]) -> Reply:
-    metrics = {metric: float(row[column]) for column, metric in METRICS.items() if row[column]}
-    if row["status"].endswith(LOST):
-        metrics[STATE_LOST] = 1.0
-    return Reply(int(row["client"]), {}, metrics, int(row["uplink_bytes"]), int(row["uplink_payload_bytes"]))
-
-
-def _sizes(rows: list[dict[str, str]], column: str) -> Iterator[tuple[int, int]]:
-    return ((int(row["client"]), int(row[column])) for row in rows if row[column])
+    for number, group in itertools.groupby(rows, lambda row: row.round):
+        of_round = list(group)
+        replies = tuple(row.reply() for row in of_round if row.rejected is None)
+        latest.update(replies)
+        yield Round(
+            number=number,
+            participants=tuple(row.client for row in of_round),
+            replies=replies,
+            rejected={row.client: row.rejected for row in of_round if row.rejected is not None},
+            downlink_bytes={row.client: row.downlink[0] for row in of_round if row.downlink},
+            downlink_payload_bytes={row.client: row.downlink[1] for row in of_round if row.downlink},
+            for_metric_only=any(row.metric_only for row in of_round),
+            means=latest.means(),
+            seconds=seconds[number],
+        )
 
 
 class _Lines(list[str]):

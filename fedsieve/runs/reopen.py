@@ -1,7 +1,6 @@
 """A run's folder that is gone on with: by one process at a time, and only as the same run."""
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fedsieve.config import RunConfig, parse, read
-from fedsieve.data.fingerprint import check_same_data, fingerprint_of
 from fedsieve.errors import UserError
 from fedsieve.keys import Changes, keys_that_change
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.data_record import fingerprint_of
 from fedsieve.runs.folder import anywhere, check_folder
-
-CONFIG = "config.toml"
+from fedsieve.runs.layout import CONFIG, RunLayout
+from fedsieve.runs.reading import read_round_lines
 
 FREE = keys_that_change(Changes.LATER, Changes.NOTHING)
 """Keys that may have changed when a run goes on: they change no number of a round that is over."""
@@ -44,18 +43,18 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
 
     Raises:
         UserError: it holds no run, or one whose checkpoints are of no use or that another process is running, or its
-            configuration or its data have changed.
+            configuration has changed.
     """
-    if not (folder / CONFIG).is_file():
+    layout = RunLayout(folder)
+    if not layout.config.is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
     with alone(folder):
-        run, kept = parse(read(folder / CONFIG)), CheckpointFolder(folder / "checkpoint")
+        run, kept = parse(read(layout.config)), CheckpointFolder(layout.checkpoint)
         kept.open()
         if kept.newest is not None:
             check_same(kept.newest.config, run, moved=fingerprint_of(folder) is not None)
-        elif (folder / "summary.json").exists() and _a_round_is_over(folder / "rounds.jsonl", run.min_clients):
+        elif layout.summary.exists() and _a_round_is_over(folder, run.min_clients):
             raise UserError(f"{folder}: holds no checkpoint to go on from.")
-        check_same_data(folder, run.dataset)
         yield run.model_copy(update={"out": str(folder)}), kept
 
 
@@ -67,18 +66,19 @@ def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
         UserError: it holds something else, or see `reopened`.
     """
     folder = Path(run.out)
-    if not (folder / CONFIG).is_file():
+    layout = RunLayout(folder)
+    if not layout.config.is_file():
         check_folder(folder)
-        yield CheckpointFolder(folder / "checkpoint")
+        yield CheckpointFolder(layout.checkpoint)
         return
     with reopened(folder) as (before, kept):
         check_same(before.flat(), run)
         yield kept
 
 
-def _a_round_is_over(path: Path, min_clients: int) -> bool:
+def _a_round_is_over(folder: Path, min_clients: int) -> bool:
     """Return whether enough replies of a round were usable; a run that failed in its first can only begin anew."""
-    for line in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ()):
+    for line in read_round_lines(folder):
         asked = len(line["participants"])
         if asked - len(line["rejected"]) >= min(min_clients, asked):
             return True

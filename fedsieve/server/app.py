@@ -1,4 +1,7 @@
-"""The one ServerApp: binds the nodes, runs the algorithm's strategy, and leaves the run's folder complete."""
+"""The one ServerApp: binds the nodes, runs the algorithm's strategy, and ends when the run's `summary.json` is there.
+
+Who has started it draws the report (`fedsieve.reports.ending`).
+"""
 
 import logging
 import platform
@@ -6,7 +9,6 @@ import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
@@ -15,26 +17,24 @@ from flwr.serverapp import Grid, ServerApp
 from fedsieve.algorithms import load_algorithm
 from fedsieve.config import RunConfig, parse_flower
 from fedsieve.contract import Arrays
-from fedsieve.data.fingerprint import NAME as DATA
-from fedsieve.data.fingerprint import fingerprint, written
+from fedsieve.data.fingerprint import fingerprint
 from fedsieve.errors import UserError, one_line, printable
 from fedsieve.failures import explain
 from fedsieve.models import initial_weights, setting_of
-from fedsieve.reports.page import write_report
 from fedsieve.rows import Storage
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.data_record import written
 from fedsieve.runs.folder import RunFolder, folder_of
 from fedsieve.runs.given_data import given_data
 from fedsieve.runs.history import History
-from fedsieve.runs.reading import read_run
 from fedsieve.runs.reopen import alone, opened
 from fedsieve.runs.rounds import Observer
+from fedsieve.runs.usage import Usage
 from fedsieve.server.binding import Binding, bind
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
 from fedsieve.server.event_files import EventFiles, check_installed
 from fedsieve.server.loop import RoundLoop
 from fedsieve.server.progress import Progress
-from fedsieve.server.usage import Usage
 from fedsieve.wire import shape_record, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
@@ -47,7 +47,6 @@ def make_server_app(
     engine: str,
     export: bool,
     quiet: bool = False,
-    report: bool = True,
     kept: CheckpointFolder | None = None,
     states: ClientStates | None = None,
     names: Mapping[int, str] | None = None,
@@ -59,7 +58,6 @@ def make_server_app(
         export: ask the clients for their personal models at the end. A simulation does; a deployment leaves them on
             the devices.
         quiet: show no progress.
-        report: write report.html, which takes longer than a tiny run.
         kept: the checkpoints of a simulation. A deployment has those of the run's folder, and where this holds a run
             already, goes on with it.
         states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
@@ -73,7 +71,7 @@ def make_server_app(
         run = run.model_copy(update={"out": str(folder_of(run))})
         check_installed(run)
         if export:
-            _run(run, grid, engine, quiet, kept if states is not None else None, states, report=report)
+            _run(run, grid, engine, quiet, kept if states is not None else None, states)
             return
         with opened(run) as own:
             if own.newest is not None and own.newest.covers(run):
@@ -93,7 +91,6 @@ def _run(
     states: ClientStates | None,
     *,
     export: bool = True,
-    report: bool = True,
     names: Mapping[int, str] | None = None,
 ) -> None:
     before = None if kept is None else kept.newest
@@ -106,7 +103,7 @@ def _run(
     given = given_data(run, binding.nodes, binding.devices)
     folder = RunFolder(run, kept.records if kept is not None else None, given)
     if export and (kept is None or kept.records is None) and (data := fingerprint(run.dataset)):
-        folder.write_text(DATA, written(data))
+        folder.write_data(written(data))
     past = None if kept is None else past_of(kept, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:
@@ -132,8 +129,6 @@ def _run(
             _write_similarity(loop, history, folder)
             about = _setting(run, engine, binding) | given
             folder.write_summary(about | figures | {"ended": ended, "versions": _versions()})
-            if report:
-                _report(folder.path)
 
         try:
             loop.play(grid, initial, config, past)
@@ -185,17 +180,7 @@ def _write_similarity(loop: RoundLoop, history: History, folder: RunFolder) -> N
         clients, matrix = np.asarray(found[0], np.int64), np.asarray(found[1], np.float32)
         combined = [round_.number for round_ in history.rounds if round_.usable and not round_.for_metric_only]
         about = {"format": 1, "round": combined[-1]}
-        folder.write_arrays("similarity.safetensors", {"clients": clients, "similarity": matrix}, about)
-
-
-def _report(folder: Path) -> None:
-    """Write the page; what is wrong with it does not make a failure of a run whose numbers are on disk."""
-    try:
-        write_report(read_run(folder))
-    except UserError:
-        raise
-    except Exception as error:
-        _log.warning("report.html could not be made: %s; `fedsieve report %s` tries again", one_line(error), folder)
+        folder.write_similarity({"clients": clients, "similarity": matrix}, about)
 
 
 def _write_models(
@@ -213,7 +198,7 @@ def _write_models(
     shared = loop.strategy.global_model() if loop.begun else None
     if shared is None:
         return None
-    folder.write_arrays("model/global.safetensors", shared, stage | {"names": names})
+    folder.write_model(None, shared, stage | {"names": names})
     return _global_accuracy(grid, binding, config, shared, timeout)
 
 
@@ -245,7 +230,7 @@ def _export(
         model = to_arrays(reply.content.array_records["arrays"])
         names = list(reply.content.config_records["classes"]["names"])  # type: ignore[arg-type]
         about = dict(stage) | {"names": names, "client": client}
-        folder.write_arrays(f"model/client-{client}.safetensors", model, about)
+        folder.write_model(client, model, about)
     return names
 
 
@@ -311,5 +296,3 @@ FIGURES = (
     "rejected_replies",
     "lost_states",
 )
-
-app = make_server_app(engine="flower", export=False)

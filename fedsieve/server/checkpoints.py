@@ -13,11 +13,13 @@ from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
 from fedsieve.files import Extent
-from fedsieve.runs.checkpoint_folder import Checkpoint, CheckpointFolder, server_client_file, server_file, state_file
+from fedsieve.runs.checkpoint_folder import Checkpoint, CheckpointFolder
 from fedsieve.runs.folder import RunFolder, anywhere
+from fedsieve.runs.layout import server_client_file, server_file, state_file
+from fedsieve.runs.reading import read_rounds
 from fedsieve.runs.rounds import Past, Round
+from fedsieve.runs.usage import Usage
 from fedsieve.server.loop import RoundLoop
-from fedsieve.server.usage import Usage
 
 _log = logging.getLogger("fedsieve")
 
@@ -203,4 +205,4 @@ def past_of(kept: CheckpointFolder, folder: RunFolder) -> Past | None:
     of_clients = (
         (client, kept.arrays(server_client_file(client, round_))) for client, round_ in newest.server_clients.items()
     )
-    return Past(folder.rounds(), kept.arrays(server_file(newest.round)), of_clients)
+    return Past(read_rounds(folder.path), kept.arrays(server_file(newest.round)), of_clients)

@@ -10,9 +10,8 @@ from typing import Any
 
 from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
+from fedsieve.runs.layout import RunLayout
 from fedsieve.runs.rounds import Round
-
-FOLDER = "tensorboard"
 
 MEANS = {
     "accuracy/validation": "val-accuracy",
@@ -54,13 +53,15 @@ class EventFiles:
     def __init__(self, run: RunConfig, folder: Path, past: Sequence[Round] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
+        target = RunLayout(folder).tensorboard
+
         try:
-            for old in (folder / FOLDER).glob("events.out.tfevents.*"):
+            for old in target.glob("events.out.tfevents.*"):
                 old.unlink()
             # purge_step: a TensorBoard that has read the old files lets their points go
-            self._writer = SummaryWriter(str(folder / FOLDER), purge_step=1 if past else None)
+            self._writer = SummaryWriter(str(target), purge_step=1 if past else None)
         except OSError as error:
-            raise UserError(f"out: {folder / FOLDER} cannot be written: {error.strerror}.") from error
+            raise UserError(f"out: {target} cannot be written: {error.strerror}.") from error
         self._add_settings(run)
         left = sum(round_.seconds for round_ in past)
         now = time.time()

@@ -7,10 +7,14 @@ from typing import Any
 from flwr.serverapp import ServerApp
 
 from fedsieve.config import RunConfig
+from fedsieve.data.fingerprint import fingerprint
 from fedsieve.errors import UserError
 from fedsieve.paths import folder_named_by
+from fedsieve.reports.ending import report_at_end
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.data_record import check_same_data
 from fedsieve.runs.folder import check_folder, check_writable, folder_of
+from fedsieve.runs.layout import RunLayout
 from fedsieve.runs.reopen import reopened
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoints import ClientStates
@@ -44,10 +48,11 @@ ENGINES: dict[str, Engine] = {
 
 
 def simulate(run: RunConfig, *, quiet: bool = False) -> Path:
-    """Run a simulation from start to end and return its folder, which then holds the results."""
+    """Run a simulation from start to end and return its folder, which then holds the results and their report."""
     folder = folder_of(run)
     check_folder(folder)
-    _run(run.model_copy(update={"out": str(folder)}), CheckpointFolder(folder / "checkpoint"), quiet)
+    with report_at_end(folder):
+        _run(run.model_copy(update={"out": str(folder)}), CheckpointFolder(RunLayout(folder).checkpoint), quiet)
     return folder
 
 
@@ -56,7 +61,8 @@ def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | No
 
     Return False if it had ended already.
     """
-    with reopened(folder) as (run, kept):
+    with report_at_end(folder), reopened(folder) as (run, kept):
+        check_same_data(folder, run.dataset, fingerprint)
         if run.engine == "flower":
             raise UserError(f"{folder}: got a run of the engine flower, allowed: one of inline or ray.")
         if kept.newest is not None and kept.newest.states is None:

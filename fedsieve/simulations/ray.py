@@ -19,7 +19,7 @@ from fedsieve.client.app.holdings import simulated
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError, one_line
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
-from fedsieve.server.usage import PROCESSES
+from fedsieve.runs.usage import PROCESSES
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, MakeServer, SimulatedGrid, failed
 from fedsieve.simulations.parcels import Answer, Question, message_of, pack_arrays, pack_rest, unpack_answer

@@ -7,7 +7,8 @@ import ray
 from safetensors.torch import load_file
 
 from fedsieve.array_files import tensor_bytes
-from fedsieve.runs.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.layout import state_file
 from fedsieve.runs.rounds import Round
 from fedsieve.simulations.parcels import pack_state, unpack_state
 

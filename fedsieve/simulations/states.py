@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from fedsieve.array_files import tensor_bytes
 from fedsieve.contract import Tensors
-from fedsieve.runs.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.layout import state_file
 from fedsieve.runs.rounds import Round
 
 

@@ -17,12 +17,13 @@ from threading import Thread
 from typing import Any
 
 from fedsieve.config import Scalar, parse, read
-from fedsieve.data.fingerprint import check_same_data, fingerprint_of
+from fedsieve.data.fingerprint import fingerprint
 from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.keys import Changes, keys_that_change
 from fedsieve.runs.checkpoint_folder import newest_manifest
+from fedsieve.runs.data_record import check_same_data, fingerprint_of
 from fedsieve.runs.folder import anywhere, check_folder
-from fedsieve.runs.reopen import CONFIG
+from fedsieve.runs.layout import RunLayout
 from fedsieve.simulations import resume, simulate
 from fedsieve.simulations.combinations import Point
 from fedsieve.simulations.experiment import naming
@@ -53,19 +54,20 @@ def standing(point: Point, folder: Path) -> Standing:
     Raises:
         UserError: the folder holds another run, or something else.
     """
-    if not (folder / CONFIG).is_file():
+    config = RunLayout(folder).config
+    if not config.is_file():
         check_folder(folder)
         return Standing.NEW
-    with naming(folder / CONFIG):
-        before = parse(read(folder / CONFIG)).flat()
+    with naming(config):
+        before = parse(read(config)).flat()
     has_data = fingerprint_of(folder) is not None
     for key, value in anywhere(point.run).flat().items():
         if has_data and key == "dataset":
-            check_same_data(folder, point.run.dataset)  # wherever they lie
+            check_same_data(folder, point.run.dataset, fingerprint)  # wherever they lie
         elif key not in CHANGES_NOTHING and before.get(key) != value:
             told = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
             raise UserError(f"{folder}: holds {told}; remove it, or choose another --out.")
-    newest = newest_manifest(folder / "checkpoint")
+    newest = newest_manifest(folder)
     return Standing.DONE if newest is not None and newest.covers(point.run) else Standing.BEGUN
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-CLIENTS, ROUNDS = "clients.csv", "rounds.jsonl"
-RECORDS = (CLIENTS, ROUNDS)
-MODELS = "model/*.safetensors"
-SERVER = "checkpoint/server-*.safetensors"
+from fedsieve.runs import layout
+
+RECORDS = (layout.CLIENTS, layout.ROUNDS)
+MODELS = f"{layout.MODELS}/*.safetensors"
+SERVER = f"{layout.CHECKPOINT}/server-*.safetensors"
 
 
 def client_rows(folder: Path) -> list[dict[str, str]]:
     """Return the rows of a run's `clients.csv`."""
-    with (folder / CLIENTS).open(encoding="utf-8", newline="") as file:
+    with layout.RunLayout(folder).clients.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -46,7 +47,7 @@ def difference(found: Path, expected: Path, parts: Iterable[str]) -> str | None:
 
 
 def _where(one: Path, other: Path) -> str:
-    if one.name == CLIENTS:
+    if one.name == layout.CLIENTS:
         return _row(one.parent, other.parent)
     if one.suffix != ".safetensors":
         return f"{one.name} differs"
@@ -62,4 +63,4 @@ def _row(found: Path, expected: Path) -> str:
             column = next(column for column in one if one[column] != other[column])
             where = f"in round {one['round']} client {one['client']}"
             return f"{where} has {column} {one[column]} and not {other[column]}"
-    return f"{CLIENTS} has another number of rows"
+    return f"{layout.CLIENTS} has another number of rows"

@@ -1,6 +1,5 @@
 """The promises that every algorithm keeps, each a function that raises a `BrokenPromiseError` of one sentence."""
 
-import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +14,11 @@ from torch import Tensor
 
 from fedsieve.algorithms import load_algorithm
 from fedsieve.client.app.holdings import simulated
-from fedsieve.data.kinds import Kind
 from fedsieve.errors import RunFailedError, UserError, one_line
+from fedsieve.kinds import Kind
 from fedsieve.models import initial_weights
+from fedsieve.runs.layout import RunLayout
+from fedsieve.runs.reading import read_round_lines
 from fedsieve.simulations.grid import App
 from fedsieve.testing import bad_replies
 from fedsieve.testing.compare import MODELS, RECORDS, SERVER, client_rows, difference, forms
@@ -77,7 +78,7 @@ def runs(trial: Trial, kind: Kind) -> None:
             _broken(f"a run on {kind} rejects client {whose} in round {number}: {reason}", run)
     expected = initial_weights(run.config, simulated(run.config)[0].shape)
     for client in range(CLIENTS):
-        path = run.folder / "model" / f"client-{client}.safetensors"
+        path = RunLayout(run.folder).model_of(client)
         if not path.exists():
             _broken(f"personal_model of client {client} raises on {kind}", run)
         _fits(path, expected, f"personal_model returns other weights than the network's on {kind}")
@@ -264,7 +265,7 @@ PROMISES: dict[str, Promise] = {
 
 def _rejected(run: Run) -> Iterable[tuple[int, dict[str, str]]]:
     """Return each round's number, and why clients' replies were rejected in it."""
-    lines = [json.loads(line) for line in (run.folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_round_lines(run.folder)
     found = {int(line["round"]): dict(line["rejected"]) for line in lines}
     for row in client_rows(run.folder):
         if row["status"].startswith("rejected"):

@@ -10,6 +10,7 @@ from flwr.app import Context, RecordDict
 
 from fedsieve.config import RunConfig, Scalar
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.layout import RunLayout
 from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import RUN_ID
@@ -48,8 +49,8 @@ def players() -> Iterator[list[Any]]:
 def play_on_ray(config: RunConfig, workers: list[Any]) -> None:
     """Run as the engine `ray` does, on workers that are there, without a report."""
     ray.get([worker.become.remote(config.num_clients, config.flat(), str(Path.cwd())) for worker in workers])
-    kept = CheckpointFolder(Path(config.out) / "checkpoint")
+    kept = CheckpointFolder(RunLayout(Path(config.out)).checkpoint)
     states = ReferredStates(kept)
-    server = make_server_app(engine="ray", export=True, quiet=True, report=False, kept=kept, states=states)
+    server = make_server_app(engine="ray", export=True, quiet=True, kept=kept, states=states)
     grid = RayGrid(workers, config.num_clients, states)
     server(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), config.flat()))

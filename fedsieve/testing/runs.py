@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore, StateStore
 from fedsieve.config import RunConfig, parse
-from fedsieve.data.kinds import Kind
 from fedsieve.errors import RunFailedError
+from fedsieve.kinds import Kind
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.layout import RunLayout
 from fedsieve.runs.reopen import reopened
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoints import ClientStates
@@ -126,7 +127,7 @@ class Clients:
 
 def play(config: RunConfig, between: Between = Between(), clients: Clients | None = None) -> Run:
     """Run in this process, as the engine `inline` does but without a report."""
-    return _play(config, CheckpointFolder(Path(config.out) / "checkpoint"), between, clients or Clients())
+    return _play(config, CheckpointFolder(RunLayout(Path(config.out)).checkpoint), between, clients or Clients())
 
 
 def resume(run: Run, clients: Clients) -> None:
@@ -161,7 +162,7 @@ def _play(config: RunConfig, kept: CheckpointFolder, between: Between, clients: 
 
 
 def _serve(config: RunConfig, grid: Grid, kept: CheckpointFolder | None, states: ClientStates | None) -> None:
-    server = make_server_app(engine="inline", export=True, quiet=True, report=False, kept=kept, states=states)
+    server = make_server_app(engine="inline", export=True, quiet=True, kept=kept, states=states)
     server(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), config.flat()))
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 from flwr.app import Context, Message, MessageType
 
-from fedsieve.data.kinds import Kind
+from fedsieve.kinds import Kind
 from fedsieve.simulations.grid import App
 from fedsieve.testing.runs import Between, Run, Setting, play
 

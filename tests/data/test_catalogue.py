@@ -5,7 +5,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from fedsieve import data
-from fedsieve.data.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
+from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
 from fedsieve.data.graphs import DATASETS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS as IMAGE_CUTS
 from fedsieve.data.image_sets import IMAGE_DATASETS
@@ -22,9 +22,9 @@ def test_each_name_can_be_loaded_and_what_can_be_loaded_has_a_line():
 
 
 def test_names_and_kinds_are_known_without_anything_heavy():
-    code = "import sys, fedsieve.data.catalogue, fedsieve.data.kinds; print(*sys.modules)"
+    code = "import sys, fedsieve.catalogue, fedsieve.kinds; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert "fedsieve.data.kinds" in loaded
+    assert "fedsieve.kinds" in loaded
     assert HEAVY.isdisjoint(loaded)
 
 

@@ -7,12 +7,14 @@ from fedsieve.array_files import array_bytes
 from fedsieve.errors import UserError
 from fedsieve.reports import kept_weights
 from fedsieve.reports.kept_weights import measure_kept_weights as read
+from fedsieve.runs.layout import RunLayout
 
 
 def write(folder: Path, client: int, matrix: list[list[float]], **others: list[float]) -> None:
     arrays = {"a.weight": np.array(matrix, np.float32)} | {k: np.array(v, np.float32) for k, v in others.items()}
-    (folder / "model").mkdir(exist_ok=True)
-    (folder / "model" / f"client-{client}.safetensors").write_bytes(array_bytes(arrays))
+    path = RunLayout(folder).model_of(client)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(array_bytes(arrays))
 
 
 def test_zeros_overlap_and_signs_are_those_counted_by_hand(tmp_path: Path):
@@ -45,7 +47,7 @@ def test_layers_are_taken_together_and_blocks_change_nothing(tmp_path: Path, mon
 def test_of_large_models_fewer_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for client in range(9):
         write(tmp_path, client, [[1, 0]])
-    size = (tmp_path / "model" / "client-0.safetensors").stat().st_size
+    size = RunLayout(tmp_path).model_of(0).stat().st_size
     monkeypatch.setattr(kept_weights, "READ", 3 * size)
     weights = read(tmp_path)
     assert weights is not None

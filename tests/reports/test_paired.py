@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from fedsieve.data.fingerprint import written as as_text
 from fedsieve.reports.comparison import describe_pairs, tabulate_pairs
 from fedsieve.reports.paired import pair_runs, paired
 from fedsieve.reports.settings import Setting, settings_of
+from fedsieve.runs.data_record import written as as_text
 from fedsieve.runs.reading import read_run
 from tests.reports.made_up import write_run
 

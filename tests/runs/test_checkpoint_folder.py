@@ -5,7 +5,8 @@ import pytest
 
 from fedsieve.errors import UserError
 from fedsieve.files import Extent
-from fedsieve.runs.checkpoint_folder import Checkpoint, CheckpointFolder, server_file, state_file
+from fedsieve.runs.checkpoint_folder import Checkpoint, CheckpointFolder
+from fedsieve.runs.layout import server_file, state_file
 
 
 def a_checkpoint(folder: CheckpointFolder, round_: int, *names: str) -> Checkpoint:

@@ -9,10 +9,11 @@ from safetensors import safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError
-from fedsieve.runs.folder import RunFolder, anywhere, check_folder, folder_of, read_summary
+from fedsieve.runs.folder import RunFolder, anywhere, check_folder, folder_of
+from fedsieve.runs.reading import read_summary
 from fedsieve.runs.records import CLIENT_COLUMNS
 from tests.helpers import config, rounds_of
-from tests.server.test_history import a_round, answered
+from tests.runs.test_history import a_round, answered
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_lines_are_on_disk_when_the_round_is_over(folder: RunFolder):
 
 def test_arrays_are_safetensors_with_their_metadata(folder: RunFolder):
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3).T, "n": np.array([3])}
-    folder.write_arrays("model/client-0.safetensors", arrays, {"round": 4})
+    folder.write_model(0, arrays, {"round": 4})
     with safe_open(folder.path / "model" / "client-0.safetensors", "numpy") as file:
         assert json.loads(file.metadata()["fedsieve"]) == {"round": 4}
         assert file.get_tensor("w").tolist() == [[0, 3], [1, 4], [2, 5]]

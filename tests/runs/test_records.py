@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fedsieve.contract import COUNTS, FRACTIONS, STATE_LOST, Reply
 from fedsieve.errors import printable
 from fedsieve.runs.latest import LatestMetrics
-from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
+from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_client_lines, round_line, rounds_of
 from fedsieve.runs.rounds import Round
 
 fractions = st.floats(0, 1)
@@ -55,8 +55,8 @@ def histories(draw: st.DrawFn) -> list[Round]:
 @given(histories())
 def test_rounds_come_back_from_their_lines_as_they_were(rounds: list[Round]):
     lines = [",".join(CLIENT_COLUMNS), *(line for round_ in rounds for line in client_lines(round_))]
-    found = read_rounds([f"{line}\n" for line in lines], {round_.number: round_.seconds for round_ in rounds})
-    assert found == tuple(rounds)
+    rows = read_client_lines(f"{line}\n" for line in lines)
+    assert list(rounds_of(rows, {round_.number: round_.seconds for round_ in rounds})) == rounds
 
 
 @given(histories())

@@ -12,14 +12,15 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedsieve.errors import RunFailedError
-from fedsieve.runs.checkpoint_folder import CheckpointFolder, state_file
+from fedsieve.runs.checkpoint_folder import CheckpointFolder
+from fedsieve.runs.layout import state_file
 from fedsieve.simulations import ray as engine
 from fedsieve.simulations.grid import FIRST_NODE_ID
 from fedsieve.simulations.ray import RayGrid
 from fedsieve.simulations.ray_cluster import cluster, gpu_share
 from fedsieve.simulations.ray_states import ReferredStates
 from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of
-from tests.server.test_history import a_round, answered
+from tests.runs.test_history import a_round, answered
 from tests.simulations import ray_workers
 from tests.simulations.cases import CASES
 from tests.simulations.test_inline import Recorder, results

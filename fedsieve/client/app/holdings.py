@@ -18,11 +18,11 @@ from fedsieve.data.clients import check_clients, client_graph
 from fedsieve.data.graphs import load_graph
 from fedsieve.data.image_partitions import ClientImages, check_image_clients, partition_images, split_own
 from fedsieve.data.image_sets import ImageSet, load_images
-from fedsieve.data.kinds import Kind, kind_of
 from fedsieve.data.partitions import partition_nodes
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.data.split import Split
 from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
+from fedsieve.kinds import Kind, kind_of
 from fedsieve.models.gcn import propagation
 
 _log = logging.getLogger("fedsieve")

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fedsieve.data.catalogue import GRAPHS, IMAGES
+from fedsieve.catalogue import GRAPHS, IMAGES
 from fedsieve.paths import expanded
 
 Kind = Literal["graph", "images"]

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from fedsieve.data.catalogue import IMAGES
-from fedsieve.data.kinds import kind_of
+from fedsieve.catalogue import IMAGES
+from fedsieve.kinds import kind_of
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import sys
 
 import psutil
 
-from fedsieve.server.usage import Processes, Usage
+from fedsieve.runs.usage import Processes, Usage
 
 WORK = """
 import sys, time

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from fedsieve.errors import UserError
-from fedsieve.reports.experiment_table import ExperimentTable, written
 from fedsieve.reports.quantities import Results
 from fedsieve.runs.records import CLIENT_COLUMNS
 from fedsieve.simulations.combinations import combinations, layout_of
 from fedsieve.simulations.experiment import read_experiment
+from fedsieve.simulations.experiment_table import ExperimentTable, written
 
 EXPERIMENT = """
 seeds = [1, 2]

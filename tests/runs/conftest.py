@@ -1,0 +1,1 @@
+from tests.reports.conftest import runs  # noqa: F401 - what the reader reads is what reports show

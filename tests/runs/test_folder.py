@@ -9,10 +9,10 @@ from safetensors import safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError
-from fedsieve.runs.records import CLIENT_COLUMNS
 from fedsieve.runs.folder import RunFolder, folder_of, read_summary
+from fedsieve.runs.records import CLIENT_COLUMNS
 from tests.helpers import config, rounds_of
-from tests.server.test_history import a_round, answered
+from tests.runs.test_history import a_round, answered
 
 
 @pytest.fixture

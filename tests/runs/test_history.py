@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
+from fedsieve.contract import Reply
 from fedsieve.runs.history import History
 from fedsieve.runs.rounds import Round
-from fedsieve.contract import Reply
 from tests.messages import METRICS
 
 

@@ -6,11 +6,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsieve.contract import STATE_LOST
-from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
+from fedsieve.contract import COUNTS, FRACTIONS, STATE_LOST, Reply
 from fedsieve.runs.latest import LatestMetrics
+from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_rounds, round_line
 from fedsieve.runs.rounds import Round
-from fedsieve.contract import COUNTS, FRACTIONS, Reply
 from fedsieve.server.screening import printable
 
 fractions = st.floats(0, 1)

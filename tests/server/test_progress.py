@@ -10,7 +10,7 @@ from rich.logging import RichHandler
 from fedsieve.server.progress import Progress
 from tests.helpers import config
 from tests.messages import asking
-from tests.server.test_history import a_round, answered
+from tests.runs.test_history import a_round, answered
 
 RUN = config(algorithm="fed-avg", dataset="digits", num_rounds=20, num_clients=100, fraction_train=0.1)
 

@@ -11,7 +11,7 @@ from safetensors.torch import load
 from fedsieve.errors import UserError
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.simulations.states import KeptStates
-from tests.server.test_history import a_round, answered
+from tests.runs.test_history import a_round, answered
 
 SIZE = 6 * 4 + 4
 """Bytes of one state."""

@@ -1,7 +1,7 @@
 """The algorithm of trivial.py, which also tells what was spent when its first and its last round are combined.
 
 For benchmarks/lean_grid.py: start and end of a run are left out. METERED names a folder; `roots.json` in it, the ids of
-the processes that count, with all that they have started.
+the processes that count, with all that they have started. METERED_ROUNDS: rounds of the run.
 """
 
 import json
@@ -13,21 +13,21 @@ from pathlib import Path
 import psutil
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.contract import Arrays, Reply
+from fedsieve.contract import Arrays, Replies
 from trivial import Trivial, TrivialTrainer
 
 
 class Metered(Trivial):
     """Write a line with CPU seconds after the first and the last round."""
 
-    def initialise(self, initial: Arrays) -> None:
-        super().initialise(initial)
+    def begin(self, initial: Arrays) -> None:
+        super().begin(initial)
         self.round = 0
 
-    def combine(self, replies: Sequence[Reply]) -> None:
+    def combine(self, replies: Replies) -> None:
         super().combine(replies)
         self.round += 1
-        if self.round in {1, self.run.num_rounds}:
+        if self.round in {1, int(os.environ["METERED_ROUNDS"])}:
             folder = Path(os.environ["METERED"])
             roots = json.loads((folder / "roots.json").read_text())
             with (folder / "spent.jsonl").open("a") as file:

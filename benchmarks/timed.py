@@ -3,29 +3,28 @@
 import json
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.contract import Arrays, Reply, Task, Tensors, TrainResult
+from fedsieve.contract import Arrays, Replies, Task, Tensors, TrainResult
 from trivial import Trivial, TrivialTrainer
 
 
 class Timed(Trivial):
     """Write a line a round: when each client was sent its message, what it tells, and when all had answered."""
 
-    def initialise(self, initial: Arrays) -> None:
-        super().initialise(initial)
+    def begin(self, initial: Arrays) -> None:
+        super().begin(initial)
         self.sent: dict[int, float] = {}
 
-    def arrays_for(self, client: int) -> Arrays:
+    def broadcast(self, client: int, acknowledged: bool) -> Arrays:
         self.sent[client] = time.time()
-        return super().arrays_for(client)
+        return super().broadcast(client, acknowledged)
 
-    def combine(self, replies: Sequence[Reply]) -> None:
+    def combine(self, replies: Replies) -> None:
         super().combine(replies)
         told = {reply.client: {key: reply.metrics[key] for key in ("started", "began", "ended")} for reply in replies}
         line = {"sent": self.sent, "clients": told, "answered": time.time()}

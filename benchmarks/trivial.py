@@ -3,40 +3,39 @@
 200,000 floats go each way a client, and 800,000 are what it remembers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.config import RunConfig
-from fedsieve.contract import Arrays, Expected, Reply, Task, Tensors, TrainResult
+from fedsieve.contract import Arrays, Expected, Replies, Task, Tensors, Training, TrainResult
 from fedsieve.strategy import FederatedStrategy
 
 SENT, KEPT = 200_000, 800_000
 
 
-class Trivial(FederatedStrategy[AlgorithmConfig]):
+class Trivial(FederatedStrategy):
     """Send one array, take the first reply for the next."""
 
-    def initialise(self, initial: Arrays) -> None:
+    def begin(self, initial: Arrays) -> None:
         self.array: Arrays = {"x": np.zeros(SENT, np.float32)}
 
-    def arrays_for(self, client: int) -> Arrays:
+    def broadcast(self, client: int, acknowledged: bool) -> Arrays:
         return self.array
 
     def expected(self) -> Mapping[str, Expected]:
         return {"x": Expected.like(self.array["x"])}
 
-    def combine(self, replies: Sequence[Reply]) -> None:
+    def combine(self, replies: Replies) -> None:
         self.array = dict(replies[0].arrays)
 
 
 class TrivialTrainer:
     """Add 1 to what was sent and to what is remembered."""
 
-    def __init__(self, run: RunConfig, config: AlgorithmConfig, model: nn.Module) -> None:
+    def __init__(self, run: Training, config: AlgorithmConfig, model: nn.Module) -> None:
         pass
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:

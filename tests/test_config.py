@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsieve.algorithms import algorithm_names, kebab, load_algorithm
-from fedsieve.config import keys, parse, parse_assignment, read
+from fedsieve.config import keys, parse, parse_assignment, parse_flower, read
 from fedsieve.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
         ),
         ({"fed-pub": {"lamda1": 3}}, "fed-pub.lamda1: is not a key (did you mean fed-pub.lambda1?), allowed: fed-pub."),
         ({"fed-pub.rounds": 3}, "fed-pub.rounds: is not a key, allowed: fed-pub.tau, "),
-        ({"fed-avg.mu": 3}, "fed-avg.mu: is not a key, allowed: none."),
+        ({"algorithm": "fed-avg", "fed-avg.mu": 3}, "fed-avg.mu: is not a key, allowed: none."),
         # the algorithm's name is missing before its key
         ({"tau": 3}, "tau: is not a key (did you mean fed-pub.tau?), allowed: algorithm, "),
         ({"algorithm": "fed-prox", "mu": 3}, "mu: is not a key (did you mean fed-prox.mu?), allowed: algorithm, "),
@@ -48,7 +48,7 @@ ROOT = Path(__file__).parents[1]
         ({"optimizer": "lion"}, "optimizer: got 'lion', allowed: 'adam' or 'sgd'."),
         ({"fed-pub.sparsity": "some"}, "fed-pub.sparsity: got 'some', allowed: 'none', 'subgradient' or 'proximal'."),
         (
-            {"hide-n-seek.pruner": "magnitude"},
+            {"algorithm": "hide-n-seek", "hide-n-seek.pruner": "magnitude"},
             "hide-n-seek.pruner: got 'magnitude' with hide-n-seek.init = 'signed-constant'",
         ),
         ({"fed-pub.tau": -1}, "fed-pub.tau: got -1, allowed: a number, at least 0."),
@@ -101,8 +101,19 @@ ROOT = Path(__file__).parents[1]
             {"algorithm": "fed-pub", "algorithm-config": "tau = 'x'"},
             "fed-pub.tau: got 'x', allowed: a number, at least 0.",
         ),
-        # keys of an algorithm that is not chosen are checked too
-        ({"algorithm": "local", "fed-prox.mu": -1}, "fed-prox.mu: got -1, allowed: a number, at least 0."),
+        # keys of an algorithm that is not chosen would have no effect
+        (
+            {"algorithm": "local", "fed-prox.mu": 0.1},
+            "fed-prox.mu: is a key of fed-prox, allowed: with algorithm = 'fed-prox'; this run's is 'local'.",
+        ),
+        (
+            {"fed-prox": {"mu": 0.1}},
+            "fed-prox.mu: is a key of fed-prox, allowed: with algorithm = 'fed-prox'; this run",
+        ),
+        (
+            {"fed-avg.mu": 3},
+            "fed-avg.mu: is a key of fed-avg, allowed: with algorithm = 'fed-avg'; this run's is 'fed-pub'",
+        ),
     ],
 )
 def test_a_fault_is_one_sentence_that_names_key_given_and_allowed(values: dict[str, Any], sentence: str):
@@ -128,10 +139,22 @@ def test_an_algorithms_keys_may_come_as_one_string(chosen: dict[str, str]):
     assert parse(chosen | {"algorithm-config": ""}) == parse({})
 
 
-def test_keys_of_other_algorithms_are_left_out():
-    assert parse({"algorithm": "local", "fed-pub.tau": 5}) == parse({"algorithm": "local"})
+def test_flowers_run_config_may_hold_keys_of_other_algorithms_at_their_defaults():
+    declared = {"algorithm": "local", "fed-pub.tau": 3.0, "fed-prox.mu": 0.01}
+    assert parse_flower(declared) == parse({"algorithm": "local"})
+    assert parse_flower({"algorithm": "fed-prox", "fed-prox.mu": 0.5, "fed-pub.tau": 3.0}) == parse(
+        {"algorithm": "fed-prox", "fed-prox.mu": 0.5}
+    )
+    with pytest.raises(UserError, match=r"^fed-pub\.tau: is a key of fed-pub, allowed: with algorithm = 'fed-pub'"):
+        parse_flower(declared | {"fed-pub.tau": 5.0})
 
 
+OWN = {
+    "fed-pub": {"fed-pub.lambda1": st.floats(0, 1), "fed-pub.sparsity": st.sampled_from(["none", "proximal"])},
+    "fed-avg": {},
+    "fed-prox": {"fed-prox.mu": st.floats(0, 1)},
+    "local": {},
+}
 FINE = st.fixed_dictionaries(
     {},
     optional={
@@ -141,15 +164,18 @@ FINE = st.fixed_dictionaries(
         "fraction-train": st.floats(1e-6, 1.0),
         "dataset": st.text(st.characters(codec="utf-8"), max_size=20),
         "optimizer": st.sampled_from(["adam", "sgd"]),
-        "algorithm": st.sampled_from(["fed-pub", "fed-avg", "fed-prox", "local"]),
-        "fed-pub.lambda1": st.floats(0, 1),
-        "fed-prox.mu": st.floats(0, 1),
-        "fed-pub.sparsity": st.sampled_from(["none", "proximal"]),
+        "algorithm": st.sampled_from(list(OWN)),
     },
 )
 
 
-@given(FINE)
+@given(
+    FINE.flatmap(
+        lambda values: st.fixed_dictionaries(
+            {name: st.just(value) for name, value in values.items()}, optional=OWN[values.get("algorithm", "fed-pub")]
+        )
+    )
+)
 def test_a_configuration_survives_toml_and_flowers_flat_form(values: dict[str, Any]):
     run = parse(values)
     assert parse(tomllib.loads(run.toml())) == run

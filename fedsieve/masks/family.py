@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from fedsieve import plugins
 from fedsieve.contract import Layout
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, near
 from fedsieve.masks.attach import attach_masks, transposed, weights
 from fedsieve.masks.binary import levels, maskable
-from fedsieve.masks.names import FAMILIES, check_family, family_and_parameter
+from fedsieve.masks.names import FAMILIES, family_and_parameter
 
 MIN_LETTERS, MAX_LETTERS = 2, 16
 
@@ -207,8 +207,10 @@ def family_of(
     Raises:
         UserError: nobody registered it, its parameter is wrong, or it is refused.
     """
-    check_family(key, given, besides)
     name, parameter = family_and_parameter(given)
+    if name not in family_names():
+        possible = _possible(refusal, besides)
+        raise UserError(f"{key}: got {given!r}{near(given, possible)}, allowed: {', '.join(possible)}.")
     try:
         family = load_family(name, key).of(parameter)
     except ValueError as error:

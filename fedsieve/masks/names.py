@@ -1,13 +1,9 @@
-"""What keys say of masks, checked without importing any: names of families and pruners, and of frozen weights."""
+"""What keys say of masks, named without importing any: families and pruners, and of frozen weights."""
 
 import re
-from collections.abc import Collection
 from typing import Literal
 
 from pydantic import BaseModel
-
-from fedsieve import plugins
-from fedsieve.errors import UserError, near
 
 FAMILIES, PRUNERS = "fedsieve.masks", "fedsieve.pruners"
 """Groups of entry points."""
@@ -28,22 +24,6 @@ def family_and_parameter(given: str) -> tuple[str, str]:
     return name, parameter
 
 
-def check_family(key: str, given: str, besides: Collection[str] = ()) -> None:
-    """Raise a `UserError` about `key` for a family that nobody has registered, nor is one of `besides`."""
-    _check(key, given, family_and_parameter(given)[0], FAMILIES, besides)
-
-
-def check_pruner(key: str, given: str) -> None:
-    """Raise a `UserError` about `key` for a pruner that nobody has registered."""
-    _check(key, given, given, PRUNERS, ())
-
-
 def is_chosen(config: BaseModel, field: str) -> bool:
     """Return whether a field has another value than its default, which needs no check."""
     return bool(getattr(config, field) != type(config).model_fields[field].default)
-
-
-def _check(key: str, given: str, name: str, group: str, besides: Collection[str]) -> None:
-    known = [*besides, *plugins.names(group)]
-    if name not in known:
-        raise UserError(f"{key}: got {given!r}{near(given, known)}, allowed: {', '.join(known)}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.masks.names import Init, check_family, is_chosen
+from fedsieve.masks.names import Init, is_chosen
 
 if TYPE_CHECKING:
     from fedsieve.masks.family import Family
@@ -35,7 +35,6 @@ class FedMaskConfig(AlgorithmConfig):
     @model_validator(mode="after")
     def _mask_is_learnt(self) -> "FedMaskConfig":
         if is_chosen(self, "mask"):
-            check_family("fed-mask.mask", self.mask)
             from fedsieve.masks.family import family_of, learnt_only
 
             family_of("fed-mask.mask", self.mask, learnt_only)

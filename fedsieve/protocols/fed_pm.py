@@ -6,7 +6,7 @@ The paper: "Sparse Random Networks for Communication-Efficient Federated Learnin
 from pydantic import Field, model_validator
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.masks.names import Init, check_family, is_chosen
+from fedsieve.masks.names import Init, is_chosen
 
 DRAWN = "FedPM learns how likely a weight is to be kept, and draws masks of 0 and 1 by that"
 
@@ -31,7 +31,6 @@ class FedPMConfig(AlgorithmConfig):
     @model_validator(mode="after")
     def _mask_is_binary(self) -> "FedPMConfig":
         if is_chosen(self, "mask"):
-            check_family("fed-pm.mask", self.mask)
             from fedsieve.masks.families import Binary
             from fedsieve.masks.family import family_of
 

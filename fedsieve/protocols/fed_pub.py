@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.masks.names import check_family
 
 if TYPE_CHECKING:
     from fedsieve.masks.family import Family
@@ -40,7 +39,6 @@ class FedPubConfig(AlgorithmConfig):
 
     @model_validator(mode="after")
     def _mask_is_possible(self) -> "FedPubConfig":
-        check_family("fed-pub.mask", self.mask, besides=[PERSONAL])
         if self.family is not None and self.sparsity == "subgradient":
             raise ValueError(
                 f"fed-pub.mask: got {self.mask!r} with fed-pub.sparsity = 'subgradient', whose λ1 term is of "

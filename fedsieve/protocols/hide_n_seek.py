@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.masks.names import ITERATIONS, Init, check_family, check_pruner, is_chosen
+from fedsieve.masks.names import ITERATIONS, Init, is_chosen
 
 if TYPE_CHECKING:
     from fedsieve.masks.family import Family
@@ -61,7 +61,6 @@ class HideNseekConfig(AlgorithmConfig):
     def _mask_is_learnt(self) -> "HideNseekConfig":
         if not is_chosen(self, "mask"):
             return self
-        check_family("hide-n-seek.mask", self.mask)
         from fedsieve.masks.family import family_of, learnt_only
 
         family = family_of("hide-n-seek.mask", self.mask, learnt_only)
@@ -77,7 +76,10 @@ class HideNseekConfig(AlgorithmConfig):
 
     @model_validator(mode="after")
     def _pruner_is_there(self) -> "HideNseekConfig":
-        check_pruner("hide-n-seek.pruner", self.pruner)
+        if is_chosen(self, "pruner"):
+            from fedsieve.masks.pruning import load_pruner
+
+            load_pruner(self.pruner, "hide-n-seek.pruner")
         return self
 
     @model_validator(mode="after")

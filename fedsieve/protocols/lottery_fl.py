@@ -7,7 +7,7 @@ Non-IID Datasets".
 from pydantic import Field, model_validator
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
-from fedsieve.masks.names import check_family, is_chosen
+from fedsieve.masks.names import is_chosen
 
 BY_MAGNITUDE = "LotteryFL prunes the smallest weights step by step, down to lottery-fl.target"
 
@@ -27,7 +27,6 @@ class LotteryFLConfig(AlgorithmConfig):
     @model_validator(mode="after")
     def _mask_is_by_magnitude(self) -> "LotteryFLConfig":
         if is_chosen(self, "mask"):
-            check_family("lottery-fl.mask", self.mask)
             from fedsieve.masks.family import family_of
             from fedsieve.masks.static import Magnitude
 

@@ -194,7 +194,7 @@ def test_what_is_no_pruner_is_one_sentence():
     with pytest.raises(
         UserError, match=r"^hide-n-seek.pruner: 'nothing' \(sieves:NOTHING of sieves 1\.0\) is not a function\.$"
     ):
-        parse({"hide-n-seek.pruner": "nothing"})
+        parse({"algorithm": "hide-n-seek", "hide-n-seek.pruner": "nothing"})
 
 
 @pytest.mark.parametrize(

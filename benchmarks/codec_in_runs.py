@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec import model_bytes, order_0_bytes
-from fedsieve.client import hide_n_seek
 from fedsieve.config import parse
+from fedsieve.masks import planes
 from fedsieve.masks.groups import Groups
 from fedsieve.simulations import simulate
 from runs import heading, row
@@ -36,19 +36,19 @@ COMMON = {"algorithm": "hide-n-seek", "partition": "pathological", "num-clients"
 def codes(keys: dict[str, Any]) -> list[tuple[int, int, float, float]]:
     """Run, and return of each code: number of signs, bytes, bytes under its model and at order 0."""
     found: list[tuple[int, int, float, float]] = []
-    encode = hide_n_seek.encode
+    encode = planes.encode
 
     def watched(signs: NDArray[np.bool_], mean: NDArray[np.int8], groups: Groups) -> NDArray[np.uint8]:
         code, flips = encode(signs, mean, groups), signs ^ (mean >= 0)
         found.append((len(signs), len(code), model_bytes(signs, mean, groups), order_0_bytes(flips)))  # fmt: skip
         return code
 
-    hide_n_seek.encode = watched  # type: ignore[assignment]
+    planes.encode = watched  # type: ignore[assignment]
     try:
         with tempfile.TemporaryDirectory() as folder:
             simulate(parse(COMMON | keys | {"out": str(Path(folder) / "run")}), quiet=True)
     finally:
-        hide_n_seek.encode = encode
+        planes.encode = encode
     return found
 
 

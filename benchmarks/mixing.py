@@ -13,7 +13,9 @@ from unittest.mock import patch
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from fedsieve.rows import Rows
+from fedsieve.contract import Expected, Replies, Reply
+from fedsieve.rows import Rows, Storage
+from fedsieve.server.uploads import Uploads
 from fedsieve.strategies import mixing
 from runs import heading, row
 
@@ -37,16 +39,22 @@ def peak_flops() -> float:
 
 def share_of_peak(K: int, columns: int, folder: Path | None) -> tuple[float, float]:
     """Return the share of the peak that K models of P weights, mixed for each and once for all, reach, and CPU s."""
-    like, random = {"w": np.zeros(P, np.float32)}, np.random.RandomState(K)
-    sources, targets = Rows(like, K, folder), Rows(like, K + 1, folder)
-    for k in range(K):
-        sources.put(k, {"w": random.random_sample(P).astype(np.float32)})
+    layout, random = {"w": Expected((P,), np.dtype(np.float32))}, np.random.RandomState(K)
+    uploads, targets = Uploads(Storage(None if folder is None else 0, folder)), Rows(layout, folder)
+    uploads.begin_round(layout, K)
+    drawn = (random.random_sample(P).astype(np.float32) for _ in range(K))
+    replies = Replies([uploads.keep(Reply(k, {"w": model}, {})) for k, model in enumerate(drawn)])
     weights = random.dirichlet(np.ones(K), K + 1)
+
+    def mixed() -> None:
+        for name, start, block in mixing.mix(weights, replies, layout):
+            targets.put_columns(range(K + 1), name, start, block)
+
     found = []
     with patch.object(mixing, "COLUMNS", columns):
         for _ in range(1 + (5 if K <= 200 else 2 if K <= 500 else 1)):
             peak = peak_flops()
-            seconds = spent(lambda: mixing.mix(weights, sources, range(K), targets, range(K + 1)))
+            seconds = spent(mixed)
             found.append((2 * K * (K + 1) * P / seconds / peak, seconds))
     return max(found[1:])  # at first the pages of the targets are taken
 

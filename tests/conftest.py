@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 from torch_geometric.data import Data
 
-from tests.helpers import write_graph
+from tests.helpers import simulated, write_graph
 
 REAL_DATA = os.environ.get("FEDSIEVE_DATA")
 
@@ -85,6 +85,21 @@ def real_data(folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def graph_file(tmp_path: Path) -> Path:
     """A user's own graph: 3 communities of 30 nodes, whose features and edges give the class away."""
     return write_graph(tmp_path / "own.npz")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of small runs: `pub` and `alone`, which hold the same data, and `images`, of masks pruned for all."""
+    root = tmp_path_factory.mktemp("runs")
+    graph = write_graph(root / "own.npz", per_class=40)
+    keys = {"dataset": str(graph), "num-clients": 5, "num-rounds": 3, "hidden-dim": 8, "fraction-train": 0.8}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDSIEVE_CACHE", str(root / "cache"))
+        simulated(root / "pub", keys, algorithm="fed-pub")
+        simulated(root / "alone", keys, algorithm="local")
+        images = {"dataset": "digits", "num-clients": 4, "num-rounds": 2, "local-epochs": 1}
+        simulated(root / "images", images, algorithm="hide-n-seek")
+        yield root
 
 
 @pytest.fixture

@@ -8,8 +8,15 @@ from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from fedsieve.contract import Shape
+from fedsieve.algorithms import load_algorithm
+from fedsieve.config import RunConfig
+from fedsieve.contract import Arrays, Shape
+from fedsieve.models import setting_of
+from fedsieve.runs.history import History
+from fedsieve.runs.rounds import Round
+from fedsieve.server.loop import RoundLoop
 from fedsieve.simulations.flower_internals import take_identity
+from fedsieve.strategy import FederatedStrategy
 
 SHAPE = Shape((5,), 3)
 
@@ -99,3 +106,15 @@ class FakeGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         raise NotImplementedError
+
+
+def strategy_of(run: RunConfig, shape: Shape = SHAPE) -> FederatedStrategy:
+    """Return the strategy that a run has, over clients whose data have this shape."""
+    return load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, shape), run.settings)
+
+
+def rounds_played(run: RunConfig, strategy: FederatedStrategy, grid: FakeGrid, initial: Arrays) -> list[Round]:
+    """Play all of a run's rounds, and return them."""
+    history = History()
+    RoundLoop(run, strategy, grid.nodes, observers=[history]).play(grid, initial)
+    return history.rounds

@@ -1,13 +1,9 @@
-"""What keys say of masks, checked without importing any: names of families and pruners, and of frozen weights."""
+"""What keys say of masks, named without importing any: families and pruners, and of frozen weights."""
 
 import re
-from collections.abc import Collection
 from typing import Literal
 
 from pydantic import BaseModel
-
-from fedsieve import plugins
-from fedsieve.errors import UserError, near
 
 FAMILIES, PRUNERS = "fedsieve.masks", "fedsieve.pruners"
 """Groups of entry points."""
@@ -26,13 +22,6 @@ def family_and_parameter(given: str) -> tuple[str, str]:
     """Return the family and the parameter that `NAME`, `NAME:PARAMETER`, or `N:M` for `nm:N:M` names."""
     name, _, parameter = (f"nm:{given}" if _N_OF_M.fullmatch(given) else given).partition(":")
     return name, parameter
-
-
-def check_family(key: str, given: str, besides: Collection[str] = ()) -> None:
-    """Raise a `UserError` about `key` for a family that nobody has registered, nor is one of `besides`."""
-    known = [*besides, *plugins.names(FAMILIES)]
-    if family_and_parameter(given)[0] not in known:
-        raise UserError(f"{key}: got {given!r}{near(given, known)}, allowed: {', '.join(known)}.")
 
 
 def is_chosen(config: BaseModel, field: str) -> bool:

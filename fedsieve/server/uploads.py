@@ -36,7 +36,7 @@ class Uploads:
 
     def keep(self, reply: Reply) -> Reply:
         """Return the reply, its weights where they have room."""
-        weights = {name: array for name, array in reply.arrays.items() if name in self._layout}
+        weights = {name: array for name, array in reply.arrays.items() if self._has_room(name, array)}
         if self._rows is None or not weights:
             return reply
         row, self._next = self._next, self._next + 1
@@ -44,6 +44,11 @@ class Uploads:
         shapes = {name: array.shape for name, array in weights.items()}
         rest = {name: array for name, array in reply.arrays.items() if name not in weights}
         return replace(reply, arrays=_Stored(self._rows, row, shapes, rest))
+
+    def _has_room(self, name: str, array: NDArray) -> bool:
+        """Return whether a row has a place for this array; what `unpack` returns need not be like what was sent."""
+        place = self._layout.get(name)
+        return place is not None and array.dtype == place.dtype and array.nbytes <= place.nbytes
 
 
 class _Stored(Mapping[str, NDArray]):
@@ -66,5 +71,7 @@ class _Stored(Mapping[str, NDArray]):
 
     def part(self, name: str, start: int, stop: int) -> NDArray:
         """Return a part of an array, flat; see `fedsieve.contract.Partial`."""
+        if name in self._rest:
+            return self._rest[name].reshape(-1)[start:stop]
         part: NDArray = self._rows.columns([self._row], name, start, stop)[0]
         return part

@@ -19,6 +19,7 @@ from fedsieve.models import build, initial_weights, ones
 from fedsieve.server.screening import REQUIRED
 from tests.client.toy import Toy, linear
 from tests.helpers import config
+from tests.messages import strategy_of
 
 
 def made(**keys: object) -> FedMaskTrainer:
@@ -128,12 +129,12 @@ def test_on_any_network_the_personal_model_computes_what_was_evaluated(
     keys = {"algorithm": algorithm, "dataset": dataset, "model": model, "hidden-dim": 4, "dropout": 0.0}
     run = config(keys | {"local-epochs": 2})
     initial = {name: tensor.numpy() for name, tensor in initial_weights(run, shape).items()}
-    server = load_algorithm(algorithm).strategy(run, run.settings, shape, {0: 9})
-    server.initialise(initial)
-    ours, state = load_algorithm(algorithm).trainer(run, run.settings, build(run, shape)), {}
-    for _ in range(2):
+    server = strategy_of(run, shape)
+    server.begin(initial)
+    ours, state = load_algorithm(algorithm).load_trainer()(run, run.settings, build(run, shape)), {}
+    for round_ in (1, 2):
         task = OnOnes(shape)
-        received = {name: torch.from_numpy(array.copy()) for name, array in server.arrays_for(0).items()}
+        received = {name: torch.from_numpy(array.copy()) for name, array in server.broadcast(0, round_ > 1).items()}
         result = ours.train(task, received, state)
         state = result.state
         arrays = {name: tensor.numpy() for name, tensor in result.arrays.items()}
@@ -151,5 +152,5 @@ def test_on_any_network_the_personal_model_computes_what_was_evaluated(
 def test_the_frozen_weights_are_those_of_hide_n_seek():
     run = config({"algorithm": "fed-mask"})
     ours, other = FedMaskTrainer(run, run.settings, linear([9.0, 9.0], 9.0)), linear([9.0, 9.0], 9.0)  # type: ignore[arg-type]
-    freeze_(other, "kaiming-normal", run.seed, run.frozen_gain)
+    freeze_(other, "kaiming-normal", run.seed, 4.0)  # on graphs
     assert torch.equal(ours.weights["weight"], other.weight)

@@ -90,4 +90,4 @@ def test_by_default_weights_are_signed_constants_and_the_learning_rate_is_the_pa
     ours = FedPMTrainer(run, run.settings, linear([9.0, 9.0], 9.0))  # type: ignore[arg-type]
     assert ours.weights["weight"].abs().tolist() == [[4, 4]]  # 4 · sqrt(2 / fan_in), on graphs
     assert run.lr == 0.1
-    assert load_algorithm("fed-pm").trainer is FedPMTrainer
+    assert load_algorithm("fed-pm").load_trainer() is FedPMTrainer

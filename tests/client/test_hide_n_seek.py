@@ -20,6 +20,7 @@ from fedsieve.server.screening import REQUIRED
 from tests.client.test_fed_mask import NETWORKS, OnOnes
 from tests.client.toy import Toy, linear
 from tests.helpers import config
+from tests.messages import strategy_of
 
 BOTH, FIRST, SECOND = [0b11000000], [0b10000000], [0b01000000]
 
@@ -224,18 +225,17 @@ def test_on_any_network_the_personal_model_computes_what_was_evaluated(
 ):
     keys = {"algorithm": "hide-n-seek", "dataset": dataset, "model": model, "hidden-dim": 4, "dropout": 0.0}
     run = config(keys | {"local-epochs": 2, "lr": 0.5, "hide-n-seek.aggregate": aggregate, "hide-n-seek.density": 0.3})
-    server = load_algorithm("hide-n-seek").strategy(run, run.settings, shape, {0: 9})
-    server.initialise({})
-    ours, state = load_algorithm("hide-n-seek").trainer(run, run.settings, build(run, shape)), {}
+    server = strategy_of(run, shape)
+    server.begin({})
+    ours, state = load_algorithm("hide-n-seek").load_trainer()(run, run.settings, build(run, shape)), {}
     for round_ in range(2):
         task = OnOnes(shape)
-        received = {name: torch.from_numpy(array.copy()) for name, array in server.arrays_for(0).items()}
+        received = {name: torch.from_numpy(array.copy()) for name, array in server.broadcast(0, round_ > 0).items()}
         if round_ == 1:
             assert "keep" not in received
         result = ours.train(task, received, state)
         state = result.state
         (signs,) = server.unpack(0, {name: tensor.numpy() for name, tensor in result.arrays.items()}).values()
-        server.heard.add(0)
         plain = build(run, shape).eval()
         folded = ours.personal_model(state)
         for name, parameter in weights(plain).items():

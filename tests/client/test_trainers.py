@@ -16,7 +16,7 @@ from tests.helpers import config
 def trainer(algorithm: str, model: Any = None, **keys: object) -> Trainer:
     plain = {"algorithm": algorithm, "optimizer": "sgd", "lr": 0.5, "weight-decay": 0.0}
     run = config(plain | {name.replace("_", "-"): value for name, value in keys.items()})
-    return load_algorithm(algorithm).trainer(run, run.settings, (model or linear([9.0, 9.0], 9.0)).eval())
+    return load_algorithm(algorithm).load_trainer()(run, run.settings, (model or linear([9.0, 9.0], 9.0)).eval())
 
 
 def numbers(tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def test_a_gain_makes_every_weight_so_many_times_as_large(init: Init):
     assert torch.equal(larger.weight, 4 * plain.weight)
 
 
+@pytest.mark.parametrize("algorithm", ["hide-n-seek", "fed-mask", "fed-pm"])
 @pytest.mark.parametrize(("dataset", "gain"), [("cora", 4.0), ("digits", 1.0)])
-def test_the_gain_left_open_is_that_of_the_kind_of_data(dataset: str, gain: float):
-    assert config(dataset=dataset).frozen_gain == gain
+def test_the_gain_left_open_is_that_of_the_kind_of_data(algorithm: str, dataset: str, gain: float):
+    assert config(dataset=dataset, algorithm=algorithm).settings.model_dump()["frozen_gain"] == gain

@@ -44,7 +44,7 @@ def test_a_layer_may_lose_all_its_weights():
 
 def test_a_vector_of_another_length_is_an_error():
     for length in (4, 6):
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ValueError, match=f"^a vector of {length} entries where 5 are expected$"):
             Survivors(KEEP).by_layer(torch.zeros(length))
 
 

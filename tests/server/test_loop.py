@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 from flwr.app import Error, Message
 
-from fedsieve import strategy as base
-from fedsieve.algorithms import load_algorithm
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError
 from fedsieve.runs.history import History
 from fedsieve.runs.rounds import Round
+from fedsieve.server.loop import RoundLoop
 from fedsieve.server.patience import Patience
 from fedsieve.strategy import FederatedStrategy
-from fedsieve.wire import to_record
 from tests.helpers import config, simulated
-from tests.messages import METRICS, SHAPE, Answer, FakeGrid, failure, reply
+from tests.messages import METRICS, Answer, FakeGrid, failure, reply, rounds_played, strategy_of
 
 START = {"w": np.array([[1, 2]], dtype=np.float32), "b": np.array([-1], dtype=np.float32)}
 
@@ -31,13 +29,10 @@ def weights(*values: float) -> dict[str, np.ndarray]:
 
 def play(
     answer: Answer, run: RunConfig, arrange: Callable[[Sequence[Message]], Any] = list
-) -> tuple[FakeGrid, list[Round], FederatedStrategy[Any]]:
+) -> tuple[FakeGrid, list[Round], FederatedStrategy]:
     """Play a run against answers made by hand."""
-    grid = FakeGrid(run.num_clients, answer, arrange)
-    history = History()
-    strategy = load_algorithm(run.algorithm).strategy(run, run.settings, SHAPE, grid.nodes, [history])
-    strategy.start(grid, to_record(START), run.num_rounds)
-    return grid, history.rounds, strategy
+    grid, strategy = FakeGrid(run.num_clients, answer, arrange), strategy_of(run)
+    return grid, rounds_played(run, strategy, grid, START), strategy
 
 
 def fed_avg(**keys: Any) -> RunConfig:
@@ -104,7 +99,7 @@ def test_a_bad_reply_is_named_and_left_out_and_the_round_goes_on(caplog: pytest.
     assert rounds[0].rejected == {2: "array w holds NaN or infinite values"}
     assert "client 2" in caplog.text
     mean = (0 + 1 + 3) / 3
-    assert strategy.server_arrays()["w"] == pytest.approx(np.full((1, 2), mean))
+    assert strategy.state()["w"] == pytest.approx(np.full((1, 2), mean))
 
 
 def test_a_reply_that_does_not_come_is_told_as_such():
@@ -143,7 +138,7 @@ def test_a_reply_out_of_all_proportion_is_left_out_wherever_it_arrives():
         _, rounds, strategy = play(answer, fed_avg(), arrange)
         assert list(rounds[0].rejected) == [2]
         assert "norm of 346, more than 10 times what is usual, 2.45" in rounds[0].rejected[2]
-        assert strategy.server_arrays()["w"].ravel().tolist() == pytest.approx([4 / 3, 4 / 3])
+        assert strategy.state()["w"].ravel().tolist() == pytest.approx([4 / 3, 4 / 3])
     _, rounds, _ = play(answer, fed_avg(norm_limit=0.0))
     assert rounds[0].rejected == {}
 
@@ -160,7 +155,7 @@ def test_a_second_reply_and_a_strangers_are_ignored():
 
     _, rounds, strategy = play(honest, fed_avg(), arrange)
     assert [r.client for r in rounds[0].replies] == [0, 1, 2, 3]
-    assert strategy.server_arrays()["w"].tolist() == [[1.5, 1.5]]
+    assert strategy.state()["w"].tolist() == [[1.5, 1.5]]
 
 
 def test_a_reply_in_anothers_name_is_ignored_and_his_own_taken():
@@ -174,7 +169,7 @@ def test_a_reply_in_anothers_name_is_ignored_and_his_own_taken():
 
     _, rounds, strategy = play(honest, fed_avg(), arrange)
     assert rounds[0].rejected == {3: "no reply in time"}
-    assert strategy.server_arrays()["w"].tolist() == [[1, 1]]
+    assert strategy.state()["w"].tolist() == [[1, 1]]
 
 
 def test_a_client_not_sampled_cannot_put_a_reply_in():
@@ -187,7 +182,7 @@ def test_a_client_not_sampled_cannot_put_a_reply_in():
 
     _, rounds, strategy = play(honest, run, lambda r: arrange(r) if len(r) == 2 else r)
     assert [r.client for r in rounds[0].replies] == asked
-    assert strategy.server_arrays()["w"].tolist() == [[sum(asked) / 2] * 2]
+    assert strategy.state()["w"].tolist() == [[sum(asked) / 2] * 2]
 
 
 @pytest.mark.parametrize("algorithm", ["fed-avg", "fed-pub"])
@@ -203,7 +198,7 @@ def test_the_order_of_arrival_changes_no_bit(algorithm: str):
     def final(arrange: Callable[[Sequence[Message]], Any]) -> dict[str, bytes]:
         run = config({"algorithm": algorithm, "num-clients": 6, "num-rounds": 3, "hidden-dim": 4})
         _, _, strategy = play(answer, run, arrange)
-        return {name: array.tobytes() for name, array in strategy.server_arrays().items()}
+        return {name: array.tobytes() for name, array in strategy.state().items()}
 
     shuffled = random.Random(0)
     in_order = final(list)
@@ -219,7 +214,7 @@ def test_clients_never_sampled_train_once_at_the_end_for_the_metric_only():
     assert grid.asked(3) == sorted(set(range(6)) - sampled)
     assert [round_.for_metric_only for round_ in rounds] == [False, False, True]
     mean = sum(grid.asked(2)) / 2
-    assert strategy.server_arrays()["w"].tolist() == [[mean, mean]]
+    assert strategy.state()["w"].tolist() == [[mean, mean]]
     last = {client: arrays for number, client, arrays in grid.sent if number == 3}
     assert all(arrays["w"].tolist() == [[mean, mean]] for arrays in last.values())
 
@@ -232,8 +227,7 @@ def test_every_round_is_watched_and_the_last_training_is_known_from_the_others()
         seen.append((expected, combine))
         yield from replies
 
-    strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [], watched)
-    strategy.start(grid, to_record(START), run.num_rounds)
+    RoundLoop(run, strategy_of(run), grid.nodes, watched=watched).play(grid, START)
     assert seen == [(2, True), (2, True), (len(grid.asked(3)), False)]
 
 
@@ -259,13 +253,13 @@ def test_replies_for_the_metric_only_are_not_held(algorithm: str, graph_file: Pa
             if round_.for_metric_only:
                 held.extend(len(reply.arrays) for reply in round_.replies)
 
-    real = base.FederatedStrategy.__init__
+    real = RoundLoop.__init__
 
-    def watched(self: Any, *arguments: Any) -> None:
-        real(self, *arguments)
+    def watched(self: Any, *arguments: Any, **named: Any) -> None:
+        real(self, *arguments, **named)
         self.observers = [*self.observers, Watch()]
 
-    with patch.object(base.FederatedStrategy, "__init__", watched):
+    with patch.object(RoundLoop, "__init__", watched):
         keys = {"num-clients": 4, "num-rounds": 1, "fraction-train": 0.25, "local-epochs": 1, "hidden-dim": 4}
         simulated(tmp_path / "run", keys, dataset=str(graph_file), algorithm=algorithm)
     assert held == [0, 0, 0]
@@ -282,7 +276,7 @@ def test_a_client_without_examples_is_left_out_of_the_mean_but_not_of_the_histor
         return reply(message, weights(client, 0, 0), METRICS | {"num-examples": 0 if client == 3 else 5})
 
     _, rounds, strategy = play(answer, fed_avg())
-    assert strategy.server_arrays()["w"].tolist() == [[1, 0]]
+    assert strategy.state()["w"].tolist() == [[1, 0]]
     assert [r.client for r in rounds[0].replies] == [0, 1, 2, 3]
 
 
@@ -291,16 +285,17 @@ def test_clients_that_all_lack_examples_leave_the_model_as_it_was():
         return reply(message, weights(9, 9, 9), METRICS | {"num-examples": 0})
 
     _, _, strategy = play(answer, fed_avg(num_rounds=2))
-    assert strategy.server_arrays()["w"].tolist() == [[1, 2]]
+    assert strategy.state()["w"].tolist() == [[1, 2]]
 
 
 def test_a_round_without_a_usable_reply_ends_the_run_after_the_observers_were_told():
     history = History()
     run = fed_avg(num_rounds=5)
     grid = FakeGrid(4, lambda _, round_, m: failure(m, 2, "boom") if round_ == 2 else honest(0, 0, m))
-    strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [history])
+    strategy = strategy_of(run)
+    loop = RoundLoop(run, strategy, grid.nodes, observers=[history])
     with pytest.raises(RunFailedError, match=r"round 2: none of 4 clients .* client 0: failed: boom"):
-        strategy.start(grid, to_record(START), 5)
+        loop.play(grid, START)
     assert [len(round_.replies) for round_ in history.rounds] == [4, 0]
     assert set(history.rounds[1].rejected) == {0, 1, 2, 3}
 
@@ -310,12 +305,13 @@ def test_with_fewer_usable_replies_than_min_clients_nothing_is_combined_and_the_
     run = fed_avg(num_rounds=5, min_clients=3)
     broken = {1: {0}, 2: {1, 3}}
     grid = FakeGrid(4, lambda k, n, m: failure(m, 2, "boom") if k in broken[n] else honest(9 if n == 2 else k, n, m))
-    strategy = load_algorithm("fed-avg").strategy(run, run.settings, SHAPE, grid.nodes, [history])
-    told = r"round 2: 2 of 4 clients gave a usable reply, min-clients: 3; client 1: failed: boom\.$"
-    with pytest.raises(RunFailedError, match=told):
-        strategy.start(grid, to_record(START), 5)
+    strategy = strategy_of(run)
+    loop = RoundLoop(run, strategy, grid.nodes, observers=[history])
+    sentence = r"round 2: 2 of 4 clients gave a usable reply, min-clients: 3; client 1: failed: boom\.$"
+    with pytest.raises(RunFailedError, match=sentence):
+        loop.play(grid, START)
     assert [len(round_.replies) for round_ in history.rounds] == [3, 2]
-    assert strategy.server_arrays()["w"].tolist() == [[2, 2]], "the mean of round 1: clients 1, 2 and 3"
+    assert strategy.state()["w"].tolist() == [[2, 2]], "the mean of round 1: clients 1, 2 and 3"
 
 
 def test_a_round_of_fewer_clients_than_min_clients_needs_all_of_them():

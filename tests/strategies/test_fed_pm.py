@@ -9,11 +9,10 @@ from flwr.app import Message
 from fedsieve.contract import Shape
 from fedsieve.masks.binary import levels
 from fedsieve.masks.codec import encode
-from fedsieve.protocols.fed_pm import FedPMConfig
+from fedsieve.runs.rounds import Round
 from fedsieve.strategies.fed_pm import FedPM
-from fedsieve.wire import to_record
 from tests.helpers import config
-from tests.messages import METRICS, FakeGrid, reply
+from tests.messages import METRICS, FakeGrid, reply, rounds_played, strategy_of
 
 GROUPS = np.zeros(4, dtype=np.uint8)
 """Any will do: a code of four signs is a byte of them, or none where nothing flips."""
@@ -28,17 +27,17 @@ def answer(client: int, round_: int, message: Message) -> Message:
     return reply(message, {"mask": code}, METRICS | {"num-examples": 1 + 8 * client})
 
 
-def play(rounds: int, keys: dict[str, Any] | None = None, reply_with: Any = answer) -> tuple[FakeGrid, FedPM]:
-    run = config({"algorithm": "fed-pm", "num-clients": 2, "hidden-dim": 1} | (keys or {}))
-    assert isinstance(run.settings, FedPMConfig)
-    grid = FakeGrid(2, reply_with)
-    strategy = FedPM(run, run.settings, Shape((1,), 2), grid.nodes)
-    strategy.start(grid, to_record({}), rounds)
-    return grid, strategy
+def play(
+    num_rounds: int, keys: dict[str, Any] | None = None, reply_with: Any = answer
+) -> tuple[FakeGrid, FedPM, list[Round]]:
+    run = config({"algorithm": "fed-pm", "num-clients": 2, "hidden-dim": 1, "num-rounds": num_rounds} | (keys or {}))
+    grid, strategy = FakeGrid(2, reply_with), strategy_of(run, Shape((1,), 2))
+    assert isinstance(strategy, FedPM)
+    return grid, strategy, rounds_played(run, strategy, grid, {})
 
 
 def test_theta_begins_at_one_half_and_is_the_mode_of_the_posterior():
-    grid, strategy = play(2)
+    grid, strategy, _ = play(2)
     first, second = (arrays["theta"] for arrays in grid.sent_to(0))
     assert first.tolist() == [0.5] * 4
     assert first.dtype == second.dtype == np.float32
@@ -49,30 +48,30 @@ def test_theta_begins_at_one_half_and_is_the_mode_of_the_posterior():
 
 
 def test_evidence_is_kept_until_the_reset():
-    grid, strategy = play(3, {"fed-pm.reset": 2})
+    grid, strategy, _ = play(3, {"fed-pm.reset": 2})
     # rounds 1 and 2 together: θ = (2 + 2, 1 + 0, 0, 1 + 2) / 4
     assert grid.sent_to(0)[2]["theta"].tolist() == pytest.approx([0.99, 0.25, 0.01, 0.75])
     # round 3 begins at the prior: θ = (0, 1, 0, 0) / 2
     assert strategy.theta.tolist() == pytest.approx([0.01, 0.5, 0.01, 0.01])
     assert strategy.alpha.tolist() == [1, 2, 1, 1]
     assert strategy.beta.tolist() == [3, 2, 3, 3]
-    assert set(strategy.server_arrays()) == {"theta", "alpha", "beta", "combined"}
+    assert set(strategy.state()) == {"theta", "alpha", "beta", "combined"}
 
 
 def test_the_prior_by_hand():
-    _, strategy = play(1, {"fed-pm.prior": 2.0})
+    _, strategy, _ = play(1, {"fed-pm.prior": 2.0})
     # α = 2 + (2, 1, 0, 1), β = 2 + (0, 1, 2, 1): θ = (α - 1) / (α + β - 2)
     assert strategy.theta.tolist() == pytest.approx([3 / 4, 2 / 4, 1 / 4, 2 / 4])
 
 
 @pytest.mark.parametrize(("fraction", "reset", "rounds"), [(1.0, 0, 1), (0.3, 0, 4), (0.1, 0, 10), (0.1, 3, 3)])
 def test_the_reset_follows_participation(fraction: float, reset: int, rounds: int):
-    _, strategy = play(0, {"fraction-train": fraction, "fed-pm.reset": reset})
+    _, strategy, _ = play(0, {"fraction-train": fraction, "fed-pm.reset": reset})
     assert strategy.reset == rounds
 
 
 def test_the_global_model_is_the_likeliest():
-    _, strategy = play(1)
+    _, strategy, _ = play(1)
     model, frozen = strategy.global_model(), {name: tensor.numpy() for name, tensor in strategy.frozen.items()}
     kept = [model[name] == frozen[name] for name in ("conv1.weight", "conv2.weight", "classifier.weight")]
     assert [bool(bit) for layer in kept for bit in layer.flatten()] == [True, True, False, True]
@@ -86,8 +85,8 @@ def test_a_bad_code_is_rejected_with_the_reason_and_counts_for_nothing():
         theta = message.content["arrays"]["theta"].numpy()
         return reply(message, {"mask": encode(np.ones(3, dtype=np.bool_), levels(theta[:3]), GROUPS[:3])})
 
-    _, strategy = play(1, reply_with=broken)
-    assert strategy._rejected == {1: "mask code holds 3 signs where 4 are expected"}
+    _, strategy, rounds = play(1, reply_with=broken)
+    assert rounds[0].rejected == {1: "mask code holds 3 signs where 4 are expected"}
     assert strategy.theta.tolist() == pytest.approx([0.99, 0.99, 0.01, 0.01])
 
 
@@ -97,5 +96,5 @@ def test_a_client_without_examples_gives_no_evidence():
         full.content["metrics"]["num-examples"] = client
         return full
 
-    _, strategy = play(1, reply_with=empty)
+    _, strategy, _ = play(1, reply_with=empty)
     assert strategy.theta.tolist() == pytest.approx([0.99, 0.01, 0.01, 0.99])

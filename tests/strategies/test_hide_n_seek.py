@@ -1,5 +1,6 @@
 """A network of four weights, in layers of one, one and two; clients 0, 1 and 2 hold 1, 1 and 2 examples."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,18 +11,19 @@ from flwr.app import Message
 
 from fedsieve import seeds
 from fedsieve.algorithms import kebab
+from fedsieve.config import RunConfig
 from fedsieve.contract import Shape
 from fedsieve.errors import UserError
 from fedsieve.masks.codec import encode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.pruning import prune, pruner_names
-from fedsieve.models import build, ones
-from fedsieve.protocols.hide_n_seek import HideNseekConfig
+from fedsieve.models import ones
+from fedsieve.runs.rounds import Round
 from fedsieve.strategies import hide_n_seek
 from fedsieve.strategies.hide_n_seek import HideNseek
-from fedsieve.wire import to_record
+from tests import messages
 from tests.helpers import config
-from tests.messages import METRICS, Answer, FakeGrid, failure, reply
+from tests.messages import METRICS, Answer, FakeGrid, failure, reply, rounds_played
 
 GROUPS = np.zeros(4, dtype=np.uint8)
 """Any will do: a code of four signs is a byte of them, or none where nothing flips."""
@@ -47,22 +49,28 @@ def answer(client: int, round_: int, message: Message) -> Message:
     return reply(message, {"signs": code_of(client, message)}, METRICS | {"num-examples": max(1, client)})
 
 
-def strategy_of(keys: Mapping[str, Any] | None = None, shape: Shape = Shape((1,), 2), **run: Any) -> HideNseek:  # noqa: B008
+def run_of(keys: Mapping[str, Any] | None = None, **run: Any) -> RunConfig:
     plain = {"algorithm": "hide-n-seek", "num-clients": 3, "hidden-dim": 1, "seed": 42}
     own = {"density": 1.0, "memory": 0.7, "aggregate": "mean", "pruner": "synflow", "init": "kaiming-normal"}
-    full = config(
+    return config(
         plain
         | {kebab(key): value for key, value in run.items()}
         | {f"hide-n-seek.{key}": value for key, value in (own | dict(keys or {})).items()}
     )
-    assert isinstance(full.settings, HideNseekConfig)
-    return HideNseek(full, full.settings, shape, {client: 100 - client for client in range(3)})
 
 
-def play(rounds: int = 1, answer_with: Answer = answer, **keys: Any) -> tuple[FakeGrid, HideNseek]:
-    grid, strategy = FakeGrid(3, answer_with), strategy_of(keys)
-    strategy.start(grid, to_record({}), rounds)
-    return grid, strategy
+def strategy_of(run: RunConfig, shape: Shape = Shape((1,), 2)) -> HideNseek:  # noqa: B008
+    strategy = messages.strategy_of(run, shape)
+    assert isinstance(strategy, HideNseek)
+    return strategy
+
+
+def play(
+    num_rounds: int = 1, answer_with: Answer = answer, keys: Mapping[str, Any] | None = None, **run: Any
+) -> tuple[FakeGrid, HideNseek, list[Round]]:
+    full = run_of(keys, num_rounds=num_rounds, **run)
+    grid, strategy = FakeGrid(3, answer_with), strategy_of(full)
+    return grid, strategy, rounds_played(full, strategy, grid, {})
 
 
 def except_for(client: int, badly: Answer, in_round: int = 1) -> Answer:
@@ -72,7 +80,7 @@ def except_for(client: int, badly: Answer, in_round: int = 1) -> Answer:
 
 
 def test_the_first_message_carries_the_keep_mask_and_plus_for_every_weight():
-    grid, _ = play()
+    grid, _, _ = play()
     for client in range(3):
         (first,) = grid.sent_to(client)
         assert {name: array.tolist() for name, array in first.items()} == {"mean": [127] * 4, "keep": [0b11110000]}
@@ -80,7 +88,7 @@ def test_the_first_message_carries_the_keep_mask_and_plus_for_every_weight():
 
 
 def test_the_average_remembers_and_is_weighted_by_size():
-    grid, strategy = play(2)
+    grid, strategy, _ = play(2)
     second = grid.sent_to(0)[1]["mean"]
     # 0.7·1 + 0.3·(1, -0.5, -1, 0.5) = (1, 0.55, 0.4, 0.85); times 127 (127, 69.85, 50.8, 107.95)
     assert second.tolist() == [127, 70, 51, 108]
@@ -92,18 +100,18 @@ def test_the_average_remembers_and_is_weighted_by_size():
 
 
 def test_without_memory_it_is_the_mean_of_the_rounds_signs():
-    _, strategy = play(memory=0.0)
+    _, strategy, _ = play(keys={"memory": 0.0})
     # 127·(1, -0.5, -1, 0.5), halves to even
     assert strategy.mean.tolist() == [127, -64, -127, 64]
 
 
 def test_under_vote_the_majoritys_signs_are_sent_as_bits():
-    grid, strategy = play(2, aggregate="vote", memory=0.7)
+    grid, strategy, rounds = play(2, keys={"aggregate": "vote", "memory": 0.7})
     first, second = grid.sent_to(0)
     assert {name: array.tolist() for name, array in first.items()} == {"vote": [0b11110000], "keep": [0b11110000]}
     assert {name: array.tolist() for name, array in second.items()} == {"vote": [0b10010000]}
     assert strategy.mean.tolist() == [127, -127, -127, 127]
-    assert strategy._rejected == {}
+    assert [round_.rejected for round_ in rounds] == [{}] * 2
 
 
 def test_a_narrow_vote_counts():
@@ -113,7 +121,7 @@ def test_a_narrow_vote_counts():
         code = encode(np.full(4, client == 0), broadcast_in(message), GROUPS)
         return reply(message, {"signs": code}, METRICS | {"num-examples": 500 + client})
 
-    _, strategy = play(1, narrow, aggregate="vote")
+    _, strategy, _ = play(1, narrow, {"aggregate": "vote"})
     # -1/1001, which a 127th would round to 0
     assert strategy.mean.tolist() == [-127] * 4
 
@@ -127,25 +135,24 @@ def test_a_tied_vote_is_plus():
         code = encode(np.array(opposite[client], dtype=np.bool_), broadcast_in(message), GROUPS)
         return reply(message, {"signs": code})
 
-    _, strategy = play(1, tied, aggregate="vote", memory=0.0)
+    _, strategy, _ = play(1, tied, {"aggregate": "vote", "memory": 0.0})
     assert strategy.average.tolist() == [0, 0, 0, 0]
     assert strategy.mean.tolist() == [127] * 4
     # so does a mean of 0 in the global model
-    _, strategy = play(1, tied, memory=0.0)
+    _, strategy, _ = play(1, tied, {"memory": 0.0})
     assert strategy.mean.tolist() == [0] * 4
     model = strategy.global_model()
     assert all(torch.equal(torch.from_numpy(model[name]), frozen) for name, frozen in frozen_of(strategy).items())
 
 
 def test_a_client_that_has_answered_gets_no_keep_mask_again():
-    grid, strategy = play(3)
+    grid, _, rounds = play(3)
     assert [["keep" in arrays for arrays in grid.sent_to(client)] for client in range(3)] == [[True, False, False]] * 3
-    assert strategy._rejected == {}
+    assert [round_.rejected for round_ in rounds] == [{}] * 3
 
 
 def test_a_client_gets_the_keep_mask_when_it_is_sampled_first():
-    grid, strategy = FakeGrid(3, answer), strategy_of(fraction_train=0.4)
-    strategy.start(grid, to_record({}), 12)
+    grid, _, _ = play(12, fraction_train=0.4)
     # one client a round; those that no round sampled are asked in a last one
     assert {len(grid.asked(number)) for number in range(1, 13)} == {1}
     for client in range(3):
@@ -195,23 +202,15 @@ BAD: list[tuple[Answer, str]] = [
 def test_a_reply_of_no_use_is_left_out_with_the_reason_and_its_sender_gets_the_keep_mask_again(
     badly: Answer, reason: str, in_round: int
 ):
-    seen: list[dict[int, str]] = []
-    grid, strategy = FakeGrid(3, except_for(1, badly, in_round)), strategy_of()
-
-    class Seen:
-        def round_finished(self, round_: Any) -> None:
-            seen.append(round_.rejected)
-
-    strategy.observers = [Seen()]
-    strategy.start(grid, to_record({}), 3)
-    assert seen == [{1: reason} if number == in_round else {} for number in (1, 2, 3)]
+    grid, _, rounds = play(3, except_for(1, badly, in_round))
+    assert [round_.rejected for round_ in rounds] == [{1: reason} if n == in_round else {} for n in (1, 2, 3)]
     again = [True, in_round == 1, in_round == 2]
     assert ["keep" in arrays for arrays in grid.sent_to(1)] == again
     assert ["keep" in arrays for arrays in grid.sent_to(0)] == [True, False, False]
 
 
 def test_a_client_left_out_counts_for_nothing():
-    _, strategy = play(1, except_for(1, cut_off), memory=0.0)
+    _, strategy, _ = play(1, except_for(1, cut_off), {"memory": 0.0})
     # sizes 1 and 2: (3, 1 - 2, -3, -1 + 2) / 3
     assert strategy.average.tolist() == pytest.approx([1, -1 / 3, -1, 1 / 3])
 
@@ -222,19 +221,19 @@ def test_a_client_without_examples_counts_for_nothing():
         full.content["metrics"]["num-examples"] = client
         return full
 
-    _, strategy = play(1, empty, memory=0.0)
-    assert strategy._rejected == {}
+    _, strategy, rounds = play(1, empty, {"memory": 0.0})
+    assert rounds[0].rejected == {}
     assert strategy.average.tolist() == pytest.approx([1, -1, -1, 1])
 
 
 def frozen_of(strategy: HideNseek) -> dict[str, torch.Tensor]:
-    network = build(strategy.run, strategy.shape)
-    freeze_(network, strategy.settings.init, strategy.run.seed, strategy.run.frozen_gain)
+    network = copy.deepcopy(strategy.network)
+    freeze_(network, "kaiming-normal", 42, 4.0)  # the gain on graphs
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 
 def test_the_global_model_is_the_frozen_weights_with_the_signs_of_the_mean():
-    _, strategy = play(2)  # of mean (127, 30, -3, 95)
+    _, strategy, _ = play(2)  # of mean (127, 30, -3, 95)
     frozen, model = frozen_of(strategy), strategy.global_model()
     assert list(model) == list(frozen)
     signs = {"conv1.weight": [[1]], "conv2.weight": [[1]], "classifier.weight": [[-1], [1]]}
@@ -244,29 +243,29 @@ def test_the_global_model_is_the_frozen_weights_with_the_signs_of_the_mean():
 
 
 def test_the_global_model_is_0_where_weights_are_pruned():
-    strategy = strategy_of({"density": 0.4}, Shape((5,), 3), hidden_dim=4)
-    strategy.initialise({})
+    strategy = strategy_of(run_of({"density": 0.4}, hidden_dim=4), Shape((5,), 3))
+    strategy.begin({})
     model, frozen = strategy.global_model(), frozen_of(strategy)
     for name, keep in strategy.survivors.keep.items():
         assert torch.equal(torch.from_numpy(model[name]), torch.where(keep, frozen[name], 0.0))
 
 
 def test_the_checkpoint_is_the_keep_mask_and_the_average():
-    _, strategy = play(1)
-    kept = {name: array.tolist() for name, array in strategy.server_arrays().items()}
+    _, strategy, _ = play(1)
+    kept = {name: array.tolist() for name, array in strategy.state().items()}
     assert kept == {"keep": [0b11110000], "average": pytest.approx([1, 0.55, 0.4, 0.85])}
 
 
 def keep_mask(pruner: str, seed: int = 42, density: float = 0.5) -> list[int]:
-    strategy = strategy_of({"pruner": pruner, "density": density}, Shape((5,), 3), hidden_dim=4, seed=seed)
-    strategy.initialise({})
+    strategy = strategy_of(run_of({"pruner": pruner, "density": density}, hidden_dim=4, seed=seed), Shape((5,), 3))
+    strategy.begin({})
     # 5·4 + 4·4 + 3·4 weights
     assert sum(strategy.survivors.layer_sizes) == round(density * 48)
     assert strategy.mean.size == round(density * 48)
-    network = build(strategy.run, strategy.shape)
+    network = copy.deepcopy(strategy.network)
     freeze_(network, "kaiming-normal", seed)
     random = seeds.random_state(seed, "pruning")
-    expected = prune(pruner, network, ones(strategy.shape, torch.float64), density, random)
+    expected = prune(pruner, network, ones(Shape((5,), 3), torch.float64), density, random)
     assert all(torch.equal(strategy.survivors.keep[name], mask) for name, mask in expected.items())
     found: list[int] = strategy.keep.tolist()
     return found
@@ -292,4 +291,4 @@ def test_a_network_that_cannot_be_pruned_is_one_sentence(monkeypatch: pytest.Mon
     with pytest.raises(
         UserError, match=r"^hide-n-seek.pruner: got 'synflow', but SynFlow: it overflows, allowed: erk, "
     ):
-        strategy_of().initialise({})
+        strategy_of(run_of()).begin({})

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from fedsieve.contract import Shape
-from fedsieve.protocols.lottery_fl import LotteryFLConfig
+from fedsieve.runs.rounds import Round
 from fedsieve.strategies.lottery_fl import LotteryFL
-from fedsieve.wire import to_record
 from tests.helpers import config
-from tests.messages import METRICS, FakeGrid, reply
+from tests.messages import METRICS, FakeGrid, reply, rounds_played
 
 START = {"w": np.array([[1, 2], [3, 4]], dtype=np.float32), "b": np.array([10], dtype=np.float32)}
 REPLIES = {0: ([1, 1, 0, 0], [10, 20], 1), 1: ([1, 0, 1, 0], [30, 50], 3), 2: ([0, 1, 0, 0], [7], 5)}
@@ -30,13 +28,10 @@ def answer(client: int, round_: int, message: Message) -> Message:
     return reply(message, arrays(*REPLIES[client]), METRICS | {"num-examples": 1 + client})
 
 
-def play(rounds: int, num_clients: int = 2, reply_with: Any = answer) -> tuple[FakeGrid, LotteryFL]:
-    run = config({"algorithm": "lottery-fl", "num-clients": num_clients})
-    assert isinstance(run.settings, LotteryFLConfig)
-    grid = FakeGrid(num_clients, reply_with)
-    strategy = LotteryFL(run, run.settings, Shape((1,), 2), grid.nodes)
-    strategy.start(grid, to_record(START), rounds)
-    return grid, strategy
+def play(num_rounds: int, num_clients: int = 2, reply_with: Any = answer) -> tuple[FakeGrid, LotteryFL, list[Round]]:
+    run = config(algorithm="lottery-fl", num_clients=num_clients, num_rounds=num_rounds)
+    grid, strategy = FakeGrid(num_clients, reply_with), LotteryFL()
+    return grid, strategy, rounds_played(run, strategy, grid, START)
 
 
 def received(grid: FakeGrid, client: int) -> list[tuple[list[float], list[float]]]:
@@ -44,7 +39,7 @@ def received(grid: FakeGrid, client: int) -> list[tuple[list[float], list[float]
 
 
 def test_a_weight_is_averaged_over_the_tickets_that_have_it():
-    _, strategy = play(1)
+    _, strategy, _ = play(1)
     model = strategy.global_model()
     # the first is in both tickets, the last in none and stays; sizes do not count
     assert model["w"].tolist() == [[(10 + 30) / 2, 20], [50, 4]]
@@ -53,13 +48,13 @@ def test_a_weight_is_averaged_over_the_tickets_that_have_it():
 
 
 def test_a_client_is_sent_all_weights_at_first_and_then_those_of_its_ticket():
-    grid, _ = play(2)
+    grid, _, _ = play(2)
     assert received(grid, 0) == [([1, 2, 3, 4], [10]), ([20, 20], [2])]
     assert received(grid, 1) == [([1, 2, 3, 4], [10]), ([20, 50], [2])]
 
 
 def test_tickets_of_different_sizes():
-    _, strategy = play(1, num_clients=3)
+    _, strategy, _ = play(1, num_clients=3)
     assert strategy.global_model()["w"].tolist() == [[20, pytest.approx((20 + 7) / 2)], [50, 4]]
     assert strategy.global_model()["b"].tolist() == [3]
 
@@ -68,7 +63,7 @@ def test_after_an_unusable_reply_a_client_is_sent_all_weights_again():
     def silent_once(client: int, round_: int, message: Message) -> Message | None:
         return None if (client, round_) == (1, 2) else answer(client, round_, message)
 
-    grid, _ = play(4, reply_with=silent_once)
+    grid, _, _ = play(4, reply_with=silent_once)
     assert [len(values) for values, _ in received(grid, 1)] == [4, 2, 4, 2]
     assert [len(values) for values, _ in received(grid, 0)] == [4, 2, 2, 2]
 
@@ -88,8 +83,8 @@ def test_what_does_not_fit_is_rejected_with_the_reason(bad: dict[str, np.ndarray
     def broken(client: int, round_: int, message: Message) -> Message:
         return reply(message, bad) if client == 1 else answer(client, round_, message)
 
-    _, strategy = play(1, reply_with=broken)
-    assert strategy._rejected == {1: reason}
+    _, strategy, rounds = play(1, reply_with=broken)
+    assert rounds[0].rejected == {1: reason}
     assert strategy.global_model()["w"].tolist() == [[10, 20], [3, 4]]
     assert 1 not in strategy.tickets
 
@@ -98,7 +93,7 @@ def test_an_empty_ticket_changes_nothing_but_the_biases():
     def empty(client: int, round_: int, message: Message) -> Message:
         return reply(message, arrays([0, 0, 0, 0], [], 4))
 
-    grid, strategy = play(2, reply_with=empty)
+    grid, strategy, _ = play(2, reply_with=empty)
     assert strategy.global_model()["w"].tolist() == START["w"].tolist()
     assert received(grid, 0)[1] == ([], [4])
 
@@ -109,14 +104,14 @@ def test_a_client_without_examples_neither_gives_weights_nor_a_ticket():
         full.content["metrics"]["num-examples"] = 1 - client
         return full
 
-    grid, strategy = play(2, reply_with=idle)
+    grid, strategy, _ = play(2, reply_with=idle)
     assert strategy.global_model()["w"].tolist() == [[10, 20], [3, 4]]
     assert len(received(grid, 1)[1][0]) == 4
 
 
 def test_the_server_remembers_weights_and_tickets():
-    _, strategy = play(1)
-    kept = {name: array.tolist() for name, array in strategy.server_arrays().items()}
+    _, strategy, _ = play(1)
+    kept = {name: array.tolist() for name, array in strategy.state().items()}
     assert kept == {"values": [20, 20, 50, 4], "dense/b": [2]}
-    own = [strategy.server_arrays_of(client)["ticket"].tolist() for client in (0, 1)]
+    own = [strategy.state_of(client)["ticket"].tolist() for client in (0, 1)]
     assert own == [[0b11000000], [0b10100000]]

@@ -1,5 +1,5 @@
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedsieve.rows import Rows
+from fedsieve.contract import Arrays, Expected, Replies, Reply
+from fedsieve.rows import Storage
+from fedsieve.server.uploads import Uploads
 from fedsieve.strategies import mixing
-from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
+from fedsieve.strategies.mixing import cosine_similarity, mean, mix, similarity_weights
 
 NUMBERS = st.floats(-1e3, 1e3, width=32)
 
@@ -70,14 +72,26 @@ def test_rows_sum_to_one_and_a_client_weighs_no_other_above_itself(embeddings: n
     assert (alpha.diagonal()[some] >= alpha[some].max(axis=1) - 1e-9).all()
 
 
-def mixtures(sources: list[dict[str, np.ndarray]], weights: np.ndarray, folder: Path | None = None) -> list[Any]:
-    """Return the mixtures, the sources standing in reverse among other rows."""
-    put, mixed = Rows(sources[0], len(sources) + 2, folder), Rows(sources[0], len(weights), folder)
-    rows = [len(sources) - place for place in range(len(sources))]
-    for row, source in zip(rows, sources, strict=True):
-        put.put(row, source)
-    mix(weights, put, rows, mixed, range(len(weights)))
-    return [mixed.get(row) for row in range(len(weights))]
+def replies_of(sources: Sequence[Arrays], sizes: Sequence[int] | None = None, folder: Path | None = None) -> Replies:
+    """Return a client's reply of each of these models, in memory, or with a folder on disk."""
+    uploads, layout = Uploads(Storage(None if folder is None else 0, folder)), layout_of(sources[0])
+    uploads.begin_round(layout, len(sources))
+    metrics = [{"num-examples": float(size)} for size in sizes or [1] * len(sources)]
+    replies = [Reply(client, *both) for client, both in enumerate(zip(sources, metrics, strict=True))]
+    return Replies([uploads.keep(reply) for reply in reversed(replies)])
+
+
+def layout_of(arrays: Arrays) -> dict[str, Expected]:
+    return {name: Expected.like(array) for name, array in arrays.items()}
+
+
+def mixtures(sources: Sequence[Arrays], weights: np.ndarray, folder: Path | None = None) -> list[Arrays]:
+    """Return the mixtures of these models."""
+    mixed = [{name: np.empty_like(array).reshape(-1) for name, array in sources[0].items()} for _ in weights]
+    for name, start, block in mix(weights, replies_of(sources, None, folder), layout_of(sources[0])):
+        for row, values in zip(mixed, block, strict=True):
+            row[name][start : start + len(values)] = values
+    return [{name: flat.reshape(sources[0][name].shape) for name, flat in row.items()} for row in mixed]
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -91,7 +105,31 @@ def test_a_mixture_by_hand(on_disk: bool, tmp_path: Path):
     assert first["b"].tolist() == [0]
     assert second["w"].tolist() == [[7.75, 15.5], [23.25, 31]]
     assert second["b"].tolist() == [-0.5]
-    assert {array.dtype for row in (first, second) for array in row.values()} == {np.dtype(np.float32)}
+
+
+def test_a_mixture_has_the_arrays_own_type():
+    sources = [{"single": float32(value), "double": np.array([value])} for value in (0.1, 0.3)]
+    for name, _, block in mix(np.array([[0.5, 0.5]]), replies_of(sources), layout_of(sources[0])):
+        assert block.dtype == sources[0][name].dtype
+        assert block.tolist() == [[pytest.approx(0.2)]]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.int8])
+def test_whole_numbers_are_averaged_and_rounded(dtype: type[np.generic]):
+    # (1·1 + 3·2) / 4 = 1.75, (1·0 + 3·1) / 4 = 0.75, (1·100 + 3·0) / 4 = 25, and halves go to even
+    counts = [{"n": np.array(values, dtype=dtype)} for values in ([1, 0, 100], [2, 1, 0])]
+    together = mean(replies_of(counts, [1, 3]), layout_of(counts[0]))["n"]
+    assert together.tolist() == [2, 1, 25]
+    assert together.dtype == dtype
+    halves = [{"n": np.array(values, dtype=dtype)} for values in ([0, 1, 2], [1, 2, 3])]
+    assert mean(replies_of(halves), layout_of(halves[0]))["n"].tolist() == [0, 2, 2]
+
+
+def test_a_mean_of_whole_numbers_and_weights_has_the_shapes_of_both(tmp_path: Path):
+    models = [{"w": float32([value, 2 * value]), "steps": np.array(steps)} for value, steps in ((1, 10), (3, 21))]
+    for folder in (None, tmp_path):
+        together = mean(replies_of(models, None, folder), layout_of(models[0]))
+        assert {name: array.tolist() for name, array in together.items()} == {"w": [[2, 4]], "steps": 16}
 
 
 @given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 45), st.integers(0, 9))
@@ -127,6 +165,6 @@ def test_weights_by_size_give_flowers_own_weighted_mean(data: st.DataObject, cli
         for source, size in zip(sources, sizes, strict=True)
     ]
     flowers = aggregate_arrayrecords(replies, "n")["w"].numpy()
-    (ours,) = mixtures(sources, size_weights(sizes))
+    ours = mean(replies_of(sources, sizes), layout_of(sources[0]))
     assert ours["w"].shape == shape
     assert ours["w"] == pytest.approx(flowers, rel=1e-4, abs=1e-3)

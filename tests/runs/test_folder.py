@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError
-from fedsieve.runs.folder import RunFolder, anywhere, check_folder, folder_of, read_summary
+from fedsieve.runs.folder import RunFolder, anywhere, check_folder, folder_of
 from fedsieve.runs.reading import read_summary
 from fedsieve.runs.records import CLIENT_COLUMNS
 from tests.helpers import config, rounds_of

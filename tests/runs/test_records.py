@@ -11,7 +11,6 @@ from fedsieve.errors import printable
 from fedsieve.runs.latest import LatestMetrics
 from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_client_lines, round_line, rounds_of
 from fedsieve.runs.rounds import Round
-from fedsieve.server.screening import printable
 
 fractions = st.floats(0, 1)
 metrics = st.fixed_dictionaries(

@@ -72,6 +72,7 @@ def fedsieve(*words: object, environment: dict[str, str] | None = None) -> None:
 def measured(system: str, folder: Path) -> tuple[float, float]:
     """Run once and return wall and CPU seconds a round."""
     keys = TRIVIAL | {"num-rounds": ROUNDS[system], "out": str(folder / "run")}
+    os.environ["METERED_ROUNDS"] = str(ROUNDS[system])
     if system == "inline":
         inline(folder, keys)
     elif system == "lean":

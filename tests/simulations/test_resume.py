@@ -424,7 +424,7 @@ def test_what_the_server_keeps_for_a_client_changes_only_when_it_takes_part(
     finished = Checkpoints.round_finished
 
     def look(self: Any, round_: Any) -> None:
-        clients = {client: self._strategy.server_arrays_of(client) for client in range(5)}
+        clients = {client: self._loop.strategy.state_of(client) for client in range(5)}
         arrays = {client: {k: a.tobytes() for k, a in kept.items()} for client, kept in clients.items()}
         seen.append((set(round_.participants), arrays))
         finished(self, round_)
@@ -440,6 +440,8 @@ def test_a_strategy_that_does_not_say_how_it_goes_on_is_one_sentence(
     keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run = interrupted(tmp_path / "run", monkeypatch, keys, algorithm="fed-avg")
-    monkeypatch.delattr("fedsieve.strategies.fed_avg.FedAvg.restore")
-    with pytest.raises(UserError, match=r"^algorithm: 'fed-avg' cannot be resumed: .* FedAvg has no restore\.$"):
+    monkeypatch.delattr("fedsieve.strategies.fed_avg.FedAvg.load_state")
+    with pytest.raises(
+        UserError, match=r"^algorithm: the strategy FedAvg has no load_state, so no run can be resumed\.$"
+    ):
         resume(run, quiet=True)

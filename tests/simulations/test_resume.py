@@ -305,7 +305,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_survives(
 
 def test_a_run_that_is_being_run_is_not_resumed(keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     told: list[str] = []
-    sample = FederatedStrategy.sample
+    sample = RoundLoop.sample
 
     def resumed_meanwhile(self: Any, number: int) -> tuple[int, ...]:
         with pytest.raises(UserError) as caught:
@@ -314,7 +314,7 @@ def test_a_run_that_is_being_run_is_not_resumed(keys: dict[str, Any], tmp_path: 
         return sample(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FederatedStrategy, "sample", resumed_meanwhile)
+        patch.setattr(RoundLoop, "sample", resumed_meanwhile)
         run = interrupted(tmp_path / "run", patch, keys, before=2)
     assert set(told) == {f"{run}: is being run by another process; it can be resumed when that has ended."}
     assert resume(run, quiet=True)

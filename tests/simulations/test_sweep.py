@@ -106,7 +106,7 @@ def test_a_sweep_that_is_interrupted_and_then_killed_ends_as_if_nothing_had_happ
     watch.start()
     assert fedsieve("sweep", "mine.toml") == 130
     watch.join()
-    assert "interrupted: the same command goes on from here" in capfd.readouterr().err
+    assert "interrupted; the same command resumes the sweep" in capfd.readouterr().err
     assert [process.is_running() for process in seen] == [False]
     reached = lines(folder)
     assert reached == summary_of(folder)["num_rounds"] < ROUNDS

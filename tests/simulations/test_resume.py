@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from flwr.app import Context, Message, RecordDict
 
-from fedsieve.algorithms import algorithm_names
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore
 from fedsieve.errors import RunFailedError, UserError
@@ -21,7 +20,7 @@ from fedsieve.server.loop import RoundLoop
 from fedsieve.simulations import resume
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import InlineGrid
-from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of, write_graph
+from tests.helpers import ALGORITHMS, assert_same_run, config, fedsieve, rounds_of, simulated, summary_of, write_graph
 from tests.simulations.test_inline import Recorder
 
 KEYS: dict[str, Any] = {"num-clients": 5, "num-rounds": 6, "fraction-train": 0.4, "hidden-dim": 4, "local-epochs": 2}
@@ -448,7 +447,7 @@ def test_a_deployed_run_is_not_simulated_on(keys: dict[str, Any], deployment: De
         resume(deployment.folder, quiet=True)
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_the_server_keeps_for_a_client_changes_only_when_it_takes_part(
     algorithm: str, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -264,7 +264,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_data_are_loaded(
     def read_only(**_: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("fedsieve.server.run_folder.TemporaryFile", read_only)
+    monkeypatch.setattr("fedsieve.runs.folder.TemporaryFile", read_only)
     monkeypatch.setattr("fedsieve.simulations._run", lambda *_: pytest.fail("the run began"))
     with pytest.raises(UserError, match=rf"^out: {run} cannot be written: {run}: Read-only file system"):
         resume(run, quiet=True)

@@ -157,7 +157,7 @@ def test_a_member_has_the_familys_keys():
         ("flow:failing", r"'flow:failing' could not be made: LookupError: no such member\."),
         ("lost", r"'lost' \(.*:NONE of an unknown package\) could not be imported: AttributeError: "),
         ("fed-pubb", r"got 'fed-pubb' \(did you mean fed-pub\?\), allowed: "),
-        ("flaw:adam", r"got 'flaw:adam' \(did you mean flow\?\), allowed: "),
+        ("flaw:adam", r"got 'flaw:adam' \(did you mean flwr\?\), allowed: "),
         ("", r"got '', allowed: "),
     ],
 )

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fedsieve.reports.comparison import describe_pairs, tabulate_pairs
-from fedsieve.reports.paired import pair_runs, paired
+from fedsieve.reports.paired import pair_runs
 from fedsieve.reports.settings import Setting, settings_of
 from fedsieve.runs.data_record import written as as_text
 from fedsieve.runs.reading import read_run
@@ -55,12 +55,12 @@ def test_what_cannot_be_paired_is_said(changes: dict[str, Any], reason: str, tmp
 
 def test_data_are_compared_by_their_content_where_it_is_known(tmp_path: Path):
     settings = written(tmp_path, {"dataset": "/a/own.npz"}, {"dataset": "/b/own.npz", "algorithm": "b"})
-    assert "they differ in dataset" in paired(settings[1], settings[0]).reason
+    assert "they differ in dataset" in pair_runs(settings[1], settings[0]).reason
     for folder in ("0", "1"):
         (tmp_path / folder / "data.json").write_text(as_text({".": [1, "aa"]}))
-    assert paired(settings[1], settings[0]).reason == ""
+    assert pair_runs(settings[1], settings[0]).reason == ""
     (tmp_path / "1" / "data.json").write_text(as_text({".": [1, "bb"]}))
-    assert "they differ in dataset" in paired(settings[1], settings[0]).reason
+    assert "they differ in dataset" in pair_runs(settings[1], settings[0]).reason
 
 
 def test_one_setting_has_no_differences(tmp_path: Path):

@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 from fedsieve.algorithms import ENTRY_POINTS, algorithm_names, is_family, kebab, load_algorithm
 from fedsieve.allowed import allowed
-from fedsieve.config import declared_keys
 from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
+from fedsieve.config import declared_keys
 from fedsieve.keys import GROUPS, Changes, key_of
 from fedsieve.masks.family import family_names, load_family
 from fedsieve.masks.pruning import pruner_names

@@ -131,7 +131,7 @@ def load_algorithm(name: str) -> Algorithm:
     entry, colon, member = name.partition(":")
     if entry not in plugins.entries(ENTRY_POINTS):
         names = algorithm_names()
-        raise UserError(f"algorithm: got {name!r}{near(name, names)}, allowed: {', '.join(names)}.")
+        raise UserError(f"algorithm: got {name!r}{near(entry, names)}, allowed: {', '.join(names)}.")
     registered = plugins.load(ENTRY_POINTS, entry, "algorithm", _faults)
     if isinstance(registered, Algorithm):
         if colon:

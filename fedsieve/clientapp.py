@@ -1,5 +1,7 @@
 """What a client of anybody's ClientApp does for FED-PUB or HideNseek: one call around its own training.
 
+For example::
+
     @app.train()
     def train(message, context):
         ...

@@ -14,10 +14,13 @@ import psutil
 import pytest
 
 from fedsieve import cli, plugins
-from fedsieve.algorithms import ENTRY_POINTS, load_algorithm
+from fedsieve.algorithms import ENTRY_POINTS, algorithm_names
 from fedsieve.config import RunConfig, parse
 from fedsieve.simulations import simulate
 from fedsieve.testing import write_graph  # noqa: F401 - most tests take it from here
+
+ALGORITHMS = [{"flwr": "flwr:FedAdam"}.get(name, name) for name in algorithm_names()]
+"""Every built-in algorithm, and one of Flower's strategies for all of them."""
 
 
 def config(keys: Mapping[str, Any] | None = None, /, **others: Any) -> RunConfig:
@@ -120,4 +123,3 @@ def forget_plugins() -> None:
     """Let the registry look again at what is installed."""
     plugins.entries.cache_clear()
     plugins.load.cache_clear()
-    load_algorithm.cache_clear()

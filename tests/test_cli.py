@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedsieve.algorithms import algorithm_names
+from fedsieve.algorithms import algorithm_names, all_algorithm_names
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.data.graphs import DATASETS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
@@ -294,7 +294,7 @@ def test_a_runs_configuration_gives_the_same_run_again(graph_file: Path):
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        ("algorithms", algorithm_names()),
+        ("algorithms", all_algorithm_names()),
         ("datasets", [*DATASETS, *IMAGE_DATASETS]),
         ("partitions", [*PARTITIONS, *IMAGE_PARTITIONS]),
         ("models", [*MODELS, "my_package.my_module:my_function"]),

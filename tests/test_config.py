@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsieve.algorithms import algorithm_names, section_of_key
+from fedsieve.algorithms import section_of_key
 from fedsieve.config import declared_keys, parse, parse_assignment, parse_flower, read
 from fedsieve.errors import UserError
 from fedsieve.keys import Changes, RecordingKeys, fields, key_of, keys_that_change, meant
+from tests.helpers import ALGORITHMS
 
 ROOT = Path(__file__).parents[1]
 
@@ -279,7 +280,7 @@ def test_a_given_value_goes_before_the_algorithms():
 
 
 @pytest.mark.parametrize("dataset", ["cora", "mnist"])
-@pytest.mark.parametrize("algorithm", algorithm_names())
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_was_chosen_is_kept_and_read_back(algorithm: str, dataset: str, tmp_path: Path):
     run = parse({"algorithm": algorithm, "dataset": dataset})
     (tmp_path / "config.toml").write_text(run.toml())

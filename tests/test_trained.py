@@ -15,7 +15,6 @@ from torch.nn.utils import parametrize
 
 import fedsieve
 from fedsieve import load_model
-from fedsieve.algorithms import algorithm_names
 from fedsieve.client.app.client_app import describe_on_disk, make_client_app, on_disk
 from fedsieve.client.app.holdings import Images, Subgraph, simulated
 from fedsieve.client.app.privacy import secret
@@ -27,7 +26,7 @@ from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import InlineGrid
 from fedsieve.trained import ranges
-from tests.helpers import config, summary_of, write_graph
+from tests.helpers import ALGORITHMS, config, summary_of, write_graph
 from tests.helpers import simulated as run_simulation
 
 MASKED = {"fed-mask", "fed-pm", "fed-pub", "hide-n-seek", "lottery-fl"}
@@ -96,7 +95,7 @@ def share_of_zeros(model: nn.Module) -> float:
     return 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_loaded_gcn_is_as_accurate_on_the_clients_test_nodes_as_the_run_says(algorithm: str, tmp_path: Path):
     graph = write_graph(tmp_path / "own.npz", per_class=60)
     folder = run_simulation(tmp_path / "run", QUICK, algorithm=algorithm, dataset=str(graph), hidden_dim=16)
@@ -111,7 +110,7 @@ def test_a_loaded_gcn_is_as_accurate_on_the_clients_test_nodes_as_the_run_says(a
         assert int(held.graph.test_mask.sum()) == figures[client][1]
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_loaded_image_network_is_as_accurate_on_the_clients_test_images_as_the_run_says(
     algorithm: str, tmp_path: Path
 ):

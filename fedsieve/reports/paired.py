@@ -96,4 +96,5 @@ def _describe_data(run: RunRecord) -> dict[str, object]:
         "num-clients": summary["num_clients"],
     }
     held = {key: known.get(key, run.keys.get(key)) for key in fields() if key in DATA}
-    return held | {"data-seed": held["data-seed"] or summary["seed"]}
+    drawn_by = held.pop("data-seed") or summary["seed"]
+    return held | {"seed": drawn_by}

@@ -4,22 +4,17 @@ Who has started it draws the report (`fedsieve.reports.ending`).
 """
 
 import logging
-import platform
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from importlib.metadata import version
 
-import numpy as np
-from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedsieve.algorithms import load_algorithm
 from fedsieve.config import RunConfig, parse_flower
-from fedsieve.contract import Arrays
 from fedsieve.data.fingerprint import fingerprint
-from fedsieve.errors import UserError, one_line, printable
-from fedsieve.failures import explain
+from fedsieve.errors import UserError
 from fedsieve.models import initial_weights, setting_of
 from fedsieve.rows import Storage
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
@@ -33,13 +28,14 @@ from fedsieve.runs.usage import Usage
 from fedsieve.server.binding import Binding, bind
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
 from fedsieve.server.event_files import EventFiles, check_installed
+from fedsieve.server.export import write_models, write_similarity
 from fedsieve.server.loop import RoundLoop
 from fedsieve.server.progress import Progress
-from fedsieve.wire import shape_record, to_arrays, to_record
+from fedsieve.server.summary import describe_end, summarise
+from fedsieve.strategy import FederatedStrategy
+from fedsieve.wire import shape_record
 
 _log = logging.getLogger("fedsieve")
-
-PACKAGES = ("fedsieve", "flwr", "torch", "torch-geometric", "numpy", "pymetis", "scikit-learn")
 
 
 def make_server_app(
@@ -96,14 +92,11 @@ def _run(
     before = None if kept is None else kept.newest
     usage = Usage(before=None if before is None else before.usage)
     token = before.token if before is not None else secrets.token_hex(8)
-    say = _say_nothing if export else _say
-    binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients, names, say)
+    binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients, names, _say_nothing if export else _say)
     config = ConfigRecord(dict(shape_record(binding.shape)) | {"run": token})
     initial = {name: tensor.numpy() for name, tensor in initial_weights(run, binding.shape).items()}
     given = given_data(run, binding.nodes, binding.devices)
-    folder = RunFolder(run, kept.records if kept is not None else None, given)
-    if export and (kept is None or kept.records is None) and (data := fingerprint(run.dataset)):
-        folder.write_data(written(data))
+    folder = _open_folder(run, kept, given, fingerprinted=export)
     past = None if kept is None else past_of(kept, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:
@@ -112,7 +105,26 @@ def _run(
         progress = stack.enter_context(Progress(run, quiet=quiet, past=history.rounds))
         observers: list[Observer] = [history, folder, _Sampling(usage), progress]
         observers += [stack.enter_context(EventFiles(run, folder.path, history.rounds))] if run.tensorboard else []
-        strategy = load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
+
+        def write_summary(ended: str, accuracy: float | None = None) -> None:
+            folder.write_summary(
+                summarise(
+                    run,
+                    history,
+                    usage,
+                    engine=engine,
+                    num_clients=len(binding.nodes),
+                    given=given,
+                    accuracy=accuracy,
+                    ended=ended,
+                )
+            )
+
+        try:
+            strategy = _make_strategy(run, binding)
+        except UserError as error:
+            write_summary(describe_end(error))
+            raise
         storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
         loop = RoundLoop(run, strategy, binding.nodes, storage, observers, progress.watched, binding.names)
         checkpoints = None
@@ -124,25 +136,38 @@ def _run(
             if checkpoints is not None:
                 checkpoints.make_last()
             number = history.rounds[-1].number if history.rounds else 0
-            accuracy = _write_models(grid, binding, config, loop, folder, number) if export else None
-            figures = _figures(history, usage) | {"test_accuracy_global": accuracy}
-            _write_similarity(loop, history, folder)
-            about = _setting(run, engine, binding) | given
-            folder.write_summary(about | figures | {"ended": ended, "versions": _versions()})
+            accuracy = write_models(grid, binding, config, loop, folder, number) if export else None
+            write_similarity(loop, history, folder)
+            write_summary(ended, accuracy)
 
         try:
             loop.play(grid, initial, config, past)
         except UserError as error:  # the disk is full, say, and then stays so
             with suppress(UserError):
-                conclude(_end(error))
+                conclude(describe_end(error))
             raise
         except BaseException as error:
             _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
-            conclude(_end(error))
+            conclude(describe_end(error))
             raise
         conclude("finished")
         if checkpoints is not None:
             checkpoints.finish()
+
+
+def _open_folder(
+    run: RunConfig, kept: CheckpointFolder | None, given: Mapping[str, object], *, fingerprinted: bool
+) -> RunFolder:
+    """Return the run's folder; a new one gets the fingerprint of a user's own data, which a deployment does not see."""
+    records = kept.records if kept is not None else None
+    folder = RunFolder(run, records, given)
+    if fingerprinted and records is None and (data := fingerprint(run.dataset)):
+        folder.write_data(written(data))
+    return folder
+
+
+def _make_strategy(run: RunConfig, binding: Binding) -> FederatedStrategy:
+    return load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
 
 
 def _say_nothing(number: int, of: int) -> None:
@@ -166,133 +191,3 @@ class _Sampling:
     def round_finished(self, _: object) -> None:
         """Look at the memory."""
         self._usage.sample()
-
-
-def _end(error: BaseException) -> str:
-    """Return how a run has ended, for the summary."""
-    return "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else f"failed: {one_line(error)}"
-
-
-def _write_similarity(loop: RoundLoop, history: History, folder: RunFolder) -> None:
-    """Write what the server has found of how alike its clients' models are to `similarity.safetensors`."""
-    found = loop.strategy.similarity_matrix() if loop.begun else None
-    if found is not None:
-        clients, matrix = np.asarray(found[0], np.int64), np.asarray(found[1], np.float32)
-        combined = [round_.number for round_ in history.rounds if round_.usable and not round_.for_metric_only]
-        about = {"format": 1, "round": combined[-1]}
-        folder.write_similarity({"clients": clients, "similarity": matrix}, about)
-
-
-def _write_models(
-    grid: Grid,
-    binding: Binding,
-    config: ConfigRecord,
-    loop: RoundLoop,
-    folder: RunFolder,
-    number: int,
-) -> float | None:
-    """Write the models after round `number` to `model/`, and return the accuracy of the one that all share, if any."""
-    timeout, shape = loop.run.round_timeout, binding.shape
-    stage = {"format": 1, "round": number, "input": list(shape.input), "num_classes": shape.num_classes}
-    names = _export(grid, binding, config, loop.continues, folder, stage, timeout)
-    shared = loop.strategy.global_model() if loop.begun else None
-    if shared is None:
-        return None
-    folder.write_model(None, shared, stage | {"names": names})
-    return _global_accuracy(grid, binding, config, shared, timeout)
-
-
-def _export(
-    grid: Grid,
-    binding: Binding,
-    config: ConfigRecord,
-    continues: Mapping[int, int],
-    folder: RunFolder,
-    stage: Mapping[str, object],
-    timeout: float,
-) -> list[str]:
-    """Write the folded model of each client that has trained to `model/`, and return the names of the classes."""
-    names: list[str] = []
-    clients = {node: client for client, node in binding.nodes.items()}
-    asked = (
-        Message(
-            RecordDict({"config": ConfigRecord(dict(config) | {"continues": round_})}),
-            binding.nodes[client],
-            f"{MessageType.QUERY}.export",
-        )
-        for client, round_ in sorted(continues.items())
-    )
-    for reply in grid.send_and_receive(asked, timeout=timeout):
-        client = clients[reply.metadata.src_node_id]
-        if reply.has_error():
-            _log.warning("client %d did not export its model: %s", client, printable(explain(reply.error)))
-            continue
-        model = to_arrays(reply.content.array_records["arrays"])
-        names = list(reply.content.config_records["classes"]["names"])  # type: ignore[arg-type]
-        about = dict(stage) | {"names": names, "client": client}
-        folder.write_model(client, model, about)
-    return names
-
-
-def _global_accuracy(grid: Grid, binding: Binding, shape: ConfigRecord, model: Arrays, timeout: float) -> float | None:
-    """Return the accuracy of the one model on all clients' test data together, None where no client has any."""
-    content = RecordDict({"arrays": to_record(model), "config": shape})
-    asked = (Message(content, node, MessageType.EVALUATE) for node in binding.nodes.values())
-    hits, count = 0.0, 0
-    for reply in grid.send_and_receive(asked, timeout=timeout):
-        if reply.has_error():
-            _log.warning(
-                "node %d did not evaluate the global model: %s",
-                reply.metadata.src_node_id,
-                printable(explain(reply.error)),
-            )
-            continue
-        found = reply.content.metric_records["metrics"]
-        hits += float(found["test_accuracy"]) * int(found["test_count"])  # type: ignore[arg-type]
-        count += int(found["test_count"])  # type: ignore[arg-type]
-    return hits / count if count else None
-
-
-def _setting(run: RunConfig, engine: str, binding: Binding) -> dict[str, object]:
-    return {
-        "algorithm": run.algorithm,
-        "dataset": run.dataset,
-        "partition": run.partition,
-        "model": run.model,
-        "engine": engine,
-        "seed": run.seed,
-        "num_clients": len(binding.nodes),
-    }
-
-
-def _figures(history: History, usage: Usage) -> dict[str, object]:
-    figures = history.accuracy_summary() | history.traffic_summary() | usage.totals()
-    return {key: figures.get(key) for key in FIGURES}
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
-
-
-FIGURES = (
-    "num_rounds",
-    "best_round",
-    "test_accuracy",
-    "test_accuracy_std",
-    "test_macro_f1",
-    "test_accuracy_final",
-    "test_accuracy_received",
-    "test_accuracy_global",
-    "test_accuracy_per_client",
-    "uplink_bytes_per_client_round",
-    "downlink_bytes_per_client_round",
-    "uplink_payload_bytes_per_client_round",
-    "downlink_payload_bytes_per_client_round",
-    "mask_sparsity",
-    "seconds_per_round",
-    "cpu_seconds",
-    "wall_seconds",
-    "peak_rss_mb",
-    "rejected_replies",
-    "lost_states",
-)

@@ -29,8 +29,6 @@ from fedsieve.simulations.combinations import Point
 from fedsieve.simulations.experiment import naming
 from fedsieve.simulations.sweep_progress import SweepProgress
 
-_log = logging.getLogger("fedsieve")
-
 INTERRUPTED = 130
 
 CHANGES_NOTHING = keys_that_change(Changes.NOTHING)
@@ -112,7 +110,6 @@ def sweep(points: Sequence[Point], out: Path, *, jobs: int = 1, quiet: bool = Fa
                 job.process.terminate()
             for job in running.values():
                 job.process.join()
-            _log.info("interrupted: the same command goes on from here")
             raise
     return failed
 

@@ -45,11 +45,10 @@ class Flwr(FederatedStrategy):
         everybody = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1}
         loss = {"train_loss_key": TRAIN_LOSS} if member == "QFedAvg" else {}
         try:
-            return cls(
-                getattr(strategy, member)(**everybody, **loss, **dict(keys)), fraction_train=setting.fraction_train
-            )
+            flowers = getattr(strategy, member)(**everybody, **loss, **dict(keys))
         except ValueError as error:
             raise UserError(f"flwr: {member} refuses {dict(keys)}: {one_line(error)}") from error
+        return super().for_run(setting, keys, flowers=flowers, **others)
 
     def begin(self, initial: Arrays) -> None:
         """Begin from the initial weights."""

@@ -6,16 +6,15 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 from flwr.common.config import get_fused_config_from_dir
 
-from fedsieve.algorithms import algorithm_names
 from fedsieve.config import parse
 from fedsieve.deploy import submit as submitting
 from fedsieve.deploy.keys import make_keys
 from fedsieve.deploy.layout import CONTROL_PORT, Layout, write_connection
 from fedsieve.deploy.submit import submit, write_app
-from tests.helpers import config
+from tests.helpers import ALGORITHMS, config
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_nodes_read_the_configuration_that_was_submitted(algorithm: str, tmp_path: Path):
     run = config(algorithm=algorithm, dataset="digits", num_clients=4, lr=0.003, out=str(tmp_path / "a folder"))
     write_app(tmp_path, run)

@@ -21,6 +21,11 @@ def refuse(_: object) -> None:
     raise UserError("the disk is full.")
 
 
+def interrupted(folder: Path) -> None:
+    write_run(folder, clients=2)
+    raise KeyboardInterrupt
+
+
 def test_a_run_that_ends_is_drawn_once(tmp_path: Path, drawings: list[Path]):
     with report_at_end(tmp_path / "run"):
         write_run(tmp_path / "run", clients=2)
@@ -30,8 +35,7 @@ def test_a_run_that_ends_is_drawn_once(tmp_path: Path, drawings: list[Path]):
 
 def test_a_run_that_is_interrupted_is_drawn_too(tmp_path: Path, drawings: list[Path]):
     with pytest.raises(KeyboardInterrupt), report_at_end(tmp_path / "run"):
-        write_run(tmp_path / "run", clients=2)
-        raise KeyboardInterrupt
+        interrupted(tmp_path / "run")
     assert drawings == [tmp_path / "run"]
 
 
@@ -59,8 +63,7 @@ def test_a_report_that_cannot_be_written_does_not_hide_why_the_run_ended(
 ):
     monkeypatch.setattr(ending, "draw", refuse)
     with pytest.raises(KeyboardInterrupt), report_at_end(tmp_path / "run"):
-        write_run(tmp_path / "run", clients=2)
-        raise KeyboardInterrupt
+        interrupted(tmp_path / "run")
     with pytest.raises(UserError, match="disk is full"), report_at_end(tmp_path / "other"):
         write_run(tmp_path / "other", clients=2)
 

@@ -34,6 +34,10 @@ LR = {"fed-pm": 0.1}
 TOLERANCE = 0.03
 """Other builds of BLAS and of torch round otherwise; with instructions of SSE alone figures moved by up to 0.013."""
 
+LOOSE = {"lottery-fl": {"test_accuracy_global": 0.15}}
+"""A client prunes and starts again once it reaches a threshold on 20 images or so, so that the last digit of one weight
+decides what the mean of all tickets is: 0.58 with AVX-512, 0.69 with AVX2, of one commit and one torch."""
+
 ABOVE_CHANCE = {"hide-n-seek": 0.6, "fed-avg": 0.8, "fed-mask": 0.7, "fed-pm": 0.55, "lottery-fl": 0.7, "local": 0.7}
 """The largest class of a client holds 35 % of its test images on average."""
 
@@ -62,7 +66,9 @@ def test_a_short_run_on_mnist_is_as_it_was(
     kept, found = json.loads(KEPT.read_text())[algorithm], figures(tmp_path / "run", algorithm)
     assert found.pop("train_loss") == pytest.approx(kept.pop("train_loss"), rel=0.1)
     assert found.pop("payload") == pytest.approx(kept.pop("payload"), rel=0.02)
-    assert found == pytest.approx(kept, abs=TOLERANCE)
+    assert found.keys() == kept.keys()
+    for figure, value in kept.items():
+        assert found[figure] == pytest.approx(value, abs=LOOSE.get(algorithm, {}).get(figure, TOLERANCE)), figure
     assert found["test_accuracy"] > ABOVE_CHANCE[algorithm]
 
 

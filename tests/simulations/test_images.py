@@ -10,7 +10,6 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from safetensors.torch import load_file
 
-from fedsieve.algorithms import algorithm_names
 from fedsieve.client import hide_n_seek
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.holdings import simulated as holdings
@@ -22,7 +21,7 @@ from fedsieve.models import build
 from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import RUN_ID, InlineGrid
-from tests.helpers import config, rounds_of, simulated, summary_of
+from tests.helpers import ALGORITHMS, config, rounds_of, simulated, summary_of
 
 GLOBAL = {"fed-avg", "fed-prox", "fed-mask", "fed-pm", "hide-n-seek", "lottery-fl"}
 """Algorithms that have one model which all clients share."""
@@ -61,7 +60,7 @@ def pooled_accuracy(run: RunConfig, folder: Path) -> float:
     return hits / count
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_algorithms_that_have_one_model_for_all_write_it(algorithm: str, tmp_path: Path):
     folder = simulated(tmp_path / "run", GRAPH | {"num-rounds": 1}, algorithm=algorithm)
     assert (folder / "model" / "global.safetensors").exists() == (algorithm in GLOBAL)

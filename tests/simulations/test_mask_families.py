@@ -14,13 +14,15 @@ from fedsieve.config import parse, read
 from fedsieve.contract import Shape, Tensors
 from fedsieve.errors import UserError
 from fedsieve.masks.attach import weights
-from fedsieve.masks.family import Layout, family_of
+from fedsieve.masks.family import MaskLayout, family_of
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.planes import encode_letters
 from fedsieve.models import build, initial_weights, ones
 from fedsieve.simulations import resume
+from fedsieve.strategies.fed_mask import FedMask
 from tests.client.test_fed_mask import NETWORKS, OnOnes
 from tests.helpers import assert_same_run, config, simulated, summary_of
+from tests.messages import strategy_of
 from tests.simulations.test_resume import KEYS, interrupted
 
 TAKEN: dict[str, list[str]] = {
@@ -41,13 +43,13 @@ def keys(algorithm: str, mask: str) -> dict[str, Any]:
     return {"algorithm": algorithm, f"{algorithm}.mask": mask, "local-epochs": 2, "lr": 0.03} | dense
 
 
-def entries_of(folder: Path, client: int) -> tuple[Tensor, Layout]:
+def entries_of(folder: Path, client: int) -> tuple[Tensor, MaskLayout]:
     """Return what a client's model multiplies the frozen weights by, one vector of those that are not 0."""
     run = parse(read(folder / "config.toml"))
     shape = Shape((1, 8, 8), 10) if run.dataset == "digits" else Shape((64,), 10)
     network = build(run, shape)
-    layout = Layout.of(network)
-    frozen = freeze_(network, run.settings.init, run.seed, run.frozen_gain)  # type: ignore[attr-defined]
+    layout = MaskLayout.of_network(network)
+    frozen = freeze_(network, run.settings.init, run.seed, run.settings.frozen_gain)  # type: ignore[attr-defined]
     model = load_file(folder / "model" / f"client-{client}.safetensors")
     return torch.cat([(model[name] / frozen[name]).flatten() for name in layout.shapes]), layout
 
@@ -93,17 +95,15 @@ def test_the_personal_model_computes_what_was_evaluated(
     run = config(
         {"dataset": dataset, "model": model, "hidden-dim": 4, "dropout": 0.0} | keys(algorithm, mask) | {"lr": 0.3}
     )
-    entry = load_algorithm(algorithm)
-    server = entry.strategy(run, run.settings, shape, {0: 9})
-    server.initialise({name: tensor.numpy() for name, tensor in initial_weights(run, shape).items()})
-    server.place = {0: 0}
-    ours = entry.trainer(run, run.settings, build(run, shape))
+    server = strategy_of(run, shape)
+    server.begin({name: tensor.numpy() for name, tensor in initial_weights(run, shape).items()})
+    ours = load_algorithm(algorithm).load_trainer()(run, run.settings, build(run, shape))
     state: Tensors = {}
-    for _ in range(2):
+    for round_ in (1, 2):
         task = OnOnes(shape)
         if algorithm == "fed-pub":
             task.functional_embedding = lambda _: torch.ones(1)  # type: ignore[method-assign]
-        received = {name: torch.from_numpy(array.copy()) for name, array in server.arrays_for(0).items()}
+        received = {name: torch.from_numpy(array.copy()) for name, array in server.broadcast(0, round_ > 1).items()}
         result = ours.train(task, received, state)
         state = {name: tensor.clone() for name, tensor in result.state.items()}
         if algorithm != "fed-pub":
@@ -121,7 +121,7 @@ def test_the_personal_model_computes_what_was_evaluated(
 def test_a_static_mask_under_fed_pub_follows_the_weights_that_are_received():
     run = config(SMALL | {"model": "mlp"} | keys("fed-pub", "magnitude:0.25"))
     shape = Shape((1, 8, 8), 10)
-    ours = load_algorithm("fed-pub").trainer(run, run.settings, build(run, shape))
+    ours = load_algorithm("fed-pub").load_trainer()(run, run.settings, build(run, shape))
     received = {name: tensor.clone() for name, tensor in initial_weights(run, shape).items()}
     largest = {name: tensor.clone() for name, tensor in received.items() if tensor.dim() > 1}
     everything = torch.cat([tensor.abs().flatten() for tensor in largest.values()])
@@ -158,8 +158,9 @@ def test_a_run_goes_on_as_if_it_had_not_been_interrupted(
 def test_a_mask_that_breaks_its_family_is_left_out():
     run = config(SMALL | keys("fed-mask", "2:4"))
     shape = Shape((1, 8, 8), 10)
-    server: Any = load_algorithm("fed-mask").strategy(run, run.settings, shape, {0: 9})
-    server.initialise({})
+    server = strategy_of(run, shape)
+    assert isinstance(server, FedMask)
+    server.begin({})
     n = len(server.groups)
     with pytest.raises(ValueError, match="the mask is none of its family"):
         server.unpack(0, {"mask": encode_letters(np.ones(n, np.uint8), server.levels, server.groups)})
@@ -185,9 +186,10 @@ def test_a_mask_that_breaks_its_family_is_left_out():
          "fed-pub.mask: got 'binary' with fed-pub.sparsity = 'subgradient', whose λ1 term is of real-valued masks, "
          "allowed: 'personal', or with fed-pub.sparsity = 'none' or 'proximal'."),
         ({"fed-pub.mask": "personnel"}, "fed-pub.mask: got 'personnel' (did you mean personal?), allowed: personal, b"),
-        ({"hide-n-seek.pruner": "synflo"},
+        ({"algorithm": "hide-n-seek", "hide-n-seek.pruner": "synflo"},
          "hide-n-seek.pruner: got 'synflo' (did you mean synflow?), allowed: erk, magnitude, synflow, uniform."),
-        ({"hide-n-seek.prune-iterations": 0}, "hide-n-seek.prune-iterations: got 0, allowed: a whole"),
+        ({"algorithm": "hide-n-seek", "hide-n-seek.prune-iterations": 0},
+         "hide-n-seek.prune-iterations: got 0, allowed: a whole"),
     ],
 )  # fmt: skip
 def test_what_an_algorithm_cannot_use_is_one_sentence(given: dict[str, Any], told: str):

@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 from flwr.app import Context, Message, RecordDict
 
-from fedsieve.algorithms import algorithm_names
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoints import Checkpoints
+from fedsieve.server.loop import RoundLoop
 from fedsieve.simulations import resume
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import InlineGrid
-from fedsieve.strategy import FederatedStrategy
-from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of, write_graph
+from tests.helpers import ALGORITHMS, assert_same_run, config, fedsieve, rounds_of, simulated, summary_of, write_graph
 from tests.simulations.test_inline import Recorder
 
 KEYS: dict[str, Any] = {"num-clients": 5, "num-rounds": 6, "fraction-train": 0.4, "hidden-dim": 4, "local-epochs": 2}
@@ -42,7 +41,7 @@ def interrupted(
     **others: Any,
 ) -> Path:
     """Run until `error` is raised in mid-round, when the first client has answered and nothing is combined yet."""
-    screen = FederatedStrategy._screen
+    screen = RoundLoop._screen
 
     def interrupt(self: Any, number: int, replies: Any, hold: Any) -> None:
         if number == before:
@@ -51,7 +50,7 @@ def interrupted(
         screen(self, number, replies, hold)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FederatedStrategy, "_screen", interrupt)
+        patch.setattr(RoundLoop, "_screen", interrupt)
         with pytest.raises(error):
             simulated(folder, keys, **others)
     return folder
@@ -265,7 +264,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_data_are_loaded(
     def read_only(**_: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("fedsieve.server.run_folder.TemporaryFile", read_only)
+    monkeypatch.setattr("fedsieve.runs.folder.TemporaryFile", read_only)
     monkeypatch.setattr("fedsieve.simulations._run", lambda *_: pytest.fail("the run began"))
     with pytest.raises(UserError, match=rf"^out: {run} cannot be written: {run}: Read-only file system"):
         resume(run, quiet=True)
@@ -337,7 +336,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_survives(
 
 def test_a_run_that_is_being_run_is_not_resumed(keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     told: list[str] = []
-    sample = FederatedStrategy.sample
+    sample = RoundLoop.sample
 
     def resumed_meanwhile(self: Any, number: int) -> tuple[int, ...]:
         with pytest.raises(UserError) as caught:
@@ -346,7 +345,7 @@ def test_a_run_that_is_being_run_is_not_resumed(keys: dict[str, Any], tmp_path: 
         return sample(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FederatedStrategy, "sample", resumed_meanwhile)
+        patch.setattr(RoundLoop, "sample", resumed_meanwhile)
         run = interrupted(tmp_path / "run", patch, keys, before=2)
     assert set(told) == {f"{run}: is being run by another process; it can be resumed when that has ended."}
     assert resume(run, quiet=True)
@@ -448,7 +447,7 @@ def test_a_deployed_run_is_not_simulated_on(keys: dict[str, Any], deployment: De
         resume(deployment.folder, quiet=True)
 
 
-@pytest.mark.parametrize("algorithm", algorithm_names())
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_the_server_keeps_for_a_client_changes_only_when_it_takes_part(
     algorithm: str, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -456,7 +455,7 @@ def test_what_the_server_keeps_for_a_client_changes_only_when_it_takes_part(
     finished = Checkpoints.round_finished
 
     def look(self: Any, round_: Any) -> None:
-        clients = {client: self._strategy.server_arrays_of(client) for client in range(5)}
+        clients = {client: self._loop.strategy.state_of(client) for client in range(5)}
         arrays = {client: {k: a.tobytes() for k, a in kept.items()} for client, kept in clients.items()}
         seen.append((set(round_.participants), arrays))
         finished(self, round_)
@@ -472,6 +471,6 @@ def test_a_strategy_that_does_not_say_how_it_goes_on_is_one_sentence(
     keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run = interrupted(tmp_path / "run", monkeypatch, keys, algorithm="fed-avg")
-    monkeypatch.delattr("fedsieve.strategies.fed_avg.FedAvg.restore")
-    with pytest.raises(UserError, match=r"^algorithm: 'fed-avg' cannot be resumed: .* FedAvg has no restore\.$"):
+    monkeypatch.delattr("fedsieve.strategies.fed_avg.FedAvg.load_state")
+    with pytest.raises(UserError, match=r"^algorithm: the strategy FedAvg has no load_state, so no run can"):
         resume(run, quiet=True)

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from fedsieve.algorithms import AlgorithmConfig, load_algorithm
 from fedsieve.contract import Setting, Shape
-from fedsieve.models.gcn import GCN
+from fedsieve.models.gcn import GCN, Propagation, propagation
 from fedsieve.strategies.fed_avg import FedAvg
 from fedsieve.strategies.fed_pub import FedPub
 
@@ -47,7 +48,13 @@ def network() -> nn.Module:
     return GCN(3, 2, hidden_dim=4)
 
 
-SETTING = Setting(seed=3, fraction_train=0.75, shape=Shape((3,), 2), network=network, ones=lambda dtype: None)
+def proxy() -> Propagation:
+    return propagation(torch.ones(2, 3), torch.empty(2, 0, dtype=torch.int64))
+
+
+SETTING = Setting(
+    seed=3, fraction_train=0.75, shape=Shape((3,), 2), network=network, ones=lambda dtype: None, proxy=proxy
+)
 
 
 def test_a_strategy_gets_the_keys_that_it_names_and_no_others():

@@ -20,4 +20,4 @@ def main(grid: Grid, context: Context) -> None:
         initial_arrays=ArrayRecord(Net().state_dict()),
         num_rounds=config["num-server-rounds"],
     )
-    torch.save(result.arrays.to_torch_state_dict(), "final_model.pt")
+    torch.save(result.arrays.to_torch_state_dict(), config["model"])

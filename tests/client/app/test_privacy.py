@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsieve.client.app.client_app import client_app as client_app
+from fedsieve.client.app import client_app
 from fedsieve.client.app.privacy import bounded, clipped, secret, seeded
 from fedsieve.contract import Arrays
 from fedsieve.wire import to_arrays, to_record

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsieve.client.app.client_app import resident
+from fedsieve.client.app import resident
 from fedsieve.client.app.resident import Resident
 from tests.helpers import config
 

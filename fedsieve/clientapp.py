@@ -14,22 +14,25 @@ dropped above about 100 MB. A run of FedSieve's own has neither limit.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
 from fedsieve.data.proxy import random_proxy_images
-from fedsieve.masks.attach import attach_masks, transposed, weights
+from fedsieve.masks.attach import transposed, weights
 from fedsieve.masks.binary import flatten, maskable
-from fedsieve.masks.family import attach_family, family_of
+from fedsieve.masks.client_masks import PersonalMasks
+from fedsieve.masks.family import Family, attach_family, family_of
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
-from fedsieve.masks.personal import PersonalMask, adaptive_steps, shrink_, thresholded
+from fedsieve.masks.personal import adaptive_steps, shrink_, thresholded
 from fedsieve.masks.planes import encode_letters, pack_letters, unpack_letters
 from fedsieve.masks.signs import masked
 from fedsieve.masks.survivors import Survivors
@@ -140,16 +143,9 @@ def train_hide_n_seek(
     Raises:
         LookupError: the client has lost the keep-mask, and none was sent; the server sends it again next time.
     """
-    received, before = _sent(message), _state(context, _SIGNS)
-    keep = received.get("keep", before.get("keep"))
-    if keep is None:
-        raise LookupError("this node has lost the keep-mask, and none was sent")
-    config = next(iter(message.content.config_records.values()))
-    family = family_of("mask", str(config["hide-n-seek.mask"]))
-    frozen = _frozen(model, config)
-    survivors = Survivors.unpack(keep.numpy(), {name: weight.shape for name, weight in maskable(frozen).items()})
+    before = _state(context, _SIGNS)
+    keep, survivors, broadcast, family, frozen = _opened(message, before, model)
     groups, in_x_out = survivors.take(groups_of(model)), transposed(model)
-    broadcast = unpack_broadcast({name: tensor.numpy() for name, tensor in received.items()}, survivors)
     start = torch.from_numpy(broadcast).float() / LEVELS
     if "signs" in before and torch.equal(before["keep"], keep):
         last = family.entries(unpack_letters(before["signs"].numpy(), len(start), len(family.alphabet)))
@@ -180,25 +176,39 @@ def load_hide_n_seek(message: Message, context: Context, model: nn.Module) -> No
     Raises:
         LookupError: the client has lost the keep-mask, and none was sent.
     """
-    received = _sent(message)
-    keep = received.get("keep", _state(context, _SIGNS).get("keep"))
-    if keep is None:
-        raise LookupError("this node has lost the keep-mask, and none was sent")
-    config = next(iter(message.content.config_records.values()))
-    family = family_of("mask", str(config["hide-n-seek.mask"]))
-    frozen = _frozen(model, config)
-    survivors = Survivors.unpack(keep.numpy(), {name: weight.shape for name, weight in maskable(frozen).items()})
-    mean = unpack_broadcast({name: tensor.numpy() for name, tensor in received.items()}, survivors)
+    _, survivors, mean, family, frozen = _opened(message, _state(context, _SIGNS), model)
     entries = survivors.layout(transposed(model)).values(family, torch.from_numpy(mean / LEVELS).float())
     for name, weight in masked(frozen, survivors, entries).items():
         weights(model)[name].data.copy_(weight)
 
 
+class _Opened(NamedTuple):
+    """What a message of HideNseek's server holds, together with what the client kept."""
+
+    keep: Tensor
+    survivors: Survivors
+    broadcast: NDArray[np.int8]
+    family: Family
+    frozen: dict[str, Tensor]
+
+
+def _opened(message: Message, before: Mapping[str, Tensor], model: nn.Module) -> _Opened:
+    """Read a message of HideNseek's server, and leave the frozen weights in the model."""
+    received = _sent(message)
+    keep = received.get("keep", before.get("keep"))
+    if keep is None:
+        raise LookupError("this node has lost the keep-mask, and none was sent")
+    config = next(iter(message.content.config_records.values()))
+    family, frozen = family_of("mask", str(config["hide-n-seek.mask"])), _frozen(model, config)
+    survivors = Survivors.unpack(keep.numpy(), {name: weight.shape for name, weight in maskable(frozen).items()})
+    broadcast = unpack_broadcast({name: tensor.numpy() for name, tensor in received.items()}, survivors)
+    return _Opened(keep, survivors, broadcast, family, frozen)
+
+
 @contextmanager
 def _personal_masks(model: nn.Module, context: Context, threshold: float) -> Iterator[dict[str, nn.Parameter]]:
     """Put the client's own masks on the model's weight matrices for the block; yield them by plain name."""
-    attached = attach_masks(model, lambda weight: PersonalMask(weight, threshold))
-    masks = {name: mask.mask for name, mask in attached.items() if isinstance(mask, PersonalMask)}
+    masks = PersonalMasks(threshold).attach(model)
     for name, mask in _state(context, _MASKS).items():
         masks[name].data.copy_(mask)
     try:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from fedsieve.contract import Arrays, Expected, NDArray, Replies, Reply, Setting
 from fedsieve.errors import UserError
+from fedsieve.recent import Recent
 from fedsieve.rows import Storage
 from fedsieve.wire import checked_arrays, to_arrays, to_record
 
@@ -222,14 +223,10 @@ class FederatedStrategy(FlowerFedAvg):
 
     def _addressed(self, messages: Sequence[Message]) -> Iterable[Message]:
         """Put into each message what its node is sent."""
-        last: list[tuple[Arrays, ArrayRecord]] = []
+        recent = Recent[Arrays, ArrayRecord](to_record)
         for message in messages:
             node = message.metadata.dst_node_id
-            arrays = self.broadcast(node, node in self._acknowledged)
-            record = next((record for known, record in last if known is arrays), None)
-            if record is None:
-                record = to_record(arrays)
-                last = [*last[-1:], (arrays, record)]
+            record = recent(self.broadcast(node, node in self._acknowledged))
             config = ConfigRecord({**message.content.config_records[self.configrecord_key], **self.client_config()})
             message.content = RecordDict({self.arrayrecord_key: record, self.configrecord_key: config})
             yield message

@@ -18,19 +18,10 @@ from fedsieve.client.training import (
     values,
 )
 from fedsieve.contract import Task, Tensors, Training, TrainResult
-from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.family import MaskLayout, attach_family
-from fedsieve.masks.personal import PersonalMask, adaptive_steps, shrink_, thresholded
-from fedsieve.protocols.fed_pub import FedPubConfig
+from fedsieve.masks.attach import transposed, weights
+from fedsieve.masks.personal import adaptive_steps, shrink_
+from fedsieve.protocols.fed_pub import EMBEDDING, FedPubConfig
 from fedsieve.seeds import random_state
-
-PERSONAL = "personal"
-
-START = 0.1
-"""As under hide-n-seek and fed-mask: at 1 Adam would need a hundred steps of 0.01 to change an entry."""
-
-EMBEDDING = "functional-embedding"
-"""Name of h_k among the arrays sent."""
 
 
 class FedPubTrainer:
@@ -43,19 +34,15 @@ class FedPubTrainer:
     after each of the optimiser's, which really sets entries to 0. It shrinks an entry the faster the smaller its weight
     is: a uniform step cost more accuracy at every sparsity (docs/results.md).
 
-    With a family of masks, ours too, every W is used as W ⊙ mask(m). Latents m that are learnt begin at `START` times
-    where the family does and stay on the client as μ does; λ1 and the proximal step are of real numbers and left out. A
-    static mask is chosen anew from the weights received each round.
+    With a family of masks, ours too, every W is used as W ⊙ mask(m). Latents m that are learnt stay on the client as μ
+    does; λ1 and the proximal step are of real numbers and left out. A static mask is chosen anew from the weights
+    received each round.
     """
 
     def __init__(self, run: Training, config: FedPubConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        self.family, self.layout = config.family, MaskLayout.of_network(model)
-        if self.family is None:
-            attached = attach_masks(model, lambda weight: PersonalMask(weight, config.threshold))
-            self.masks = {name: mask.mask for name, mask in attached.items() if isinstance(mask, PersonalMask)}
-        else:
-            self.masks = attach_family(model, self.family)
+        self.kind, self.in_x_out = config.masks, transposed(model)
+        self.masks = self.kind.attach(model)
         self.weights = weights(model)
         learnt = {f"mask/{name}": mask for name, mask in self.masks.items() if mask.requires_grad}
         self.trained = learnt | self.weights
@@ -66,7 +53,7 @@ class FedPubTrainer:
         load(self.masks, self._own_masks(state))
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, self.trained, state)
-        shrinks = self.config.sparsity == "proximal" and self.config.prox > 0 and self.family is None
+        shrinks = self.kind.real and self.config.sparsity == "proximal" and self.config.prox > 0
         after_step = self._shrink_masks if shrinks else None
         loss = fit(self.model, optimizer, task, self.run.local_epochs, self._regularisers(), after_step)
         with parametrize.cached():
@@ -81,7 +68,7 @@ class FedPubTrainer:
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return θ_k ⊙ μ_k, thresholded."""
-        masks = self._in_use(filed("mask", state))
+        masks = self.kind.in_use(filed("mask", state), self.in_x_out)
         return {
             name: weight * masks[name] if name in masks else weight for name, weight in filed("weights", state).items()
         }
@@ -89,20 +76,10 @@ class FedPubTrainer:
     def _own_masks(self, state: Tensors) -> Tensors:
         """Return the client's own masks, or latents; where it has none or they are static, those to begin with."""
         kept = filed("mask", state)
-        if self.family is None:
-            return kept or {name: torch.ones_like(mask) for name, mask in self.masks.items()}
-        if kept and self.family.learnt:
+        if kept and self.kind.learnt:
             return kept
         layers = {name: self.weights[name].detach().cpu() for name in self.masks}
-        begins = self.family.initial(layers, random_state(self.run.seed, "masks"))
-        return {name: START * place for name, place in begins.items()} if self.family.learnt else begins
-
-    def _in_use(self, masks: Tensors) -> Tensors:
-        """Return what weights are multiplied by when the model is used."""
-        if self.family is None:
-            return {name: thresholded(mask, self.config.threshold) for name, mask in masks.items()}
-        in_x_out = self.layout.in_x_out
-        return {name: self.family.values(latent, int(name in in_x_out)) for name, latent in masks.items()}
+        return self.kind.initial(layers, random_state(self.run.seed, "masks"))
 
     def _regularisers(self) -> Callable[[], Tensor] | None:
         """Return the terms of eq. 6 that have a gradient, θ̄_k being the weights just loaded."""
@@ -128,5 +105,5 @@ class FedPubTrainer:
 
     def _sparsity(self) -> float:
         """Return the share of mask entries that are 0 when the model is used."""
-        masks = list(self._in_use(values(self.masks)).values())
+        masks = list(self.kind.in_use(values(self.masks), self.in_x_out).values())
         return 1 - sum(int(torch.count_nonzero(mask)) for mask in masks) / sum(mask.numel() for mask in masks)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from fedsieve.algorithms import Algorithm, AlgorithmConfig
+from fedsieve.masks.names import is_chosen
 
 if TYPE_CHECKING:
-    from fedsieve.masks.family import Family
+    from fedsieve.masks.client_masks import ClientMasks
 
 PERSONAL = "personal"
 
@@ -39,7 +40,7 @@ class FedPubConfig(AlgorithmConfig):
 
     @model_validator(mode="after")
     def _mask_is_possible(self) -> "FedPubConfig":
-        if self.family is not None and self.sparsity == "subgradient":
+        if is_chosen(self, "mask") and not self.masks.real and self.sparsity == "subgradient":
             raise ValueError(
                 f"fed-pub.mask: got {self.mask!r} with fed-pub.sparsity = 'subgradient', whose λ1 term is of "
                 "real-valued masks, allowed: 'personal', or with fed-pub.sparsity = 'none' or 'proximal'"
@@ -47,13 +48,14 @@ class FedPubConfig(AlgorithmConfig):
         return self
 
     @property
-    def family(self) -> "Family | None":
-        """The family that `mask` names; None for the paper's own real-valued mask."""
-        if self.mask == PERSONAL:
-            return None
+    def masks(self) -> "ClientMasks":
+        """The masks that `mask` names."""
+        from fedsieve.masks.client_masks import FamilyMasks, PersonalMasks
         from fedsieve.masks.family import family_of
 
-        return family_of("fed-pub.mask", self.mask, besides=[PERSONAL])
+        if self.mask == PERSONAL:
+            return PersonalMasks(self.threshold)
+        return FamilyMasks(family_of("fed-pub.mask", self.mask, besides=[PERSONAL]))
 
 
 ALGORITHM = Algorithm(

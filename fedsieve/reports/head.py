@@ -1,7 +1,9 @@
 """What stands first in a run's page: what was run, how it ended, and the figures that matter, in words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedsieve.reports.words import format_bytes, format_count, format_percent, format_seconds
 from fedsieve.runs.layout import CLIENTS
@@ -15,6 +17,30 @@ class Tile:
     name: str
     value: str
     meaning: str
+
+
+def _format_share(share: float) -> str:
+    return format_percent(100 * share)
+
+
+_FIGURES: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
+    (
+        "test_accuracy_received",
+        "Before local training",
+        _format_share,
+        "test accuracy of the models as the server sent them, same round",
+    ),
+    (
+        "test_accuracy_global",
+        "One model for all",
+        _format_share,
+        "accuracy of the global model on all clients' test data",
+    ),
+    ("mask_sparsity", "Sieved out", _format_share, "share of zeros in the masks, mean over clients"),
+    ("uplink_bytes_per_client_round", "Sent by a client", format_bytes, "a round, serialised"),
+    ("downlink_bytes_per_client_round", "Sent to a client", format_bytes, "a round, serialised"),
+)
+"""Figures that need nothing but the summary: key, name, how it is written, meaning."""
 
 
 def describe_run(run: RunRecord) -> str:
@@ -65,36 +91,9 @@ def make_tiles(run: RunRecord) -> list[Tile]:
                     f"{format_percent(max(among))}",
                 )
             )
-    if summary.get("test_accuracy_received") is not None:
-        made.append(
-            Tile(
-                "Before local training",
-                format_percent(100 * summary["test_accuracy_received"]),
-                "test accuracy of the models as the server sent them, same round",
-            )
-        )
-    if summary.get("test_accuracy_global") is not None:
-        made.append(
-            Tile(
-                "One model for all",
-                format_percent(100 * summary["test_accuracy_global"]),
-                "accuracy of the global model on all clients' test data",
-            )
-        )
-    if summary.get("mask_sparsity") is not None:
-        made.append(
-            Tile(
-                "Sieved out",
-                format_percent(100 * summary["mask_sparsity"]),
-                "share of zeros in the masks, mean over clients",
-            )
-        )
-    for key, name, meaning in (
-        ("uplink_bytes_per_client_round", "Sent by a client", "a round, serialised"),
-        ("downlink_bytes_per_client_round", "Sent to a client", "a round, serialised"),
-    ):
+    for key, name, format_, meaning in _FIGURES:
         if summary.get(key) is not None:
-            made.append(Tile(name, format_bytes(summary[key]), meaning))
+            made.append(Tile(name, format_(summary[key]), meaning))
     if summary.get("seconds_per_round") is not None:
         whole = f"; {format_seconds(summary['wall_seconds'])} for the whole run" if summary.get("wall_seconds") else ""
         made.append(Tile("Time a round", format_seconds(summary["seconds_per_round"]), f"median, wall clock{whole}"))

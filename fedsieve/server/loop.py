@@ -12,6 +12,7 @@ from fedsieve import seeds
 from fedsieve.config import RunConfig
 from fedsieve.contract import Arrays, Replies, Reply
 from fedsieve.errors import RunFailedError
+from fedsieve.recent import Recent
 from fedsieve.rows import Storage
 from fedsieve.runs.latest import LatestMetrics
 from fedsieve.runs.rounds import Observer, Past, Round, without_arrays
@@ -190,14 +191,9 @@ class RoundLoop:
         return self._patience.runs_out(round_.means.get("val-accuracy", -math.inf), len(self._latest.by_client))
 
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
-        last: list[tuple[Arrays, ArrayRecord, Norms]] = []
+        recent = Recent(_serialised)
         for client in participants:
-            arrays = self.strategy.broadcast(client, client in self._acknowledged)
-            known = next((one for one in last if one[0] is arrays), None)
-            if known is None:
-                known = arrays, to_record(arrays), magnitudes(arrays)
-                last = [*last[-1:], known]
-            _, record, self._sent_norms[client] = known
+            record, self._sent_norms[client] = recent(self.strategy.broadcast(client, client in self._acknowledged))
             own = ConfigRecord(dict(config) | {"round": number, "continues": self.continues.get(client, 0)})
             content = RecordDict({"arrays": record, "config": own})
             self._sent[client] = (serialized_bytes(content), payload_bytes(content))
@@ -234,3 +230,7 @@ class RoundLoop:
         too_large = out_of_proportion(norms, self._sent_norms, self.run.norm_limit)
         self._rejected |= too_large
         self._replies = [usable[client] for client in sorted(usable.keys() - too_large.keys())]
+
+
+def _serialised(arrays: Arrays) -> tuple[ArrayRecord, Norms]:
+    return to_record(arrays), magnitudes(arrays)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from flwr.app import Message
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from fedsieve.config import RunConfig
 from fedsieve.runs.rounds import Round
+from fedsieve.server.display import Display
 
 LINES = 10
 """About as many plain lines a run's rounds write; a last training for the metric only writes half as many."""
@@ -23,7 +23,7 @@ WIDE, NARROW = 100, 70
 """Columns of a terminal from which the data set is named, and below which there is no bar and no count of clients."""
 
 
-class Progress:
+class Progress(Display):
     """Shows rounds, clients, accuracies, bytes and the time left, on standard error; an observer of the round loop.
 
     Args:
@@ -49,17 +49,6 @@ class Progress:
         )
         if past:
             self._print(f"goes on after round {past[-1].number}/{run.num_rounds}")
-
-    def __enter__(self) -> "Progress":
-        """Start the display."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the last state on the terminal."""
-        self._bar.stop()
 
     def round_finished(self, round_: Round) -> None:
         """Show the round."""

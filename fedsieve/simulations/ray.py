@@ -18,6 +18,7 @@ from flwr.common.constant import ErrorCode
 from fedsieve.client.app.holdings import simulated
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError, one_line
+from fedsieve.recent import Recent
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.usage import PROCESSES
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
@@ -60,7 +61,7 @@ class RayGrid(SimulatedGrid):
         until = math.inf if timeout is None else time.monotonic() + timeout
         self._cancel()
         batches: dict[int, dict[int, Question]] = defaultdict(dict)
-        store = _Store()
+        put = Recent(_put)
         for message in map(self._numbered, messages):
             client = message.metadata.dst_node_id - FIRST_NODE_ID
             batch = batches[client % len(self._workers)]
@@ -70,10 +71,10 @@ class RayGrid(SimulatedGrid):
             if client in batch:  # its state is needed first
                 yield from self._exchanged(batches, until)
                 batches.clear()
-            batches[client % len(self._workers)][client] = self._question(message, client, store)
+            batches[client % len(self._workers)][client] = self._question(message, client, put)
         yield from self._exchanged(batches, until)
 
-    def _question(self, message: Message, client: int, store: "_Store") -> Question:
+    def _question(self, message: Message, client: int, put: Recent[ArrayRecord, Any]) -> Question:
         content, metadata = message.content, message.metadata
         config = content.config_records.get("config", ConfigRecord())
         continued = int(config.get("continues", 0))  # type: ignore[arg-type]
@@ -84,7 +85,7 @@ class RayGrid(SimulatedGrid):
             metadata.group_id,
             metadata.ttl,
             pack_rest(content),
-            {key: store.put(record) for key, record in content.array_records.items()},
+            {key: put(record) for key, record in content.array_records.items()},
             self._states.reference(client, continued),
             continued,
         )
@@ -182,20 +183,6 @@ class _Call:
         return failed(message, f"its worker died {ATTEMPTS} times over it", ErrorCode.UNKNOWN)
 
 
-class _Store:
-    """Puts array records into Ray's object store; the last two are known, as many clients are sent the same."""
-
-    def __init__(self) -> None:
-        self._last: list[tuple[ArrayRecord, Any]] = []
-
-    def put(self, record: ArrayRecord) -> Any:
-        reference = next((reference for known, reference in self._last if known is record), None)
-        if reference is None:
-            reference = ray.put(pack_arrays(record))
-            self._last = [*self._last[-1:], (record, reference)]
-        return reference
-
-
 def run_ray(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None:
     """Run the ServerApp in this process and the clients in `num-workers` Ray actors, one thread each."""
     simulated(run)  # a user's mistake is told before Ray starts
@@ -209,6 +196,11 @@ def run_ray(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None:
         finally:
             for worker in workers:
                 ray.kill(worker)
+
+
+def _put(record: ArrayRecord) -> Any:
+    """Put an array record into Ray's object store, and return the reference."""
+    return ray.put(pack_arrays(record))
 
 
 def _started(run: RunConfig, num_workers: int) -> list[Any]:

@@ -11,13 +11,11 @@ from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.layout import state_file
 from fedsieve.runs.rounds import Round
 from fedsieve.simulations.parcels import pack_state, unpack_state
+from fedsieve.simulations.trainings import Trainings
 
 
 class ReferredStates:
     """References to packed states that this process owns, so that they outlive the workers that made them.
-
-    Of a client there are, in a round, its state before and after; when the round is over, the one that the server goes
-    on from stays.
 
     Args:
         kept: where the files are of which a run that goes on takes states that are not in the object store.
@@ -26,7 +24,7 @@ class ReferredStates:
     def __init__(self, kept: CheckpointFolder) -> None:
         self._kept = kept
         self._states: dict[tuple[int, int], Any] = {}
-        self._trained: list[tuple[int, int, int]] = []
+        self._trainings = Trainings()
 
     def reference(self, client: int, round_: int) -> Any:
         """Return the reference of the client's state after `round_`, None for 0 and where there is none."""
@@ -38,21 +36,16 @@ class ReferredStates:
     def save(self, client: int, round_: int, state: Any, continued: int) -> None:
         """Keep the reference of the client's state after `round_`."""
         self._states[client, round_] = state
-        self._trained.append((client, continued, round_))
+        self._trainings.note(client, continued, round_)
 
     def forget(self, client: int, round_: int) -> None:
         """Let go a state; one that the object store has lost is taken from its file the next time, if it has one."""
         self._states.pop((client, round_), None)
 
     def round_finished(self, round_: Round) -> None:
-        """Let go what clients with a usable reply had before the round, and what the others have since.
-
-        A round that failed is tried again by whoever resumes the run, from what all had before.
-        """
-        usable = round_.usable
-        for client, continued, at in self._trained:
-            self.forget(client, continued if client in usable else at)
-        self._trained = []
+        """Let go the states that the server does not go on from."""
+        for gone in self._trainings.let_go(round_):
+            self.forget(*gone)
 
     def packed(self, client: int, round_: int) -> Callable[[], bytes]:
         """Return what gives the bytes of the client's state after `round_`; a LookupError if Ray has lost it."""

@@ -1,5 +1,6 @@
 """What runs in a Ray worker: a ClientApp, and the Contexts, data and networks of the clients pinned to it."""
 
+import operator
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.config import Scalar
 from fedsieve.contract import Tensors
+from fedsieve.recent import Recent
 from fedsieve.simulations.flower_internals import take_identity
 from fedsieve.simulations.grid import RUN_ID, answered, context_of, failed
 from fedsieve.simulations.parcels import (
@@ -81,19 +83,19 @@ class Worker:
 
         The two are objects of their own in Ray's object store, so that a state can stay on this machine.
         """
-        context, records = ray.get_runtime_context(), _Records()
+        context, fetch = ray.get_runtime_context(), Recent(_fetch, operator.eq)
         for question in questions:
             if context.is_canceled():
                 return
-            state, answer = self._answer(question, records)
+            state, answer = self._answer(question, fetch)
             yield state
             yield answer
 
-    def _answer(self, question: Question, records: "_Records") -> tuple[PackedState, Answer]:
+    def _answer(self, question: Question, fetch: Recent[Any, ArrayRecord]) -> tuple[PackedState, Answer]:
         message = message_of(question, unpack_content(question.rest, {}))
         try:
             for key, arrays in question.arrays.items():
-                message.content[key] = records.get(arrays)
+                message.content[key] = fetch(arrays)
             self._store.carry(None if question.state is None else ray.get(question.state))
         except ray.exceptions.RayError as error:  # its machine has left the cluster
             told = f"what was kept for it in Ray's object store is lost: {type(error).__name__}"
@@ -105,15 +107,6 @@ class Worker:
         return pack_state(state), pack_answer(reply, saved=round_)
 
 
-class _Records:
-    """Array records from the object store; the last two are kept, as many clients are sent the same."""
-
-    def __init__(self) -> None:
-        self._last: list[tuple[Any, ArrayRecord]] = []
-
-    def get(self, arrays: Any) -> ArrayRecord:
-        known = next((record for reference, record in self._last if reference == arrays), None)
-        if known is None:
-            known = unpack_arrays(ray.get(arrays))
-            self._last = [*self._last[-1:], (arrays, known)]
-        return known
+def _fetch(arrays: Any) -> ArrayRecord:
+    """Return the array record that a reference is of, from the object store."""
+    return unpack_arrays(ray.get(arrays))

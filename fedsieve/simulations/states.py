@@ -11,13 +11,13 @@ from fedsieve.contract import Tensors
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.layout import state_file
 from fedsieve.runs.rounds import Round
+from fedsieve.simulations.trainings import Trainings
 
 
 class KeptStates:
     """States in this process's memory up to a limit; beyond it those longest not used are in files of the checkpoints.
 
-    So a state is written once, be it for a checkpoint or for want of memory. Of a client there are, in a round, its
-    state before and after; when the round is over, the one that the server goes on from stays.
+    So a state is written once, be it for a checkpoint or for want of memory.
 
     `load` copies: trainers change what they are given in place, and a client that fails in mid-training keeps the state
     that it had. That is 0.3 ms for the 5 MB of a FED-PUB client on Cora, 3 % of its round.
@@ -30,7 +30,7 @@ class KeptStates:
     def __init__(self, kept: CheckpointFolder, limit: int) -> None:
         self._kept, self._limit, self._used = kept, limit, 0
         self._states: OrderedDict[tuple[int, int], Tensors] = OrderedDict()
-        self._trained: list[tuple[int, int, int]] = []
+        self._trainings = Trainings()
 
     def load(self, client: int, round_: int) -> Tensors | None:
         """Return a copy of the client's state after `round_`, empty for 0, None where it is not there."""
@@ -47,7 +47,7 @@ class KeptStates:
         """Keep the client's state after `round_`; a full disk is a `UserError`."""
         if (client, continued) in self._states:
             self._states.move_to_end((client, continued), last=False)  # the first to go: hardly ever asked for again
-        self._trained.append((client, continued, round_))
+        self._trainings.note(client, continued, round_)
         self._states[client, round_] = state
         self._used += _bytes(state)
         while self._used > self._limit:
@@ -56,16 +56,10 @@ class KeptStates:
             self._forget(*oldest)
 
     def round_finished(self, round_: Round) -> None:
-        """Let go what clients with a usable reply had before the round, and what the others have since.
-
-        A round that failed is tried again by whoever resumes the run, from what all had before.
-        """
-        usable = round_.usable
-        for client, continued, at in self._trained:
-            gone = client, continued if client in usable else at
+        """Let go the states that the server does not go on from."""
+        for gone in self._trainings.let_go(round_):
             self._forget(*gone)
             self._kept.discard(state_file(*gone))
-        self._trained = []
 
     def packed(self, client: int, round_: int) -> Callable[[], bytes]:
         """Return what gives the bytes of the client's state after `round_`; a LookupError if it is not there."""

@@ -1,13 +1,14 @@
 """The display of a sweep: a bar on a terminal, and a line for each run that has ended."""
 
 from datetime import timedelta
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from fedsieve.server.display import Display
 
-class SweepProgress:
+
+class SweepProgress(Display):
     """Shows which run of how many has ended, how long it took, and about how long the rest will; on standard error.
 
     Args:
@@ -32,17 +33,6 @@ class SweepProgress:
         self._task = self._bar.add_task("", total=total, completed=done)
         if done:
             self._print(f"{done} of {total} runs had ended before")
-
-    def __enter__(self) -> "SweepProgress":
-        """Start the display."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the last state on the terminal."""
-        self._bar.stop()
 
     def started(self, name: str) -> None:
         """Show a run that begins."""

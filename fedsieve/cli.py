@@ -71,7 +71,7 @@ def run(
     _set_up_log(quiet)
     from fedsieve.config import parse
 
-    parsed = parse(_given("run", files, assignments, context.obj))
+    parsed = parse(_read_keys("run", files, assignments, context.obj))
     if dry_run:
         typer.echo(parsed.toml(), nl=False)
         return
@@ -79,9 +79,9 @@ def run(
     from fedsieve.simulations import simulate
 
     parsed = parsed.model_copy(update={"out": str(folder_of(parsed))})
-    with _resumable(Path(parsed.out)), _only_result(as_json):
+    with _say_how_to_resume(Path(parsed.out)), _keep_stdout_for_result(as_json):
         simulate(parsed, quiet=quiet)
-    _tell(Path(parsed.out), as_json=as_json)
+    _print_result(Path(parsed.out), as_json=as_json)
 
 
 @app.command(cls=options.ResumeCommand)
@@ -95,19 +95,19 @@ def resume(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Go on with a run that was interrupted or killed, from its newest checkpoint to its end."""
+    """Resume a run that was interrupted or killed, from its newest checkpoint to its end."""
     _set_up_log(quiet)
     from fedsieve.deploy.submit import resume as resume_deployed
     from fedsieve.simulations import resume as resume_simulated
 
     deployment = None if deployment is None else expanded(deployment)
-    with _resumable(folder), _only_result(as_json):
-        done = resume_deployed(folder, deployment=deployment, show=_shown(quiet or as_json), changes=context.obj)
+    with _say_how_to_resume(folder), _keep_stdout_for_result(as_json):
+        done = resume_deployed(folder, deployment=deployment, show=_printer(quiet or as_json), changes=context.obj)
         if done is None:
             done = resume_simulated(folder, quiet=quiet, changes=context.obj)
     if not (done or as_json):
         typer.echo("The run has finished: there is nothing to resume.")
-    _tell(folder, as_json=as_json)
+    _print_result(folder, as_json=as_json)
 
 
 @app.command()
@@ -153,15 +153,15 @@ def sweep(
     made = ExperimentTable(layout_of(asked, points), points, finished)
     paths = written(made, out, asked.title, f"fedsieve sweep {experiment}", asked.seeds, finished)
     for part in made.rich():
-        _console(stderr=False).print(part)
+        _make_console(stderr=False).print(part)
     missing = len(points) - len(finished)
     typer.echo(
         f"The table is in {' and '.join(map(str, paths))}"
         + f"; {missing} of {len(points)} runs are missing." * bool(missing)
     )
     if failed:
-        told = "; ".join(f"{name}: {fault.rstrip('.')}" for name, fault in failed.items())
-        raise RunFailedError(f"{len(failed)} of {len(points)} runs failed: {told}.")
+        faults = "; ".join(f"{name}: {fault.rstrip('.')}" for name, fault in failed.items())
+        raise RunFailedError(f"{len(failed)} of {len(points)} runs failed: {faults}.")
 
 
 @app.command("list")
@@ -207,11 +207,11 @@ def report(
         Path | None, typer.Option(help="The page that compares several runs.", show_default="comparison.html")
     ] = None,
 ) -> None:
-    """Write a run's report.html and figures/ anew; of several, compare them in a table and on a page too."""
+    """Write a run's report.html and figures/ again; of several, compare them in a table and on a page too."""
     from fedsieve.reports.command import report as write
 
     local, out = (None if path is None else expanded(path) for path in (local, out))
-    write(folders, local, out, show=typer.echo, console=_console(stderr=False))
+    write(folders, local, out, show=typer.echo, console=_make_console(stderr=False))
 
 
 @app.command()
@@ -231,10 +231,10 @@ def predict(
     from fedsieve.predictions import predict as predicted
 
     out = expanded(out)
-    told = predicted(folder, client, data, out, force=force, all_classes=probabilities)
-    typer.echo(f"{out} has a line for each of {told.count:,} {told.noun}s.")
-    if told.accuracy is not None:
-        typer.echo(f"{100 * told.accuracy:.1f} % are right of the {told.labelled:,} that have a label.")
+    prediction = predicted(folder, client, data, out, force=force, all_classes=probabilities)
+    typer.echo(f"{out} has a line for each of {prediction.count:,} {prediction.noun}s.")
+    if prediction.accuracy is not None:
+        typer.echo(f"{100 * prediction.accuracy:.1f} % are right of the {prediction.labelled:,} that have a label.")
 
 
 @deploy.command("keys")
@@ -275,15 +275,15 @@ def deploy_up(
     from fedsieve.deploy.layout import Layout
     from fedsieve.deploy.trial import up
 
-    with _console(stderr=True).status("starting") as status:
-        found = up(
+    with _make_console(stderr=True).status("starting") as status:
+        programs = up(
             Layout(folder.absolute()),
             nodes,
             data or (),
             timeout=timeout,
             progress=lambda what: status.update(f"waiting for {what}"),
         )
-    _show_states(found)
+    _show_states(programs)
 
 
 @deploy.command("status")
@@ -292,9 +292,9 @@ def deploy_status(folder: DeploymentFolder) -> None:
     from fedsieve.deploy.layout import Layout
     from fedsieve.deploy.trial import is_healthy, states
 
-    found = states(Layout(folder.absolute()))
-    _show_states(found)
-    if not is_healthy(found):
+    programs = states(Layout(folder.absolute()))
+    _show_states(programs)
+    if not is_healthy(programs):
         raise typer.Exit(FAILED)
 
 
@@ -323,7 +323,7 @@ def deploy_run(
     _set_up_log(quiet)
     from fedsieve.config import parse
 
-    values = _given("deploy run", files, assignments, context.obj)
+    values = _read_keys("deploy run", files, assignments, context.obj)
     parse(values)  # a mistake is found at once
 
     from fedsieve.deploy.layout import Layout
@@ -333,9 +333,9 @@ def deploy_run(
     layout = Layout(folder.absolute())
     parsed = parse(values if "num-clients" in values else values | {"num-clients": max(1, count_nodes(layout))})
     place = Path(parsed.out).absolute() if parsed.out else layout.folder / folder_of(parsed)
-    with _resumable(place), _only_result(as_json):
-        submit(layout, parsed.model_copy(update={"out": str(place)}), show=_shown(quiet or as_json))
-    _tell(place, as_json=as_json)
+    with _say_how_to_resume(place), _keep_stdout_for_result(as_json):
+        submit(layout, parsed.model_copy(update={"out": str(place)}), show=_printer(quiet or as_json))
+    _print_result(place, as_json=as_json)
 
 
 def main() -> None:
@@ -361,48 +361,50 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _algorithms() -> dict[str, str]:
+def _list_algorithms() -> dict[str, str]:
     from fedsieve.algorithms import ENTRY_POINTS, all_algorithm_names, load_algorithm
 
-    return _lines(ENTRY_POINTS, all_algorithm_names(), lambda name: load_algorithm(name).summary)
+    return _list_entries(ENTRY_POINTS, all_algorithm_names(), lambda name: load_algorithm(name).summary)
 
 
-def _datasets() -> dict[str, str]:
+def _list_datasets() -> dict[str, str]:
     from fedsieve.catalogue import GRAPHS, IMAGES
 
     graphs = {name: f"graph: {summary}" for name, summary in GRAPHS.items()}
     return graphs | {name: f"images: {summary}" for name, summary in IMAGES.items()}
 
 
-def _partitions() -> dict[str, str]:
+def _list_partitions() -> dict[str, str]:
     from fedsieve.catalogue import GRAPH_PARTITIONS, IMAGE_PARTITIONS
 
     graphs = {name: f"graph: {summary}" for name, summary in GRAPH_PARTITIONS.items()}
     return graphs | {name: f"images: {summary}" for name, summary in IMAGE_PARTITIONS.items()}
 
 
-def _models() -> dict[str, str]:
+def _list_models() -> dict[str, str]:
     from fedsieve.models import MODELS
 
-    own = {"my_package.my_module:my_function": "your own: a function of the input's shape and the number of classes"}
-    return {name: f"{entry.kind}: {entry.summary}" for name, entry in MODELS.items()} | own
+    users_own = {
+        "my_package.my_module:my_function": "your own: a function of the input's shape and the number of classes"
+    }
+    return {name: f"{entry.kind}: {entry.summary}" for name, entry in MODELS.items()} | users_own
 
 
-def _masks() -> dict[str, str]:
+def _list_masks() -> dict[str, str]:
     from fedsieve.masks.family import family_names, load_family
     from fedsieve.masks.names import FAMILIES
 
-    return _lines(FAMILIES, family_names(), lambda name: load_family(name).summary)
+    return _list_entries(FAMILIES, family_names(), lambda name: load_family(name).summary)
 
 
-def _pruners() -> dict[str, str]:
+def _list_pruners() -> dict[str, str]:
     from fedsieve.masks.names import PRUNERS
     from fedsieve.masks.pruning import load_pruner, pruner_names
 
-    return _lines(PRUNERS, pruner_names(), lambda name: (load_pruner(name).__doc__ or "").partition("\n")[0])
+    return _list_entries(PRUNERS, pruner_names(), lambda name: (load_pruner(name).__doc__ or "").partition("\n")[0])
 
 
-def _lines(group: str, names: "Sequence[str]", summary: "Callable[[str], str]") -> dict[str, str]:
+def _list_entries(group: str, names: "Sequence[str]", summary: "Callable[[str], str]") -> dict[str, str]:
     """Return the line on each: a plug-in's names its package, and one that is broken does not hide the others."""
     from fedsieve.plugins import plugin_of
 
@@ -416,24 +418,24 @@ def _lines(group: str, names: "Sequence[str]", summary: "Callable[[str], str]") 
     return lines
 
 
-def _experiments() -> dict[str, str]:
+def _list_experiments() -> dict[str, str]:
     from fedsieve.simulations.experiment import summaries
 
     return summaries()
 
 
 CATALOGUES = {
-    "algorithms": _algorithms,
-    "datasets": _datasets,
-    "partitions": _partitions,
-    "models": _models,
-    "masks": _masks,
-    "pruners": _pruners,
-    "experiments": _experiments,
+    "algorithms": _list_algorithms,
+    "datasets": _list_datasets,
+    "partitions": _list_partitions,
+    "models": _list_models,
+    "masks": _list_masks,
+    "pruners": _list_pruners,
+    "experiments": _list_experiments,
 }
 
 
-def _given(
+def _read_keys(
     command: str, files: "Sequence[str] | None", assignments: "Sequence[str] | None", flags: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the keys that the user gives: flags override -s, and both override the file."""
@@ -445,7 +447,7 @@ def _given(
 
 
 @contextmanager
-def _resumable(folder: Path) -> "Iterator[None]":
+def _say_how_to_resume(folder: Path) -> "Iterator[None]":
     """Say at Ctrl-C how the run in `folder` is resumed, if it has begun."""
     try:
         yield
@@ -455,7 +457,7 @@ def _resumable(folder: Path) -> "Iterator[None]":
 
 
 @contextmanager
-def _only_result(as_json: bool) -> "Iterator[None]":
+def _keep_stdout_for_result(as_json: bool) -> "Iterator[None]":
     """Under --json, have on standard error what a network of the user's or a library prints meanwhile."""
     if not as_json:
         yield
@@ -472,12 +474,12 @@ def _only_result(as_json: bool) -> "Iterator[None]":
         os.close(out)
 
 
-def _shown(quiet: bool) -> "Callable[[str], None]":
+def _printer(quiet: bool) -> "Callable[[str], None]":
     """Return what shows a line of a deployed run."""
     return lambda line: None if quiet else typer.echo(line, err=True)
 
 
-def _tell(folder: Path, *, as_json: bool) -> None:
+def _print_result(folder: Path, *, as_json: bool) -> None:
     """Print what a run has reached."""
     from fedsieve.reports.compare import comparison
     from fedsieve.reports.settings import settings_of
@@ -486,35 +488,35 @@ def _tell(folder: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))
         return
-    _console(stderr=False).print(comparison(settings_of([read_run(folder)])))
+    _make_console(stderr=False).print(comparison(settings_of([read_run(folder)])))
     typer.echo(f"The run is in {folder}.")
 
 
-def _show_states(found: "Sequence[State]") -> None:
+def _show_states(programs: "Sequence[State]") -> None:
     from rich.table import Table
 
     from fedsieve.deploy.layout import called
 
     table = Table("program", "process", "running since", "starts", "state")
-    for state in found:
+    for state in programs:
         since = "" if state.since is None else f"{datetime.fromtimestamp(state.since, UTC):%Y-%m-%d %H:%M:%SZ}"
         pid = "" if state.pid is None else str(state.pid)
         name = called(state.name) if state.name.startswith("node-") else state.name
         table.add_row(name, pid, since, str(state.starts), state.link)
-    _console(stderr=False).print(table)
+    _make_console(stderr=False).print(table)
 
 
 def _set_up_log(quiet: bool) -> None:
     from rich.logging import RichHandler
 
-    handler = RichHandler(console=_console(stderr=True), show_time=False, show_path=False, markup=False)
+    handler = RichHandler(console=_make_console(stderr=True), show_time=False, show_path=False, markup=False)
     log = logging.getLogger("fedsieve")
     log.handlers = [handler]
     log.setLevel(logging.ERROR if quiet else logging.INFO)
     log.propagate = False
 
 
-def _console(*, stderr: bool) -> "Console":
+def _make_console(*, stderr: bool) -> "Console":
     """Return a console as wide as the terminal, and wide where the output is piped, so that lines stay whole."""
     from rich.console import Console
 

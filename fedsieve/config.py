@@ -81,8 +81,8 @@ class RunConfig(RecordingKeys, PrivacyKeys, EngineKeys, DataKeys, TrainingKeys):
     def flat(self) -> dict[str, Scalar]:
         """Return all keys, the algorithm's own prefixed, as Flower's run config holds them."""
         section = section_of(self.algorithm)
-        own = {f"{section}.{key}": value for key, value in self.settings.model_dump(by_alias=True).items()}
-        return self.model_dump(by_alias=True) | own
+        own_keys = {f"{section}.{key}": value for key, value in self.settings.model_dump(by_alias=True).items()}
+        return self.model_dump(by_alias=True) | own_keys
 
     def toml(self) -> str:
         """Return the complete configuration as TOML that `fedsieve run` takes, group by group."""
@@ -96,12 +96,12 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
 
     The first fault is a `UserError` of one sentence; a key of another algorithm than the one that runs is one.
     """
-    name, run, own = _split(values)
+    name, run, own_keys = _split(values)
     if "settings" in run:
         raise UserError("settings: is not a key; an algorithm's own keys are prefixed by its name, as in fed-pub.tau.")
     algorithm = load_algorithm(name)
-    by_run, by_algorithm = _left_open(name, algorithm, run, own)
-    settings = validated(algorithm.config, own | by_algorithm, f"{section_of(name)}.")
+    by_run, by_algorithm = _fill_open(name, algorithm, run, own_keys)
+    settings = validated(algorithm.config, own_keys | by_algorithm, f"{section_of(name)}.")
     config = validated(RunConfig, run | by_run | {"settings": settings}, "")
     assert isinstance(config, RunConfig)
     return config
@@ -110,7 +110,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
 def parse_flower(values: Mapping[str, Any]) -> RunConfig:
     """Validate Flower's run config, which holds all keys that the app's pyproject declares.
 
-    Those of other algorithms than the chosen one stand at their defaults, and are left out.
+    Those of other algorithms than the chosen one stand at their defaults, and are ignored.
     """
     declared = declared_keys()
     chosen = section_of(str(values.get("algorithm", declared["algorithm"])))
@@ -198,10 +198,10 @@ def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, An
     if not isinstance(name, str):
         raise UserError(f"algorithm: got {name!r}, allowed: {', '.join(algorithm_names())}.")
     load_algorithm(name)
-    own = sections.pop(section_of(name), {})
+    own_keys = sections.pop(section_of(name), {})
     for other, values in sections.items():
         _check_belongs(values, other, name)
-    return name, run, own | unpacked
+    return name, run, own_keys | unpacked
 
 
 def _check_belongs(values: Mapping[str, Any], section: str, algorithm: str) -> None:
@@ -217,8 +217,8 @@ def _check_belongs(values: Mapping[str, Any], section: str, algorithm: str) -> N
     raise UserError(f"{given}, allowed: with algorithm = {named!r}; this run's is {algorithm!r}.")
 
 
-def _left_open(
-    name: str, algorithm: Algorithm, run: Mapping[str, Any], own: Mapping[str, Any]
+def _fill_open(
+    name: str, algorithm: Algorithm, run: Mapping[str, Any], own_keys: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return values for the keys that the user leaves open, the run's and the algorithm's, by the kind of data."""
     dataset = run.get("dataset", fields()["dataset"].default)
@@ -233,7 +233,7 @@ def _left_open(
             raise UserError(f"algorithm: {name!r} has a default for {key}, allowed: {', '.join([*of_run, *open_])}.")
     return (
         {key: value for key, value in by_run.items() if _is_open(run.get(key, of_run[key]), of_run[key])},
-        {key: value for key, value in needed.items() if _is_open(own.get(key, open_[key]), open_[key])},
+        {key: value for key, value in needed.items() if _is_open(own_keys.get(key, open_[key]), open_[key])},
     )
 
 
@@ -267,7 +267,7 @@ def _sentence(error: ValidationError, schema: type[BaseModel], values: Mapping[s
         return f"{prefix}{key}: is missing."
     known = {kebab(name): field for name, field in schema.model_fields.items() if name != "settings"}
     if fault["type"] == "extra_forbidden":
-        hint = _prefix_missing(key, values) or (schema is RunConfig and _meant(key)) or near(key, known, prefix)
+        hint = _suggest_prefix(key, values) or (schema is RunConfig and _suggest(key)) or near(key, known, prefix)
         return f"{prefix}{key}: is not a key{hint}, allowed: {', '.join(prefix + name for name in known) or 'none'}."
     words = (key in known and allowed(known[key])) or fault["msg"].removeprefix("Input should be ")
     if fault["type"] == "finite_number":
@@ -277,14 +277,14 @@ def _sentence(error: ValidationError, schema: type[BaseModel], values: Mapping[s
     return f"{prefix}{key}: got {fault['input']!r}, allowed: {words}."
 
 
-def _meant(key: str) -> str:
+def _suggest(key: str) -> str:
     return f" (did you mean {meant(key)}?)" if meant(key) else ""
 
 
-def _prefix_missing(key: str, values: Mapping[str, Any]) -> str:
+def _suggest_prefix(key: str, values: Mapping[str, Any]) -> str:
     """Return " (did you mean fed-pub.tau?)" for the key `tau` of a run of fed-pub, "" for keys of no such name."""
-    own = values.get("settings")
-    if not isinstance(own, AlgorithmConfig) or key not in map(kebab, type(own).model_fields):
+    settings = values.get("settings")
+    if not isinstance(settings, AlgorithmConfig) or key not in map(kebab, type(settings).model_fields):
         return ""
     name = values.get("algorithm", fields()["algorithm"].default)
     return f" (did you mean {section_of(name)}.{key}?)"

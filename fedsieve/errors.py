@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 class RunFailedError(Exception):
-    """A run that cannot go on, told in one sentence; what it had reached is on disk. Exit code 1."""
+    """A run that cannot continue, and why in one sentence; what it had reached is on disk. Exit code 1."""
 
 
 def near(given: str, names: Iterable[str], prefix: str = "") -> str:

@@ -20,12 +20,12 @@ TEMPLATE = Path(__file__).parent / "template"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 32
 
-KEPT = (".py", ".toml", ".md", ".typed")
+SUFFIXES = (".py", ".toml", ".md", ".typed")
 """Suffixes of the template's files; what else lies there, Python has put there."""
 
 
 def new_plugin(name: str, folder: Path) -> list[Path]:
-    """Write a package of the algorithm `name` into `folder` and return its files, the folder left out of their paths.
+    """Write a package of the algorithm `name` into `folder` and return its files, their paths relative to the folder.
 
     The distribution is called fedsieve-NAME and its module fedsieve_NAME, so that an algorithm may have the name of any
     other package.
@@ -37,10 +37,10 @@ def new_plugin(name: str, folder: Path) -> list[Path]:
     _check_folder(folder)
     written = []
     try:
-        for source in _files():
-            target = Path(_renamed(str(source.relative_to(TEMPLATE)), name))
+        for source in _list_files():
+            target = Path(_rename(str(source.relative_to(TEMPLATE)), name))
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
-            (folder / target).write_text(_renamed(source.read_text(encoding="utf-8"), name), encoding="utf-8")
+            (folder / target).write_text(_rename(source.read_text(encoding="utf-8"), name), encoding="utf-8")
             written.append(target)
     except OSError as error:
         raise UserError(f"new-plugin: {folder} cannot be written: {error.strerror}.") from error
@@ -51,10 +51,10 @@ def check_name(name: str) -> None:
     """Raise a `UserError` for a name that an algorithm cannot have, or that one has."""
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         allowed = f"allowed: up to {LONGEST} lower-case letters, digits and single hyphens, a letter first"
-        raise UserError(f"new-plugin: got {name!r}{_hint(name)}, {allowed}.")
+        raise UserError(f"new-plugin: got {name!r}{_suggest(name)}, {allowed}.")
     if name in {*map(kebab, RunConfig.model_fields), *OWN, LABEL}:
         raise UserError(f"new-plugin: got {name!r}, which is a key of runs or experiments; allowed: another name.")
-    if keyword.iskeyword(camel(name)) or {camel(name), name} & _imported():
+    if keyword.iskeyword(camel(name)) or {camel(name), name} & _list_imported():
         raise UserError(f"new-plugin: got {name!r}, a name that Python or the package's files need; allowed: another.")
     if name in algorithm_names():
         owner = plugin_of(ENTRY_POINTS, name) or "FedSieve itself"
@@ -66,14 +66,16 @@ def camel(name: str) -> str:
     return "".join(map(str.capitalize, name.split("-")))
 
 
-def _imported() -> set[str]:
+def _list_imported() -> set[str]:
     """Return the names that the package's files import."""
-    nodes = (node for path in _files() if path.suffix == ".py" for node in ast.walk(ast.parse(path.read_text("utf-8"))))
-    found = (alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names)
-    return {alias.asname or alias.name.partition(".")[0] for alias in found}
+    nodes = (
+        node for path in _list_files() if path.suffix == ".py" for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    )
+    aliases = (alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names)
+    return {alias.asname or alias.name.partition(".")[0] for alias in aliases}
 
 
-def _hint(name: str) -> str:
+def _suggest(name: str) -> str:
     """Return " (did you mean my-algorithm?)" for a name such as MyAlgorithm or my_algorithm."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
     near = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
@@ -90,11 +92,11 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"new-plugin: got the folder {folder}, which {fault}; allowed: a new or an empty one.")
 
 
-def _files() -> Iterator[Path]:
-    return (path for path in sorted(TEMPLATE.rglob("*")) if path.suffix in KEPT)
+def _list_files() -> Iterator[Path]:
+    return (path for path in sorted(TEMPLATE.rglob("*")) if path.suffix in SUFFIXES)
 
 
-def _renamed(text: str, name: str) -> str:
+def _rename(text: str, name: str) -> str:
     """Return `text` with the template's name replaced, in each way in which a name is written."""
     words = name.split("-")
     for old, new in {

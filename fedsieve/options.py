@@ -44,7 +44,7 @@ class KeyedCommand(TyperCommand):
     """The keys that are flags; () for all."""
 
     deployed: ClassVar[bool] = False
-    """Whether keys that say nothing of a deployment are left out."""
+    """Whether keys that say nothing of a deployment are omitted."""
 
     @cached_property
     def keyed(self) -> dict[str, TyperOption]:
@@ -71,11 +71,11 @@ class KeyedCommand(TyperCommand):
         """
         written = list(args)
         try:
-            return super().parse_args(ctx, _assigned(args))
+            return super().parse_args(ctx, _rewrite_own_keys(args))
         except click.NoSuchOption as error:
             given = next((arg for arg in written if arg.startswith(error.option_name)), error.option_name)
             flag = given.partition("=")[0]
-            raise UserError(_no_such_flag(flag, written, [f"--{key}" for key in self.keyed])) from None
+            raise UserError(_explain_unknown_flag(flag, written, [f"--{key}" for key in self.keyed])) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command's function."""
@@ -131,25 +131,25 @@ def _option(key: str, field: "FieldInfo", panel: str) -> TyperOption:
     )
 
 
-def _assigned(args: Sequence[str]) -> list[str]:
+def _rewrite_own_keys(args: Sequence[str]) -> list[str]:
     """Return the arguments with `--fed-pub.tau 5` as `-s fed-pub.tau=5`.
 
     Raises:
         UserError: the value of `-s` stands apart, as in `-s lr 0.1`.
     """
-    found, rest = [], list(args)
+    rewritten, rest = [], list(args)
     while rest:
         arg = rest.pop(0)
-        if own := OWN_KEY.fullmatch(arg):
-            if own[2] is None and not rest:
+        if own_key := OWN_KEY.fullmatch(arg):
+            if own_key[2] is None and not rest:
                 raise UserError(f"{arg}: got no value, allowed: {arg} VALUE.")
-            found += ["-s", f"{own[1]}={rest.pop(0) if own[2] is None else own[2]}"]
+            rewritten += ["-s", f"{own_key[1]}={rest.pop(0) if own_key[2] is None else own_key[2]}"]
             continue
-        found.append(arg)
+        rewritten.append(arg)
         if arg == "-s" and rest:
             _check_whole(rest)
-            found.append(rest.pop(0))
-    return found
+            rewritten.append(rest.pop(0))
+    return rewritten
 
 
 def _check_whole(rest: Sequence[str]) -> None:
@@ -163,7 +163,7 @@ def _check_whole(rest: Sequence[str]) -> None:
                     "key=value.")  # fmt: skip
 
 
-def _no_such_flag(flag: str, args: Sequence[str], flags: Sequence[str]) -> str:
+def _explain_unknown_flag(flag: str, args: Sequence[str], flags: Sequence[str]) -> str:
     """Return the sentence on a flag that there is not."""
     from fedsieve.algorithms import kebab
     from fedsieve.errors import close_to
@@ -172,12 +172,12 @@ def _no_such_flag(flag: str, args: Sequence[str], flags: Sequence[str]) -> str:
     given = kebab(flag.lstrip("-"))
     if given in fields() and f"--{given}" not in flags and flag == f"--{given}":
         return f"{flag}: is a key that cannot be given here, allowed: {', '.join(flags)}."
-    likely = f"--{meant(given)}" if meant(given) else _own_flag(given, args) or close_to(f"--{given}", flags)
+    likely = f"--{meant(given)}" if meant(given) else _find_own_flag(given, args) or close_to(f"--{given}", flags)
     hint = f" (did you mean {likely}?)" if likely in flags or "." in likely else ""
     return f"{flag}: is not a flag{hint}, allowed: every key, as in --lr 0.1; see --help."
 
 
-def _own_flag(given: str, args: Sequence[str]) -> str:
+def _find_own_flag(given: str, args: Sequence[str]) -> str:
     """Return `--fed-pub.tau` for `tau` where that is a key of the algorithm that `args` choose, "" where it is none."""
     from fedsieve.algorithms import kebab, load_algorithm, section_of
     from fedsieve.keys import fields
@@ -186,10 +186,10 @@ def _own_flag(given: str, args: Sequence[str]) -> str:
     after |= dict(arg.split("=", 1) for arg in args if arg.startswith("--") and "=" in arg)
     name = after.get("--algorithm", fields()["algorithm"].default)
     try:
-        own = list(map(kebab, load_algorithm(name).config.model_fields))
+        own_keys = list(map(kebab, load_algorithm(name).config.model_fields))
     except UserError:
         return ""
-    return f"--{section_of(name)}.{given}" if given in own else ""
+    return f"--{section_of(name)}.{given}" if given in own_keys else ""
 
 
 def file_of(command: str, given: Sequence[str]) -> Path | None:
@@ -200,7 +200,7 @@ def file_of(command: str, given: Sequence[str]) -> Path | None:
     """
     if not given:
         return None
-    hints = [hint for hint in map(_flag_for, given) if hint]
+    hints = [hint for hint in map(_find_flag_for, given) if hint]
     if hints:
         raise UserError(f"{command} {' '.join(given)}: is no file of keys (did you mean {' '.join(hints)}?), allowed: "
                         "a TOML file.")  # fmt: skip
@@ -209,7 +209,7 @@ def file_of(command: str, given: Sequence[str]) -> Path | None:
     return Path(given[0])
 
 
-def _flag_for(text: str) -> str:
+def _find_flag_for(text: str) -> str:
     """Return the flag or command that is meant by something that is no file of keys, "" where none is known."""
     from fedsieve.algorithms import all_algorithm_names
     from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES

@@ -17,10 +17,10 @@ Faults = Callable[[object], Iterator[str]]
 @cache
 def entries(group: str) -> dict[str, list[EntryPoint]]:
     """Return the entries of a group by name: one for each package that registers the name."""
-    found: dict[str, list[EntryPoint]] = {}
+    by_name: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=group):
-        found.setdefault(entry.name, []).append(entry)
-    return found
+        by_name.setdefault(entry.name, []).append(entry)
+    return by_name
 
 
 def names(group: str) -> list[str]:
@@ -34,7 +34,9 @@ def plugin_of(group: str, name: str) -> str | None:
     Of a member, `ENTRY:MEMBER`, that of the entry.
     """
     packages = [
-        package for package in map(_package, entries(group)[name.partition(":")[0]]) if package.split()[0] != "fedsieve"
+        package
+        for package in map(_describe_package, entries(group)[name.partition(":")[0]])
+        if package.split()[0] != "fedsieve"
     ]
     return " and ".join(packages) or None
 
@@ -56,17 +58,17 @@ def load(group: str, name: str, key: str, faults: Faults) -> Any:
         raise UserError(f"{key}: got {name!r}{near(name, entries(group))}, allowed: {', '.join(names(group))}.")
     entry, *others = entries(group)[name]
     if others:
-        told = " and ".join(map(_package, entries(group)[name]))
-        raise UserError(f"{key}: {name!r} is registered by {told}; allowed: one of them installed.")
-    told = f"{key}: {name!r} ({entry.value} of {_package(entry)})"
+        packages = " and ".join(map(_describe_package, entries(group)[name]))
+        raise UserError(f"{key}: {name!r} is registered by {packages}; allowed: one of them installed.")
+    entry_words = f"{key}: {name!r} ({entry.value} of {_describe_package(entry)})"
     try:
-        found = entry.load()
+        part = entry.load()
     except Exception as error:
-        raise UserError(f"{told} could not be imported: {type(error).__name__}: {one_line(error)}.") from error
-    if fault := next(faults(found), None):
-        raise UserError(f"{told} {fault}.")
-    return found
+        raise UserError(f"{entry_words} could not be imported: {type(error).__name__}: {one_line(error)}.") from error
+    if fault := next(faults(part), None):
+        raise UserError(f"{entry_words} {fault}.")
+    return part
 
 
-def _package(entry: EntryPoint) -> str:
+def _describe_package(entry: EntryPoint) -> str:
     return "an unknown package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"

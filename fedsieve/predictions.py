@@ -19,7 +19,7 @@ from fedsieve.trained import Trained, load_trained
 
 
 @dataclass(frozen=True)
-class Told:
+class Prediction:
     """How many examples were predicted, how many of them have a label, and the share of these that is right."""
 
     noun: str
@@ -28,7 +28,7 @@ class Told:
     accuracy: float | None
 
 
-def predict(folder: Path, client: int | None, source: str, out: Path, *, force: bool, all_classes: bool) -> Told:
+def predict(folder: Path, client: int | None, source: str, out: Path, *, force: bool, all_classes: bool) -> Prediction:
     """Write a line for each example of `source` to the CSV file `out`, predicted by a model of the run in `folder`.
 
     The columns are `node` or `image`, `predicted`, its `probability`, `label` where any example has one and, with
@@ -41,21 +41,21 @@ def predict(folder: Path, client: int | None, source: str, out: Path, *, force: 
         raise UserError(f"out: got {out}, which exists, allowed: another name, or --force to replace it.")
     trained = load_trained(folder, client)
     data = load_unseen(source, trained.shape.input, trained.classes, named=trained.named)
-    probabilities = _probabilities(trained, data)
+    probabilities = _compute_probabilities(trained, data)
     noun = "image" if data.edge_index is None else "node"
     try:
-        write_whole(out, _table(noun, data, probabilities, trained.classes, all_classes).encode())
+        write_whole(out, _format_table(noun, data, probabilities, trained.classes, all_classes).encode())
     except OSError as error:
         raise UserError(f"out: {out} cannot be written: {error.strerror}.") from error
     known = data.labels > UNKNOWN
     hits = probabilities.argmax(1)[known] == data.labels[known]
-    return Told(noun, len(known), len(hits), float(hits.double().mean()) if len(hits) else None)
+    return Prediction(noun, len(known), len(hits), float(hits.double().mean()) if len(hits) else None)
 
 
-def _probabilities(trained: Trained, data: Unseen) -> Tensor:
+def _compute_probabilities(trained: Trained, data: Unseen) -> Tensor:
     """Return the softmax of the logits, N x classes."""
     try:
-        logits = _logits(trained.network, data)
+        logits = _compute_logits(trained.network, data)
         if logits.shape != (len(data.examples), trained.shape.num_classes):
             raise ValueError(f"its logits are {' x '.join(map(str, logits.shape))}")
     except Exception as error:
@@ -69,7 +69,7 @@ def _probabilities(trained: Trained, data: Unseen) -> Tensor:
 
 
 @torch.no_grad()
-def _logits(network: nn.Module, data: Unseen) -> Tensor:
+def _compute_logits(network: nn.Module, data: Unseen) -> Tensor:
     if data.edge_index is not None:
         logits: Tensor = network(propagation(data.examples, data.edge_index))
         return logits
@@ -77,7 +77,7 @@ def _logits(network: nn.Module, data: Unseen) -> Tensor:
     return torch.cat([network(scaled(part)) for part in torch.split(data.examples, sizes)])
 
 
-def _table(noun: str, data: Unseen, probabilities: Tensor, classes: tuple[str, ...], all_classes: bool) -> str:
+def _format_table(noun: str, data: Unseen, probabilities: Tensor, classes: tuple[str, ...], all_classes: bool) -> str:
     labelled = bool((data.labels > UNKNOWN).any())
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")

@@ -56,7 +56,7 @@ def load_model(run: str | Path, client: int | None = None) -> nn.Module:
         UserError: the folder holds no run, or no model of that client; why, and whose there are.
     """
     trained = load_trained(Path(run), client)
-    network = _as_pyg(trained.network) if isinstance(trained.network, GCN) else trained.network
+    network = _convert_to_pyg(trained.network) if isinstance(trained.network, GCN) else trained.network
     return network.eval()
 
 
@@ -66,29 +66,29 @@ def load_trained(folder: Path, client: int | None) -> Trained:
     Raises:
         UserError: see `load_model`.
     """
-    found = _of_device if DiskStore(folder).clients() else _of_run
+    load = _load_of_device if DiskStore(folder).clients() else _load_of_run
     try:
-        return found(folder, client)
+        return load(folder, client)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         what = "the model" if client is None else f"the model of client {client}"
         raise UserError(f"{folder}: {what} is none of this version of FedSieve ({one_line(error)}).") from error
 
 
-def _of_run(folder: Path, client: int | None) -> Trained:
+def _load_of_run(folder: Path, client: int | None) -> Trained:
     """Return a model that a simulation has written."""
     layout = RunLayout(folder)
     if not layout.config.is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
     file = layout.model_of(client)
     if not file.is_file():
-        raise UserError(_why_not(folder, client))
+        raise UserError(_explain_absence(folder, client))
     with safe_open(file, "pt") as opened:
         about: dict[str, Any] = json.loads((opened.metadata() or {})["fedsieve"])
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-    return _trained(parse(read(layout.config)), about, lambda *_: tensors)
+    return _build_trained(parse(read(layout.config)), about, lambda *_: tensors)
 
 
-def _of_device(folder: Path, client: int | None) -> Trained:
+def _load_of_device(folder: Path, client: int | None) -> Trained:
     """Return the personal model after the client's last training, of the state that its device keeps."""
     store = DiskStore(folder)
     about = None if client is None else store.about(client)
@@ -103,10 +103,10 @@ def _of_device(folder: Path, client: int | None) -> Trained:
         trainer = load_algorithm(run.algorithm).load_trainer()(run, run.settings, build(run, shape))
         return trainer.personal_model(state)
 
-    return _trained(parse(about["config"]), about, personal)
+    return _build_trained(parse(about["config"]), about, personal)
 
 
-def _trained(run: RunConfig, about: dict[str, Any], weights_of: Callable[[RunConfig, Shape], Tensors]) -> Trained:
+def _build_trained(run: RunConfig, about: dict[str, Any], weights_of: Callable[[RunConfig, Shape], Tensors]) -> Trained:
     shape, names = Shape(tuple(about["input"]), about["num_classes"]), about["names"]
     network = build(run, shape)
     _put(weights(network), weights_of(run, shape))
@@ -116,32 +116,32 @@ def _trained(run: RunConfig, about: dict[str, Any], weights_of: Callable[[RunCon
 
 def _put(parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
     expected = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    if (found := {name: tuple(tensor.shape) for name, tensor in tensors.items()}) != expected:
-        odd = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))[0]
+    if (shapes := {name: tuple(tensor.shape) for name, tensor in tensors.items()}) != expected:
+        odd = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))[0]
         raise UserError(
-            f"model: {odd} is {found.get(odd, 'missing')}, and {expected.get(odd, 'missing')} in the network that the "
+            f"model: {odd} is {shapes.get(odd, 'missing')}, and {expected.get(odd, 'missing')} in the network that the "
             "run's keys name, allowed: the network that was trained."
         )
     for name, parameter in parameters.items():
         parameter.data = tensors[name].clone()  # of its own, whatever of a state it is a part of
 
 
-def _as_pyg(network: GCN) -> nn.Module:
+def _convert_to_pyg(network: GCN) -> nn.Module:
     """Return the same network as PyG has it, whose weights are out x in."""
     features, hidden = network.conv1.weight.shape
     model: nn.Module = torch_geometric.nn.GCN(
         features, hidden, 2, network.classifier.out_features, dropout=network.dropout, jk="last"
     )
-    own = network.state_dict()
-    state = {"lin.weight": own["classifier.weight"], "lin.bias": own["classifier.bias"]}
+    tensors = network.state_dict()
+    state = {"lin.weight": tensors["classifier.weight"], "lin.bias": tensors["classifier.bias"]}
     for place in (0, 1):
-        state[f"convs.{place}.lin.weight"] = own[f"conv{place + 1}.weight"].T.contiguous()
-        state[f"convs.{place}.bias"] = own[f"conv{place + 1}.bias"]
+        state[f"convs.{place}.lin.weight"] = tensors[f"conv{place + 1}.weight"].T.contiguous()
+        state[f"convs.{place}.bias"] = tensors[f"conv{place + 1}.bias"]
     model.load_state_dict(state)
     return model
 
 
-def _why_not(folder: Path, client: int | None) -> str:
+def _explain_absence(folder: Path, client: int | None) -> str:
     """Return why the model is not there."""
     layout = RunLayout(folder)
     if clients := layout.clients_with_models():
@@ -159,11 +159,11 @@ def _why_not(folder: Path, client: int | None) -> str:
 
 def ranges(numbers: Sequence[int]) -> str:
     """Return sorted whole numbers in words: "0 to 4, 7"."""
-    told: list[str] = []
+    spans: list[str] = []
     start = 0
     for end in range(1, len(numbers) + 1):
         if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
             first, last = numbers[start], numbers[end - 1]
-            told.append(f"{first} to {last}" if last > first else str(first))
+            spans.append(f"{first} to {last}" if last > first else str(first))
             start = end
-    return ", ".join(told)
+    return ", ".join(spans)

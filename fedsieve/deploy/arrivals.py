@@ -57,7 +57,7 @@ def check(contents: Mapping[str, bytes], root: str, limit: int) -> None:
     Args:
         limit: bytes that all arrays together may have once their chunks are joined.
     """
-    size = sum(_joined(content, contents) for content in contents.values())
+    size = sum(_measure_joined(content, contents) for content in contents.values())
     if size > limit:
         raise ValueError(f"its arrays have {size:,} bytes where at most {limit:,} are taken")
     message = inflate_object_from_contents(root, dict(contents), keep_object_contents=True)
@@ -65,7 +65,7 @@ def check(contents: Mapping[str, bytes], root: str, limit: int) -> None:
         raise TypeError(f"it is a {type(message).__name__}")
 
 
-def _joined(content: bytes, contents: Mapping[str, bytes]) -> int:
+def _measure_joined(content: bytes, contents: Mapping[str, bytes]) -> int:
     """Return how long the array's values are when its chunks are joined; 0 for what is no array."""
     if get_object_type_from_object_content(content) != Array.__qualname__:
         return 0

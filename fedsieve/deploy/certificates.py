@@ -57,7 +57,7 @@ def check_server(address: str, authority: Path) -> None:
         ):
             return
     except ssl.SSLCertVerificationError as error:
-        raise UserError(f"{address}: {_fault(error, host, authority)}{_dates(host, int(port))}.") from error
+        raise UserError(f"{address}: {_explain(error, host, authority)}{_describe_dates(host, int(port))}.") from error
     except (OSError, ValueError):
         return
 
@@ -71,12 +71,12 @@ _FAULTS = {
 """By OpenSSL's codes (X509_V_ERR_*)."""
 
 
-def _fault(error: ssl.SSLCertVerificationError, host: str, authority: Path) -> str:
+def _explain(error: ssl.SSLCertVerificationError, host: str, authority: Path) -> str:
     unknown = f"the server's certificate is not signed by {authority}; copy the ca.crt that is on the server ({{why}})"
     return _FAULTS.get(error.verify_code, unknown).format(host=host, why=error.verify_message)
 
 
-def _dates(host: str, port: int) -> str:
+def _describe_dates(host: str, port: int) -> str:
     try:
         shown = x509.load_pem_x509_certificate(ssl.get_server_certificate((host, port), timeout=PATIENCE).encode())
     except (OSError, ValueError):

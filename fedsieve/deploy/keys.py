@@ -38,7 +38,7 @@ def make_keys(folder: Path, num_nodes: int, names: Sequence[str] = ()) -> list[s
     """Write what is missing of `ca.crt`, `server.crt`, `node-0` to `node-<num_nodes - 1>` and their keys.
 
     Private keys have mode 0600, the folder 0700. Nothing that exists is overwritten: nodes can be added later, and a
-    server certificate that was removed is signed anew.
+    server certificate that was removed is signed again.
 
     Args:
         folder: for the keys.
@@ -51,14 +51,14 @@ def make_keys(folder: Path, num_nodes: int, names: Sequence[str] = ()) -> list[s
     Raises:
         UserError: there is nothing to write, a name is not one of a host, or the folder cannot be written.
     """
-    subjects = [_subject(name) for name in dict.fromkeys((*ALWAYS, *names))]
+    subjects = [_build_subject(name) for name in dict.fromkeys((*ALWAYS, *names))]
     written: list[str] = []
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (folder / "server.crt").exists() and names:
             raise UserError(
                 f"--san: {folder / 'server.crt'} exists, and keys are never overwritten; remove it and server.key "
-                "to have it signed anew."
+                "to have it signed again."
             )
         if not (folder / "server.crt").exists():
             written += _make_server(folder, subjects)
@@ -88,11 +88,11 @@ def _is_made(folder: Path, name: str) -> bool:
 def _make_server(folder: Path, subjects: Sequence[x509.GeneralName]) -> list[str]:
     written: list[str] = []
     if not (folder / "ca.crt").exists():
-        ca_key = _key(folder / "ca.key", PrivateFormat.PKCS8)
-        name = _name("FedSieve deployment CA")
-        authority = _certificate(name, name, ca_key, ca_key, CA_DAYS)
+        ca_key = _make_key(folder / "ca.key", PrivateFormat.PKCS8)
+        name = _build_name("FedSieve deployment CA")
+        authority = _build_certificate(name, name, ca_key, ca_key, CA_DAYS)
         authority = authority.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        authority = authority.add_extension(_usage(signs_certificates=True), critical=True)
+        authority = authority.add_extension(_build_usage(signs_certificates=True), critical=True)
         _write(folder / "ca.crt", authority.sign(ca_key, SHA384()).public_bytes(Encoding.PEM))
         written += ["ca.key", "ca.crt"]
     try:
@@ -103,11 +103,11 @@ def _make_server(folder: Path, subjects: Sequence[x509.GeneralName]) -> list[str
         raise UserError(f"{folder / 'ca.key'}: the key of {folder / 'ca.crt'}, {fault}.") from error
     if not isinstance(signing, ec.EllipticCurvePrivateKey) or signing.public_key() != ca.public_key():
         raise UserError(f"{folder / 'ca.key'}: is not the key of {folder / 'ca.crt'}.")
-    key = _key(folder / "server.key", PrivateFormat.PKCS8)
-    server = _certificate(_name("FedSieve SuperLink"), ca.subject, key, signing, SERVER_DAYS)
+    key = _make_key(folder / "server.key", PrivateFormat.PKCS8)
+    server = _build_certificate(_build_name("FedSieve SuperLink"), ca.subject, key, signing, SERVER_DAYS)
     server = (
         server.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(_build_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(subjects), critical=False)
     )
@@ -116,13 +116,13 @@ def _make_server(folder: Path, subjects: Sequence[x509.GeneralName]) -> list[str
 
 
 def _make_node(folder: Path, name: str) -> list[str]:
-    key = _key(folder / name, PrivateFormat.OpenSSH)
+    key = _make_key(folder / name, PrivateFormat.OpenSSH)
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     _write(folder / f"{name}.pub", public + f" {name}\n".encode())
     return [name, f"{name}.pub"]
 
 
-def _certificate(
+def _build_certificate(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
@@ -143,7 +143,7 @@ def _certificate(
     )
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def _build_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
@@ -157,11 +157,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _name(common: str) -> x509.Name:
+def _build_name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _subject(name: str) -> x509.GeneralName:
+def _build_subject(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -172,7 +172,7 @@ def _subject(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _key(path: Path, form: PrivateFormat) -> ec.EllipticCurvePrivateKey:
+def _make_key(path: Path, form: PrivateFormat) -> ec.EllipticCurvePrivateKey:
     """Return a new private key, written to `path`, or what an attempt that did not get further has left there."""
     if path.exists():
         load = load_ssh_private_key if form is PrivateFormat.OpenSSH else load_pem_private_key

@@ -93,9 +93,9 @@ def read_deployment(layout: Layout) -> Deployment:
     """Read what `deploy up` has written; a folder without it is a `UserError`."""
     path = layout.folder / "deployment.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        nodes = tuple(Node(int(node["port"]), node["data"]) for node in found["nodes"])
-        return Deployment(int(found["fleet_port"]), int(found["control_port"]), nodes)
+        given = json.loads(path.read_text(encoding="utf-8"))
+        nodes = tuple(Node(int(node["port"]), node["data"]) for node in given["nodes"])
+        return Deployment(int(given["fleet_port"]), int(given["control_port"]), nodes)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: is not there or not readable, allowed: a folder of fedsieve deploy up.") from error
 
@@ -103,8 +103,8 @@ def read_deployment(layout: Layout) -> Deployment:
 def read_registered(layout: Layout) -> dict[str, int]:
     """Return Flower's node id of each node of a trial that the SuperLink knows, by its name; empty on real hosts."""
     try:
-        found = json.loads(layout.registered.read_text(encoding="utf-8"))
-        return {str(name): int(node_id) for name, node_id in found.items()}
+        given = json.loads(layout.registered.read_text(encoding="utf-8"))
+        return {str(name): int(node_id) for name, node_id in given.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

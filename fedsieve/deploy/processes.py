@@ -22,7 +22,7 @@ GRACE = 10.0
 
 @dataclass(frozen=True)
 class Running:
-    """A process: its id, which the system may give anew, and when it was created, which tells it apart.
+    """A process: its id, which the system may give again, and when it was created, which tells it apart.
 
     Attributes:
         starts: how often it has been started.
@@ -55,8 +55,8 @@ def write_running(path: Path, running: Mapping[str, Running]) -> None:
 def read_running(path: Path) -> dict[str, Running]:
     """Return what was running when the file was written, empty if there is no such file."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Running(**each) for name, each in found.items()}
+        by_name = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Running(**each) for name, each in by_name.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -71,13 +71,13 @@ def end(running: Mapping[str, Running]) -> int:
         how many of the named were running.
     """
     order = sorted(running, key=lambda name: name != SUPERVISOR)
-    found = {name: process for name in order if (process := running[name].process())}
-    if (supervisor := found.get(SUPERVISOR)) and supervisor.is_running():
+    processes = {name: process for name in order if (process := running[name].process())}
+    if (supervisor := processes.get(SUPERVISOR)) and supervisor.is_running():
         supervisor.terminate()
         psutil.wait_procs([supervisor], timeout=3 * GRACE)
     for are_nodes in (True, False):
         _end_members({name: each for name, each in running.items() if (name not in SERVER) is are_nodes})
-    return len(found)
+    return len(processes)
 
 
 def _end_members(running: Mapping[str, Running]) -> None:
@@ -110,7 +110,7 @@ def _members(running: Mapping[str, Running]) -> list[psutil.Process]:
 
 
 def _keeps_its_id(each: Running) -> bool:
-    """Return whether no other process has this one's id, which a group keeps from being given anew."""
+    """Return whether no other process has this one's id, which a group keeps from being given again."""
     try:
         return psutil.Process(each.pid).create_time() == each.created
     except psutil.NoSuchProcess:

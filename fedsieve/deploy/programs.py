@@ -29,10 +29,10 @@ class Program:
 def programs(layout: Layout, deployment: Deployment) -> list[Program]:
     """Return the trial's programs: the server's two, then the nodes, which wait until all are registered."""
     server = {"FLWR_HOME": str(layout.flower)} | QUIET
-    nodes = [_node(layout, deployment, index, node) for index, node in enumerate(deployment.nodes)]
+    nodes = [_describe_node(layout, deployment, index, node) for index, node in enumerate(deployment.nodes)]
     return [
-        Program("superlink", _superlink(layout, deployment), server),
-        Program("superexec", _superexec(layout, deployment), server),
+        Program("superlink", _build_superlink_command(layout, deployment), server),
+        Program("superexec", _build_superexec_command(layout, deployment), server),
         *nodes,
     ]
 
@@ -46,7 +46,7 @@ def environment(changes: Mapping[str, str]) -> dict[str, str]:
     return without_local_proxy(os.environ) | dict(changes) | {"PATH": path}
 
 
-def _superlink(layout: Layout, deployment: Deployment) -> tuple[str, ...]:
+def _build_superlink_command(layout: Layout, deployment: Deployment) -> tuple[str, ...]:
     keys = layout.keys
     return (
         str(BIN / "flower-superlink"),
@@ -61,7 +61,7 @@ def _superlink(layout: Layout, deployment: Deployment) -> tuple[str, ...]:
     )
 
 
-def _superexec(layout: Layout, deployment: Deployment) -> tuple[str, ...]:
+def _build_superexec_command(layout: Layout, deployment: Deployment) -> tuple[str, ...]:
     return (
         str(BIN / "flower-superexec"),
         *("--runtime-api-address", f"127.0.0.1:{deployment.control_port}"),
@@ -69,10 +69,10 @@ def _superexec(layout: Layout, deployment: Deployment) -> tuple[str, ...]:
     )
 
 
-def _node(layout: Layout, deployment: Deployment, index: int, node: Node) -> Program:
-    own = f"partition-id={index} num-partitions={len(deployment.nodes)}"
+def _describe_node(layout: Layout, deployment: Deployment, index: int, node: Node) -> Program:
+    config = f"partition-id={index} num-partitions={len(deployment.nodes)}"
     if node.data is not None:
-        own += f' data="{node.data}"'
+        config += f' data="{node.data}"'
     command = (
         *(sys.executable, "-m", "fedsieve.deploy.supernode"),
         *("--root-certificates", str(layout.keys / "ca.crt")),
@@ -80,7 +80,7 @@ def _node(layout: Layout, deployment: Deployment, index: int, node: Node) -> Pro
         "--grpc-rere",
         *("--superlink", f"127.0.0.1:{deployment.fleet_port}"),
         *("--host", "127.0.0.1", "--port", str(node.port)),
-        *("--node-config", own),
+        *("--node-config", config),
     )
     folder = layout.node(index)
     variables = {"FLWR_HOME": str(folder / "flower"), "FEDSIEVE_STATE": str(folder / "state")} | QUIET | POLL

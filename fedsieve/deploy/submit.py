@@ -61,7 +61,7 @@ def submit(
         run: its `num_clients` nodes must be online.
         show: told each line of the run's progress and warnings.
         client_app: what the nodes run, `module:attribute`: the one ClientApp, or one that wraps it.
-        resuming: whether the folder holds the run already, with which the ServerApp then goes on.
+        resuming: whether the folder holds the run already, which the ServerApp then resumes.
 
     Raises:
         UserError: there is no SuperLink, too few nodes are online, or the folder is not empty.
@@ -104,7 +104,7 @@ def resume(
     deployment: Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> bool | None:
-    """Go on with the deployed run in `folder`; return False if it had ended already, None if it is no deployed one.
+    """Resume the deployed run in `folder`; return False if it had ended already, None if it is no deployed one.
 
     Args:
         folder: of the run; also one that was killed before its first checkpoint, where it lies in the deployment's.
@@ -116,24 +116,24 @@ def resume(
     newest = newest_manifest(folder)
     if deployment is None and (newest.states is not None if newest else within is None):
         return None
-    with report_at_end(folder), reopened(folder) as (run, kept):
-        if kept.newest is not None and kept.newest.covers(run):
+    with report_at_end(folder), reopened(folder) as (run, checkpoint_folder):
+        if checkpoint_folder.newest is not None and checkpoint_folder.newest.covers(run):
             return False
-    if (found := deployment or within) is None:
+    if (folder_of_deployment := deployment or within) is None:
         raise UserError(f"{folder}: is a run of a deployment elsewhere, allowed: with --deployment DIR.")
-    submit(Layout(found.absolute()), run.model_copy(update=changes), show=show, resuming=True)
+    submit(Layout(folder_of_deployment.absolute()), run.model_copy(update=changes), show=show, resuming=True)
     return True
 
 
 def named_by_data(layout: Layout, run: RunConfig) -> Path:
     """Return a new folder's name, which names the data only where it is known that no device has its own."""
     try:
-        own = [node.data is not None for node in read_deployment(layout).nodes[: run.num_clients]]
+        are_own = [node.data is not None for node in read_deployment(layout).nodes[: run.num_clients]]
     except UserError:  # of real hosts only each knows whether it has
         return folder_of(run, of="")
-    if not any(own):
+    if not any(are_own):
         return folder_of(run)
-    return folder_of(run, of="own-data" if all(own) else f"own-data-and-{Path(run.dataset).stem}")
+    return folder_of(run, of="own-data" if all(are_own) else f"own-data-and-{Path(run.dataset).stem}")
 
 
 def _say(show: Callable[[str], None], algorithm: str, what: str) -> None:
@@ -186,19 +186,19 @@ def _follow(
     waits = ["waits for its ServerApp, which loads its libraries", "waits for the SuperExec to begin it"]
     while True:
         try:
-            found: dict[str, Any] = flwr(layout, "list", "--run-id", run_id)["runs"][0]
+            listed: dict[str, Any] = flwr(layout, "list", "--run-id", run_id)["runs"][0]
         except RunFailedError:
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > AWAY:
                 raise
         else:
             away_since = None
-            if str(found["status"]).startswith("finished"):
+            if str(listed["status"]).startswith("finished"):
                 _stream(layout, run_id, seen, show)
-                return found
-            if len(waits) > (1 if found["status"] == "pending" else 0):
+                return listed
+            if len(waits) > (1 if listed["status"] == "pending" else 0):
                 say(waits.pop())
-            if found["status"] != "pending":
+            if listed["status"] != "pending":
                 seen += _stream(layout, run_id, seen, show)
             elif time.monotonic() - began > UNBEGUN:
                 flwr(layout, "stop", run_id)

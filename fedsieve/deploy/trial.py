@@ -95,17 +95,17 @@ def up(
     try:
         for folder in (layout.logs, layout.runs, *(layout.node(index) for index in range(num_nodes))):
             folder.mkdir(parents=True, exist_ok=True)
-        fleet, control, *ports = _free_ports(num_nodes + 2)
-        own: list[str | None] = [path if is_named(path) else str(absolute(path)) for path in data]
-        own = own or [None] * num_nodes
-        nodes = tuple(Node(port, path) for port, path in zip(ports, own, strict=True))
+        fleet, control, *ports = _find_free_ports(num_nodes + 2)
+        paths: list[str | None] = [path if is_named(path) else str(absolute(path)) for path in data]
+        paths = paths or [None] * num_nodes
+        nodes = tuple(Node(port, path) for port, path in zip(ports, paths, strict=True))
         deployment = Deployment(fleet, control, nodes)
         deployment.write(layout)
     except OSError as error:
         raise UserError(f"{layout.folder}: cannot be written: {error.strerror}.") from error
     until = time.monotonic() + timeout
     try:
-        before = {name: _size(layout, name) for name in SERVER}
+        before = {name: _measure_log(layout, name) for name in SERVER}
         _start_supervisor(layout)
         progress("the SuperLink")
         _wait(lambda: _listens(control), lambda: "the SuperLink does not answer", layout, until, before)
@@ -135,13 +135,13 @@ def states(layout: Layout) -> list[State]:
     running = read_running(layout.processes)
     names = [*SERVER, *(node_name(index) for index in range(len(deployment.nodes)))]
     link = running.get("superlink")
-    links = _links(layout) if link and link.process() else {}
-    found = []
+    links = _ask_for_links(layout) if link and link.process() else {}
+    of_programs = []
     for name in names:
         each = running.get(name)
         alive = each is not None and each.process() is not None
         words = ("running" if alive else "not running") if name in SERVER else node_words(each, links.get(name))
-        found.append(
+        of_programs.append(
             State(
                 name,
                 each.pid if each and alive else None,
@@ -150,12 +150,12 @@ def states(layout: Layout) -> list[State]:
                 words,
             )
         )
-    return found
+    return of_programs
 
 
-def is_healthy(found: Sequence[State]) -> bool:
+def is_healthy(programs: Sequence[State]) -> bool:
     """Return whether all programs run and all nodes are online."""
-    return all(state.pid is not None and state.link.split()[0] in {"running", "online"} for state in found)
+    return all(state.pid is not None and state.link.split()[0] in {"running", "online"} for state in programs)
 
 
 def node_states(layout: Layout) -> list[State] | None:
@@ -186,12 +186,12 @@ def node_words(started: Running | None, link: Mapping[str, Any] | None) -> str:
         return "killed or cut off"
     status = "" if link is None else str(link["status"])
     at = "" if link is None else str(link.get(f"{status}-at", ""))
-    if status not in {"online", "offline"} or _seconds(at) + SLACK < started.created:
+    if status not in {"online", "offline"} or _parse_moment(at) + SLACK < started.created:
         return "starting"
     return f"{'online' if status == 'online' else 'cut off'} since {at}"
 
 
-def _seconds(moment: str) -> float:
+def _parse_moment(moment: str) -> float:
     """Return a moment in seconds since 1970; 0 for one that is not given."""
     try:
         return datetime.fromisoformat(moment).timestamp()
@@ -199,11 +199,11 @@ def _seconds(moment: str) -> float:
         return 0.0
 
 
-def _links(layout: Layout) -> dict[str, dict[str, Any]]:
+def _ask_for_links(layout: Layout) -> dict[str, dict[str, Any]]:
     """Return what the SuperLink says of each node, by name."""
     names = {str(node_id): name for name, node_id in read_registered(layout).items()}
-    found = flwr(layout, "supernode", "list")["nodes"]
-    return {names[str(node["node-id"])]: node for node in found if str(node["node-id"]) in names}
+    nodes = flwr(layout, "supernode", "list")["nodes"]
+    return {names[str(node["node-id"])]: node for node in nodes if str(node["node-id"]) in names}
 
 
 def _register(layout: Layout, num_nodes: int) -> None:
@@ -260,16 +260,16 @@ def check_server_runs(layout: Layout, before: Mapping[str, int]) -> None:
         each = running.get(name)
         if (each is None and name == SUPERVISOR) or (each and (each.process() is None or each.starts > 1)):
             log = layout.logs / f"{name}.log"
-            said = _last_line(log, before[name])
+            said = _read_last_line(log, before[name])
             raise RunFailedError(f"the {name} has ended{': ' * bool(said)}{said.rstrip('.')}; see {log}.")
 
 
-def _size(layout: Layout, name: str) -> int:
+def _measure_log(layout: Layout, name: str) -> int:
     log = layout.logs / f"{name}.log"
     return log.stat().st_size if log.exists() else 0
 
 
-def _last_line(log: Path, start: int) -> str:
+def _read_last_line(log: Path, start: int) -> str:
     """Return the last line of a log after its first `start` bytes, without colours."""
     if not log.exists():
         return ""
@@ -285,7 +285,7 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def _find_free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
         for listener in listeners:

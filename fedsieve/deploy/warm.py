@@ -26,8 +26,8 @@ LOOK = 0.5
 
 def serve(arguments: Sequence[str]) -> Sequence[str]:
     """Return, in a child, the arguments of each message: these first, then those that come over the socket."""
-    parent = _parent_of(arguments)
-    listener = _listening(Path(os.environ["FLWR_HOME"]))
+    parent = _find_parent(arguments)
+    listener = _open_socket(Path(os.environ["FLWR_HOME"]))
     for library in LIBRARIES:
         import_module(library)
     client_app = arguments
@@ -42,10 +42,10 @@ def serve(arguments: Sequence[str]) -> Sequence[str]:
         if not _exists(parent):
             os._exit(0)
         with suppress(TimeoutError, ConnectionError):
-            client_app = _taken(listener)
+            client_app = _accept_arguments(listener)
 
 
-def _taken(listener: socket.socket) -> Sequence[str]:
+def _accept_arguments(listener: socket.socket) -> Sequence[str]:
     connection, _ = listener.accept()
     with connection, connection.makefile("rb") as stream:
         arguments = stream.read().decode().split("\0")
@@ -53,7 +53,7 @@ def _taken(listener: socket.socket) -> Sequence[str]:
     return arguments
 
 
-def _listening(folder: Path) -> socket.socket:
+def _open_socket(folder: Path) -> socket.socket:
     """Return a socket in `folder`, made with a relative path: that of a socket has at most 107 characters."""
     before = Path.cwd()
     listener = socket.socket(socket.AF_UNIX)
@@ -70,7 +70,7 @@ def _listening(folder: Path) -> socket.socket:
     return listener
 
 
-def _parent_of(arguments: Sequence[str]) -> int:
+def _find_parent(arguments: Sequence[str]) -> int:
     """Return the process id of the superexec, with which Flower's program would end too."""
     return int(arguments[list(arguments).index("--parent-pid") + 1]) if "--parent-pid" in arguments else os.getppid()
 

@@ -59,11 +59,13 @@ class Checkpoint:
 
     def json(self) -> str:
         """Return the manifest, its own checksum first."""
-        told: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)} | {"format": FORMAT}
+        manifest: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "format": FORMAT
+        }
         for name in ("records", "files"):
-            told[name] = {file: [extent.size, extent.crc32] for file, extent in told[name].items()}
-        text = json.dumps(told)
-        return f'{{"crc32": {_checksum(json.loads(text))},\n"manifest": {text}}}\n'
+            manifest[name] = {file: [extent.size, extent.crc32] for file, extent in manifest[name].items()}
+        text = json.dumps(manifest)
+        return f'{{"crc32": {_compute_checksum(json.loads(text))},\n"manifest": {text}}}\n'
 
     @classmethod
     def of(cls, text: str) -> "Checkpoint":
@@ -73,16 +75,18 @@ class Checkpoint:
             ValueError, KeyError, TypeError, AttributeError: it is cut off, altered, or of another format.
         """
         whole = json.loads(text)
-        told = whole["manifest"]
-        if _checksum(told) != whole["crc32"]:
+        manifest = whole["manifest"]
+        if _compute_checksum(manifest) != whole["crc32"]:
             raise ValueError("its checksum does not match")
-        if (format_ := told.pop("format")) != FORMAT:
+        if (format_ := manifest.pop("format")) != FORMAT:
             raise ValueError(f"it has format {format_} where {FORMAT} is expected")
         for name in ("records", "files"):
-            told[name] = {file: Extent(*extent) for file, extent in told[name].items()}
+            manifest[name] = {file: Extent(*extent) for file, extent in manifest[name].items()}
         for name in ("server_clients", "states"):
-            told[name] = None if told[name] is None else {int(client): at for client, at in told[name].items()}
-        return cls(**told)
+            manifest[name] = (
+                None if manifest[name] is None else {int(client): at for client, at in manifest[name].items()}
+            )
+        return cls(**manifest)
 
     def covers(self, run: RunConfig) -> bool:
         """Return whether a run with these keys has finished."""
@@ -108,7 +112,7 @@ class CheckpointFolder:
         path: their own folder, which is made when it is needed.
 
     Attributes:
-        newest: the checkpoint to go on from; None where there was none.
+        newest: the checkpoint to resume from; None where there was none.
         records: how much of each of the run's records is to stay; None for a new run.
     """
 
@@ -116,7 +120,7 @@ class CheckpointFolder:
         self.path = path
         self.newest: Checkpoint | None = None
         self.records: Mapping[str, Extent] | None = None
-        self._kept: list[Checkpoint] = []
+        self._checkpoints: list[Checkpoint] = []
         self._files: dict[str, Extent] = {}
         self._reserved: frozenset[str] = frozenset()
         self._lock = Lock()
@@ -127,25 +131,25 @@ class CheckpointFolder:
         Raises:
             UserError: there are checkpoints, and none is whole; or the folder cannot be written.
         """
-        fault, found = "", manifests(self.path)
-        for path in found:
+        fault, paths = "", manifests(self.path)
+        for path in paths:
             try:
                 checkpoint = Checkpoint.of(path.read_text(encoding="utf-8"))
                 if self.newest is None:
                     self._check(checkpoint)
                     self.newest = checkpoint
-                self._kept.insert(0, checkpoint)
+                self._checkpoints.insert(0, checkpoint)
             except UNREADABLE as error:
                 fault = fault or f"{path.name}: {one_line(error)}"
                 if self.newest is None:
-                    _log.warning("a checkpoint is passed over: %s: %s", path, one_line(error))
-        if found and self.newest is None:
+                    _log.warning("a checkpoint is skipped: %s: %s", path, one_line(error))
+        if paths and self.newest is None:
             raise UserError(f"{self.path}: holds no checkpoint that is whole ({fault.rstrip('.')}).")
         self.records = {} if self.newest is None else self.newest.records
-        self._kept = self._kept[-KEEP:]
-        self._files = {name: extent for kept in self._kept for name, extent in kept.files.items()}
-        named = self._named()
-        with _writing(self.path):
+        self._checkpoints = self._checkpoints[-KEEP:]
+        self._files = {name: extent for old in self._checkpoints for name, extent in old.files.items()}
+        named = self._names_in_use()
+        with _explain_write_errors(self.path):
             for path in self.path.iterdir() if self.path.exists() else ():
                 if path.name not in named and round_of_file(path.name) is not None:
                     path.unlink()
@@ -161,7 +165,7 @@ class CheckpointFolder:
         """Return the arrays of a file."""
         return dict(load_file(self.file(name)))
 
-    def put(self, name: str, made: Callable[[], bytes]) -> None:
+    def put(self, name: str, make: Callable[[], bytes]) -> None:
         """Write a file, unless it is there already: what a name stands for never changes.
 
         Raises:
@@ -170,8 +174,8 @@ class CheckpointFolder:
         with self._lock:
             if name in self._files:
                 return
-            data = made()
-            with _writing(self.file(name)):
+            data = make()
+            with _explain_write_errors(self.file(name)):
                 self.path.mkdir(parents=True, exist_ok=True)
                 write_whole(self.file(name), data)
             self._files[name] = Extent().followed_by(data)
@@ -179,7 +183,7 @@ class CheckpointFolder:
     def discard(self, name: str) -> None:
         """Remove a file, unless a checkpoint names it."""
         with self._lock:
-            if name in self._files and name not in self._reserved and name not in self._named():
+            if name in self._files and name not in self._reserved and name not in self._names_in_use():
                 self._remove(name)
 
     def reserve(self, names: Iterable[str]) -> None:
@@ -198,25 +202,25 @@ class CheckpointFolder:
             UserError: the disk is full, say.
         """
         path = self.path / manifest_file(checkpoint.round)
-        with _writing(path):
+        with _explain_write_errors(path):
             self.path.mkdir(parents=True, exist_ok=True)
             sync_folder(self.path)
             write_whole(path, checkpoint.json().encode())
             sync_folder(self.path)
             with self._lock:
-                before = self._kept
-                self._kept = [*(kept for kept in before if kept.round != checkpoint.round), checkpoint][-KEEP:]
-                self._reserved, named = frozenset(), self._named()
-                for kept in before:
-                    if manifest_file(kept.round) not in named:
-                        (self.path / manifest_file(kept.round)).unlink(missing_ok=True)
+                before = self._checkpoints
+                self._checkpoints = [*(old for old in before if old.round != checkpoint.round), checkpoint][-KEEP:]
+                self._reserved, named = frozenset(), self._names_in_use()
+                for old in before:
+                    if manifest_file(old.round) not in named:
+                        (self.path / manifest_file(old.round)).unlink(missing_ok=True)
                 for name in [name for name in self._files if name not in named]:
                     if (round_of_file(name) or 0) <= checkpoint.round:
                         self._remove(name)
 
-    def _named(self) -> set[str]:
-        names = {name for checkpoint in self._kept for name in checkpoint.files}
-        return names | {manifest_file(checkpoint.round) for checkpoint in self._kept}
+    def _names_in_use(self) -> set[str]:
+        names = {name for checkpoint in self._checkpoints for name in checkpoint.files}
+        return names | {manifest_file(checkpoint.round) for checkpoint in self._checkpoints}
 
     def _remove(self, name: str) -> None:
         del self._files[name]
@@ -228,12 +232,12 @@ class CheckpointFolder:
                 raise ValueError(f"{name} is cut off or altered")
 
 
-def _checksum(told: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(told, sort_keys=True).encode())
+def _compute_checksum(manifest: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _explain_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -31,7 +31,7 @@ class RunFolder:
 
     Args:
         run: its `out` names the folder, which must be new or empty; if empty, a name is made from the date.
-        records: of a run that goes on, how much of each record is to stay; what comes after it is cut off.
+        records: of a run that is resumed, how much of each record is to stay; what comes after it is cut off.
         given: what `given_data` says where the run's keys do not say all of its data.
 
     Attributes:
@@ -50,14 +50,14 @@ class RunFolder:
         self._cpu = cpu_seconds()
         if records is None:
             check_folder(self.path)
-            with _writing(self.path):
+            with _explain_write_errors(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
             _write(self.layout.config, ((note_on(given) if given else "") + anywhere(run).toml()).encode())
         else:
             for name, extent in self.records.items():
                 self._cut(name, extent)
-            if not records:  # it begins anew
-                with _writing(self.layout.summary):
+            if not records:  # it starts from nothing
+                with _explain_write_errors(self.layout.summary):
                     self.layout.summary.unlink(missing_ok=True)
         if given:
             _write(self.layout.devices, (json.dumps(given, indent=2) + "\n").encode())
@@ -90,28 +90,28 @@ class RunFolder:
 
     def _append(self, name: str, *lines: str) -> None:
         data, path = "".join(f"{line}\n" for line in lines).encode(), self.path / name
-        with _writing(path), path.open("ab") as file:
+        with _explain_write_errors(path), path.open("ab") as file:
             file.write(data)
         self.records[name] = self.records[name].followed_by(data)
 
     def _cut(self, name: str, extent: Extent) -> None:
         path = self.path / name
-        found = path.read_bytes()[: extent.size] if path.exists() else b""
-        if Extent().followed_by(found) != extent:
+        data = path.read_bytes()[: extent.size] if path.exists() else b""
+        if Extent().followed_by(data) != extent:
             raise UserError(f"{path}: is not what the run has written: it is cut off or altered.")
         if path.exists():
-            with _writing(path):
+            with _explain_write_errors(path):
                 os.truncate(path, extent.size)
 
 
 def _write(path: Path, data: bytes) -> None:
-    with _writing(path):
+    with _explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _explain_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -121,8 +121,8 @@ def _writing(path: Path) -> Iterator[None]:
 def anywhere(run: RunConfig) -> RunConfig:
     """Return the configuration as it can be run in any folder, into a new one."""
     path = absolute(run.dataset)
-    own = bool(run.dataset) and not is_named(run.dataset) and path.exists()
-    return run.model_copy(update={"out": ""} | ({"dataset": str(path)} if own else {}))
+    is_file = bool(run.dataset) and not is_named(run.dataset) and path.exists()
+    return run.model_copy(update={"out": ""} | ({"dataset": str(path)} if is_file else {}))
 
 
 def check_folder(path: Path) -> None:

@@ -18,10 +18,10 @@ def given_data(run: RunConfig, clients: Collection[int], devices: Collection[int
     """
     if not devices:
         return {}
-    own = f"own data of {len(devices):,} device{'s' * (len(devices) > 1)}"
+    of_devices = f"own data of {len(devices):,} device{'s' * (len(devices) > 1)}"
     dealt = len(devices) < len(clients)
     return {
-        "dataset": f"{own} and {Path(run.dataset).name}" if dealt else own,
+        "dataset": f"{of_devices} and {Path(run.dataset).name}" if dealt else of_devices,
         "partition": f"given and {run.partition}" if dealt else "given",
         "own_data": len(devices),
     }

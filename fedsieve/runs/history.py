@@ -32,7 +32,7 @@ class History:
             return {"num_rounds": 0, "best_round": 0}
         validation = self.validation_by_round()
         best = max(range(len(rounds)), key=lambda index: (validation[index], -index))
-        at_best, final = self._standing(best + 1), self._standing(len(rounds))
+        at_best, final = self._replay(best + 1), self._replay(len(rounds))
         tests = at_best.values("test-accuracy")
         means, last = at_best.means(), final.means()
         return {
@@ -47,17 +47,19 @@ class History:
                 str(client): metrics["test-accuracy"] if metrics["test-count"] else None
                 for client, metrics in sorted(at_best.by_client.items())
             },
-            "mask_sparsity": _mean([m["mask-sparsity"] for m in at_best.by_client.values() if "mask-sparsity" in m]),
+            "mask_sparsity": _take_mean(
+                [m["mask-sparsity"] for m in at_best.by_client.values() if "mask-sparsity" in m]
+            ),
         }
 
     def validation_by_round(self) -> list[float]:
         """Return each round's mean validation accuracy, over the same clients; see `accuracy_summary`."""
-        standing, found = self._standing(0), []
+        standing, means = self._replay(0), []
         for round_ in self.rounds:
             if not round_.for_metric_only:
                 standing.update(round_.replies)
-                found.append(standing.mean("val-accuracy") or 0.0)
-        return found
+                means.append(standing.mean("val-accuracy") or 0.0)
+        return means
 
     def traffic_summary(self) -> dict[str, object]:
         """Return the summary's figures on bytes, rejected replies and time."""
@@ -66,16 +68,16 @@ class History:
         payload = [size for round_ in self.rounds for size in round_.downlink_payload_bytes.values()]
         seconds = [round_.seconds for round_ in self.rounds if not round_.for_metric_only]
         return {
-            "uplink_bytes_per_client_round": _mean([reply.uplink_bytes for reply in replies]),
-            "downlink_bytes_per_client_round": _mean(sent),
-            "uplink_payload_bytes_per_client_round": _mean([reply.uplink_payload_bytes for reply in replies]),
-            "downlink_payload_bytes_per_client_round": _mean(payload),
+            "uplink_bytes_per_client_round": _take_mean([reply.uplink_bytes for reply in replies]),
+            "downlink_bytes_per_client_round": _take_mean(sent),
+            "uplink_payload_bytes_per_client_round": _take_mean([reply.uplink_payload_bytes for reply in replies]),
+            "downlink_payload_bytes_per_client_round": _take_mean(payload),
             "seconds_per_round": median(seconds) if seconds else None,
             "rejected_replies": sum(len(round_.rejected) for round_ in self.rounds),
             "lost_states": sum(len(round_.lost) for round_ in self.rounds),
         }
 
-    def _standing(self, number: int) -> LatestMetrics:
+    def _replay(self, number: int) -> LatestMetrics:
         """Return where the clients stand after the first `number` rounds."""
         standing = LatestMetrics()
         for round_ in reversed(self.rounds):
@@ -85,5 +87,5 @@ class History:
         return standing
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _take_mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None

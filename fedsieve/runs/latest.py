@@ -18,8 +18,8 @@ class LatestMetrics:
 
     def means(self) -> dict[str, float]:
         """Return the mean of each metric over the clients that have data for it."""
-        found = {metric: self.mean(metric) for metric in COUNT_OF}
-        return {metric: mean for metric, mean in found.items() if mean is not None}
+        means = {metric: self.mean(metric) for metric in COUNT_OF}
+        return {metric: mean for metric, mean in means.items() if mean is not None}
 
     def mean(self, metric: str) -> float | None:
         """Return the mean of one metric, None where no client has data for it."""

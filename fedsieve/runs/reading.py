@@ -127,14 +127,14 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def read_round_lines(folder: Path) -> list[dict[str, Any]]:
     """Read the lines of `rounds.jsonl`; without its last where a killed run has cut that off."""
-    with _reading(folder):
-        return _json_lines(RunLayout(folder).rounds)
+    with _explain_read_errors(folder):
+        return _read_json_lines(RunLayout(folder).rounds)
 
 
 def read_timings(folder: Path) -> list[dict[str, Any]]:
     """Read the lines of `timings.jsonl`; without its last where a killed run has cut that off."""
-    with _reading(folder):
-        return _json_lines(RunLayout(folder).timings)
+    with _explain_read_errors(folder):
+        return _read_json_lines(RunLayout(folder).timings)
 
 
 def read_client_rows(folder: Path) -> Iterator[ClientRow]:
@@ -173,7 +173,7 @@ def read_matrices(folder: Path, client: int) -> Iterator[tuple[str, NDArray]]:
         UserError: the model cannot be read.
     """
     path = RunLayout(folder).model_of(client)
-    with _reading(path), safe_open(path, framework="numpy") as file:
+    with _explain_read_errors(path), safe_open(path, framework="numpy") as file:
         for name in file.keys():  # noqa: SIM118 - it is no dict
             if len(file.get_slice(name).get_shape()) >= MATRIX_DIM:
                 yield name, file.get_tensor(name)
@@ -189,13 +189,13 @@ def read_run(folder: Path) -> RunRecord:
     config = layout.config
     if not layout.summary.exists() and not (layout.clients.exists() and config.exists()):
         read_summary(folder)  # raises
-    with _reading(folder):
+    with _explain_read_errors(folder):
         settings = config.read_text(encoding="utf-8") if config.exists() else ""
-        keys = _keys(config) if config.exists() else {}
+        keys = _read_keys(config) if config.exists() else {}
         lines, timings = read_round_lines(folder), read_timings(folder)
-        summary, ended = _summary(folder, keys, len(lines), timings)
+        summary, ended = _read_or_make_summary(folder, keys, len(lines), timings)
         numbers = [int(line["round"]) for line in lines]
-        clients, by_client = _by_client(read_client_rows(folder) if layout.clients.exists() else (), numbers)
+        clients, by_client = _arrange_by_client(read_client_rows(folder) if layout.clients.exists() else (), numbers)
         return RunRecord(
             folder=folder,
             summary=summary,
@@ -206,20 +206,20 @@ def read_run(folder: Path) -> RunRecord:
             numbers=np.array(numbers, dtype=np.int64),
             clients=clients,
             by_client=by_client,
-            times=_times(timings, numbers),
-            similarity=_similarity(folder),
+            times=_arrange_times(timings, numbers),
+            similarity=_read_similarity(folder),
         )
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _explain_read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
         raise UserError(f"{path}: what the run has left there cannot be read: {one_line(error)}.") from error
 
 
-def _keys(config: Path) -> dict[str, Any]:
+def _read_keys(config: Path) -> dict[str, Any]:
     """Return every key with its default, or, of an algorithm that is not installed here, those that were given."""
     given = read(config)
     try:
@@ -232,15 +232,15 @@ def _to_float(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _json_lines(path: Path) -> list[dict[str, Any]]:
+def _read_json_lines(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    found = [json.loads(line) for line in lines[:-1]]
+    entries = [json.loads(line) for line in lines[:-1]]
     with suppress(ValueError):
-        found += [json.loads(line) for line in lines[-1:]]
-    return found
+        entries += [json.loads(line) for line in lines[-1:]]
+    return entries
 
 
-def _summary(
+def _read_or_make_summary(
     folder: Path, keys: dict[str, Any], rounds: int, timings: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], str]:
     """Return the summary, made from the records where it is not there or of fewer rounds, and how the run ended."""
@@ -257,7 +257,7 @@ def _summary(
     return setting | history.accuracy_summary() | history.traffic_summary(), "killed"
 
 
-def _by_client(given: Iterable[ClientRow], numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
+def _arrange_by_client(given: Iterable[ClientRow], numbers: Sequence[int]) -> tuple[list[int], dict[str, NDArray]]:
     """Return the clients' ids and their numbers, but for the trainings that were for the metric only."""
     place = {number: index for index, number in enumerate(numbers)}
     rows, ids = array("q"), array("q")
@@ -279,7 +279,7 @@ def _by_client(given: Iterable[ClientRow], numbers: Sequence[int]) -> tuple[list
     return clients.tolist(), by_client
 
 
-def _times(timings: list[dict[str, Any]], numbers: Sequence[int]) -> dict[str, NDArray]:
+def _arrange_times(timings: list[dict[str, Any]], numbers: Sequence[int]) -> dict[str, NDArray]:
     by_round = {line["round"]: line for line in timings}
     return {
         name: np.array([_to_float(by_round.get(number, {}).get(name)) for number in numbers], dtype=np.float64)
@@ -287,17 +287,19 @@ def _times(timings: list[dict[str, Any]], numbers: Sequence[int]) -> dict[str, N
     }
 
 
-def _similarity(folder: Path) -> Similarity | None:
+def _read_similarity(folder: Path) -> Similarity | None:
     """Return the matrix that the run has left, or that of its newest checkpoint where that is newer."""
-    layout, manifest, found = RunLayout(folder), newest_manifest(folder), None
+    layout, manifest, similarity = RunLayout(folder), newest_manifest(folder), None
     if layout.similarity.exists():
         with safe_open(layout.similarity, framework="numpy") as file:
             about = json.loads(file.metadata()["fedsieve"])
-            found = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
+            similarity = Similarity(about["round"], file.get_tensor("clients").tolist(), file.get_tensor("similarity"))
     path = layout.checkpoint / server_file(manifest.round if manifest else 0)
-    if manifest is not None and path.exists() and (found is None or found.round < manifest.round):
+    if manifest is not None and path.exists() and (similarity is None or similarity.round < manifest.round):
         with safe_open(path, framework="numpy") as file:
             if {"similarity", "compared"} <= set(file.keys()):
                 clients = file.get_tensor("compared").tolist()
-                found = Similarity(manifest.round, clients, file.get_tensor("similarity")) if clients else found
-    return found
+                similarity = (
+                    Similarity(manifest.round, clients, file.get_tensor("similarity")) if clients else similarity
+                )
+    return similarity

@@ -139,12 +139,12 @@ def read_client_lines(lines: Iterable[str]) -> Iterator[ClientRow]:
             metrics=metrics | ({STATE_LOST: 1.0} if status.endswith(LOST) else {}),
             metric_only=status.startswith(METRIC_ONLY),
             rejected=status.removeprefix(REJECTED) if status.startswith(REJECTED) else None,
-            uplink=_sizes(row, "uplink"),
-            downlink=_sizes(row, "downlink"),
+            uplink=_read_sizes(row, "uplink"),
+            downlink=_read_sizes(row, "downlink"),
         )
 
 
-def _sizes(row: Mapping[str, str], link: str) -> tuple[int, int] | None:
+def _read_sizes(row: Mapping[str, str], link: str) -> tuple[int, int] | None:
     size = row.get(f"{link}_bytes")
     return (int(size), int(row.get(f"{link}_payload_bytes") or 0)) if size else None
 

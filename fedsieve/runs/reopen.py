@@ -1,4 +1,4 @@
-"""A run's folder that is gone on with: by one process at a time, and only as the same run."""
+"""A run's folder that is resumed: by one process at a time, and only as the same run."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ from fedsieve.runs.layout import CONFIG, RunLayout
 from fedsieve.runs.reading import read_round_lines
 
 FREE = keys_that_change(Changes.LATER, Changes.NOTHING)
-"""Keys that may have changed when a run goes on: they change no number of a round that is over."""
+"""Keys that may have changed when a run is resumed: they change no number of a round that is over."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
-    """Yield the configuration and the checkpoints of the run in `folder`, of which it is then this process's to go on.
+    """Yield the configuration and the checkpoints of the run in `folder`, which this process alone may then resume.
 
     Raises:
         UserError: it holds no run, or one whose checkpoints are of no use or that another process is running, or its
@@ -49,13 +49,13 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
     if not layout.config.is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
     with alone(folder):
-        run, kept = parse(read(layout.config)), CheckpointFolder(layout.checkpoint)
-        kept.open()
-        if kept.newest is not None:
-            check_same(kept.newest.config, run, moved=fingerprint_of(folder) is not None)
-        elif layout.summary.exists() and _a_round_is_over(folder, run.min_clients):
-            raise UserError(f"{folder}: holds no checkpoint to go on from.")
-        yield run.model_copy(update={"out": str(folder)}), kept
+        run, checkpoint_folder = parse(read(layout.config)), CheckpointFolder(layout.checkpoint)
+        checkpoint_folder.open()
+        if checkpoint_folder.newest is not None:
+            check_same(checkpoint_folder.newest.config, run, moved=fingerprint_of(folder) is not None)
+        elif layout.summary.exists() and _has_finished_a_round(folder, run.min_clients):
+            raise UserError(f"{folder}: holds no checkpoint to resume from.")
+        yield run.model_copy(update={"out": str(folder)}), checkpoint_folder
 
 
 @contextmanager
@@ -71,13 +71,13 @@ def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
         check_folder(folder)
         yield CheckpointFolder(layout.checkpoint)
         return
-    with reopened(folder) as (before, kept):
+    with reopened(folder) as (before, checkpoint_folder):
         check_same(before.flat(), run)
-        yield kept
+        yield checkpoint_folder
 
 
-def _a_round_is_over(folder: Path, min_clients: int) -> bool:
-    """Return whether enough replies of a round were usable; a run that failed in its first can only begin anew."""
+def _has_finished_a_round(folder: Path, min_clients: int) -> bool:
+    """Return whether enough replies of a round were usable; a run that failed in its first starts from nothing."""
     for line in read_round_lines(folder):
         asked = len(line["participants"])
         if asked - len(line["rejected"]) >= min(min_clients, asked):

@@ -15,7 +15,7 @@ class Round:
         number: from 1; clients that no round sampled train once more in a last one, for the metric only.
         participants: ids of the clients sampled, sorted.
         replies: the usable replies, sorted by client.
-        rejected: why each of the other participants was left out.
+        rejected: why each of the other participants was rejected.
         downlink_bytes: serialised bytes sent to each participant; payload: the arrays' values alone.
         for_metric_only: nothing was combined; see `number`.
         means: of each metric over all clients heard of, each with that of its last training; see `LatestMetrics`.

@@ -16,7 +16,7 @@ class Processes:
 
     def __init__(self, every: float = 1.0) -> None:
         self._every, self._next = every, 0.0
-        self._found: set[psutil.Process] = set()
+        self._processes: set[psutil.Process] = set()
         self._added: set[psutil.Process] = set()
         self._spent: dict[psutil.Process, float] = {}
         self._children: set[psutil.Process] = set()
@@ -25,16 +25,16 @@ class Processes:
         """Add one that is no descendant: a worker of a cluster that was joined, on this machine."""
         self._added.add(psutil.Process(pid))
 
-    def found(self, *, now: bool = False) -> set[psutil.Process]:
-        """Return the processes found last, those found anew if it is time or `now`."""
+    def look_up(self, *, now: bool = False) -> set[psutil.Process]:
+        """Return the processes found last, looked for again if it is time or `now`."""
         if now or time.perf_counter() >= self._next:
-            self._found = {*psutil.Process().children(recursive=True), *self._added}
+            self._processes = {*psutil.Process().children(recursive=True), *self._added}
             self._next = time.perf_counter() + self._every
-        return self._found
+        return self._processes
 
     def cpu_seconds(self) -> float:
         """Return user and system seconds of all, those included that have ended."""
-        for process in self.found() | self._spent.keys():
+        for process in self.look_up() | self._spent.keys():
             try:
                 times = process.cpu_times()
                 if process not in self._spent and process.ppid() == os.getpid():
@@ -57,12 +57,12 @@ class Usage:
 
     Args:
         every: seconds between two looks at the memory.
-        before: what `so_far` returned when the run, which goes on, was last kept.
+        before: what `so_far` returned at the last checkpoint of the run, which is resumed.
     """
 
     def __init__(self, every: float = 1.0, before: Mapping[str, float] | None = None) -> None:
         self._before = before or {}
-        PROCESSES.found(now=True)
+        PROCESSES.look_up(now=True)
         self._wall, self._cpu = time.perf_counter(), cpu_seconds()
         self._every, self._next = every, 0.0
         self._peak = 0
@@ -74,7 +74,7 @@ class Usage:
             return
         self._next = time.perf_counter() + self._every
         total = 0
-        for process in (self._process, *PROCESSES.found(now=True)):
+        for process in (self._process, *PROCESSES.look_up(now=True)):
             try:
                 total += getattr(info := process.memory_full_info(), "pss", info.rss)
             except psutil.Error:
@@ -98,5 +98,5 @@ class Usage:
 
 def cpu_seconds() -> float:
     """Return user and system seconds of this process and of all that have worked for it."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    return own.ru_utime + own.ru_stime + PROCESSES.cpu_seconds()
+    times = resource.getrusage(resource.RUSAGE_SELF)
+    return times.ru_utime + times.ru_stime + PROCESSES.cpu_seconds()

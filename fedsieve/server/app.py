@@ -43,7 +43,7 @@ def make_server_app(
     engine: str,
     export: bool,
     quiet: bool = False,
-    kept: CheckpointFolder | None = None,
+    checkpoint_folder: CheckpointFolder | None = None,
     states: ClientStates | None = None,
     names: Mapping[int, str] | None = None,
 ) -> ServerApp:
@@ -54,8 +54,8 @@ def make_server_app(
         export: ask the clients for their personal models at the end. A simulation does; a deployment leaves them on
             the devices.
         quiet: show no progress.
-        kept: the checkpoints of a simulation. A deployment has those of the run's folder, and where this holds a run
-            already, goes on with it.
+        checkpoint_folder: of a simulation. A deployment has that of the run's folder, and where this holds a run
+            already, resumes it.
         states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
         names: of a deployment's nodes, by Flower's node id.
     """
@@ -67,13 +67,13 @@ def make_server_app(
         run = run.model_copy(update={"out": str(folder_of(run))})
         check_installed(run)
         if export:
-            _run(run, grid, engine, quiet, kept if states is not None else None, states)
+            _run(run, grid, engine, quiet, checkpoint_folder if states is not None else None, states)
             return
-        with opened(run) as own:
-            if own.newest is not None and own.newest.covers(run):
+        with opened(run) as of_deployment:
+            if of_deployment.newest is not None and of_deployment.newest.covers(run):
                 _log.info("the run in %s has finished: there is nothing to do", run.out)
             else:
-                _run(run, grid, engine, quiet, own, None, export=False, names=names)
+                _run(run, grid, engine, quiet, of_deployment, None, export=False, names=names)
 
     return app
 
@@ -83,24 +83,24 @@ def _run(
     grid: Grid,
     engine: str,
     quiet: bool,
-    kept: CheckpointFolder | None,
+    checkpoint_folder: CheckpointFolder | None,
     states: ClientStates | None,
     *,
     export: bool = True,
     names: Mapping[int, str] | None = None,
 ) -> None:
-    before = None if kept is None else kept.newest
+    before = None if checkpoint_folder is None else checkpoint_folder.newest
     usage = Usage(before=None if before is None else before.usage)
     token = before.token if before is not None else secrets.token_hex(8)
     binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients, names, _say_nothing if export else _say)
     config = ConfigRecord(dict(shape_record(binding.shape)) | {"run": token})
     initial = {name: tensor.numpy() for name, tensor in initial_weights(run, binding.shape).items()}
     given = given_data(run, binding.nodes, binding.devices)
-    folder = _open_folder(run, kept, given, fingerprinted=export)
-    past = None if kept is None else past_of(kept, folder)
+    folder = _open_folder(run, checkpoint_folder, given, fingerprinted=export)
+    past = None if checkpoint_folder is None else past_of(checkpoint_folder, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:
-        if kept is None or kept.records is None:
+        if checkpoint_folder is None or checkpoint_folder.records is None:
             stack.enter_context(alone(folder.path))
         progress = stack.enter_context(Progress(run, quiet=quiet, past=history.rounds))
         observers: list[Observer] = [history, folder, _Sampling(usage), progress]
@@ -128,8 +128,8 @@ def _run(
         storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
         loop = RoundLoop(run, strategy, binding.nodes, storage, observers, progress.watched, binding.names)
         checkpoints = None
-        if kept is not None:
-            checkpoints = stack.enter_context(Checkpoints(run, token, kept, folder, loop, usage, states))
+        if checkpoint_folder is not None:
+            checkpoints = stack.enter_context(Checkpoints(run, token, checkpoint_folder, folder, loop, usage, states))
             observers += [checkpoints] if states is None else [states, checkpoints]
 
         def conclude(ended: str) -> None:
@@ -156,10 +156,10 @@ def _run(
 
 
 def _open_folder(
-    run: RunConfig, kept: CheckpointFolder | None, given: Mapping[str, object], *, fingerprinted: bool
+    run: RunConfig, checkpoint_folder: CheckpointFolder | None, given: Mapping[str, object], *, fingerprinted: bool
 ) -> RunFolder:
     """Return the run's folder; a new one gets the fingerprint of a user's own data, which a deployment does not see."""
-    records = kept.records if kept is not None else None
+    records = checkpoint_folder.records if checkpoint_folder is not None else None
     folder = RunFolder(run, records, given)
     if fingerprinted and records is None and (data := fingerprint(run.dataset)):
         folder.write_data(written(data))

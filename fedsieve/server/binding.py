@@ -63,32 +63,32 @@ def bind(
     names = names or {}
     known: dict[int, Introduction] = {}
     nodes: dict[int, int] = {}
-    for client, claims in sorted(_claims(grid, asked, timeout, names, arrived).items()):
+    for client, claims in sorted(_collect_claims(grid, asked, timeout, names, arrived).items()):
         if not 0 <= client < num_clients:
-            _log.warning("nodes %s are left out: they claim partition-id %d, allowed: 0 to %d",
-                         _listed(claims, names), client, num_clients - 1)  # fmt: skip
+            _log.warning("nodes %s are rejected: they claim partition-id %d, allowed: 0 to %d",
+                         _list_nodes(claims, names), client, num_clients - 1)  # fmt: skip
         elif len(claims) > 1:
-            _log.warning("nodes %s are left out: all claim partition-id %d", _listed(claims, names), client)
+            _log.warning("nodes %s are rejected: all claim partition-id %d", _list_nodes(claims, names), client)
         else:
             ((nodes[client], known[client]),) = claims.items()
-    for client in _odd({client: one.shape for client, one in known.items()}):
+    for client in _find_odd({client: one.shape for client, one in known.items()}):
         features = sizes(known[client].shape.input)
-        _log.warning("client %d is left out: its data have features of shape %s", client, features)
+        _log.warning("client %d is rejected: its data have features of shape %s", client, features)
         del nodes[client], known[client]
     for client, fault in other_classes({client: one.classes for client, one in known.items()}).items():
-        _log.warning("client %d is left out: %s", client, fault)
+        _log.warning("client %d is rejected: %s", client, fault)
         del nodes[client], known[client]
     if len(nodes) < min_clients:
-        found = len(nodes) or "none"
-        raise RunFailedError(f"{found} of {len(asked)} nodes answered who they are, min-clients: {min_clients}.")
+        number = len(nodes) or "none"
+        raise RunFailedError(f"{number} of {len(asked)} nodes answered who they are, min-clients: {min_clients}.")
     if missing := sorted(set(range(num_clients)) - set(nodes)):
         _log.warning("%d of %d clients are not there: %s", len(missing), num_clients, missing[:20])
-    shape = _common({client: one.shape for client, one in known.items()})
+    shape = _find_common_shape({client: one.shape for client, one in known.items()})
     devices = tuple(client for client in sorted(known) if known[client].is_own)
     return Binding(nodes, shape, devices, {client: names[node] for client, node in nodes.items() if node in names})
 
 
-def _claims(
+def _collect_claims(
     grid: Grid,
     asked: Collection[int],
     timeout: float,
@@ -102,23 +102,23 @@ def _claims(
     arrived(0, len(silent))
     for number, reply in enumerate(grid.send_and_receive(queries.values(), timeout=timeout), 1):
         arrived(number, len(queries))
-        node = _asked(reply, queries) if reply.has_error() else reply.metadata.src_node_id
+        node = _find_asked(reply, queries) if reply.has_error() else reply.metadata.src_node_id
         silent.discard(node)
         if reply.has_error():
-            _log.warning("%s: %s", _called(node, names), printable(explain(reply.error)))
+            _log.warning("%s: %s", _name_of(node, names), printable(explain(reply.error)))
         elif node not in queries or reply.metadata.reply_to_message_id != queries[node].metadata.message_id:
-            _log.warning("an answer in the name of %s, which it has not given, is ignored", _called(node, names))
+            _log.warning("an answer in the name of %s, which it has not given, is ignored", _name_of(node, names))
         elif isinstance(answer := introduced(reply), str):
-            _log.warning("%s is left out: %s", _called(node, names), answer)
+            _log.warning("%s is rejected: %s", _name_of(node, names), answer)
         else:
             client, claims_to_be = answer
             claims[client][node] = claims_to_be
     if silent:
-        _log.warning("nodes %s have not said in time who they are", _listed(silent, names))
+        _log.warning("nodes %s have not said in time who they are", _list_nodes(silent, names))
     return claims
 
 
-def _asked(reply: Message, queries: Mapping[int, Message]) -> int:
+def _find_asked(reply: Message, queries: Mapping[int, Message]) -> int:
     """Return the node whose reply is this error; the SuperLink itself answers for one that it has lost."""
     if (node := reply.metadata.src_node_id) in queries:
         return node
@@ -126,26 +126,26 @@ def _asked(reply: Message, queries: Mapping[int, Message]) -> int:
     return next((node for node, query in queries.items() if query.metadata.message_id == about), node)
 
 
-def _called(node: int, names: Mapping[int, str]) -> str:
+def _name_of(node: int, names: Mapping[int, str]) -> str:
     return names.get(node, f"node {node}")
 
 
-def _listed(nodes: Collection[int], names: Mapping[int, str]) -> str:
+def _list_nodes(nodes: Collection[int], names: Mapping[int, str]) -> str:
     return f"[{', '.join(names.get(node, str(node)) for node in sorted(nodes)[:20])}]"
 
 
-def _odd(shapes: Mapping[int, Shape]) -> list[int]:
+def _find_odd(shapes: Mapping[int, Shape]) -> list[int]:
     """Return the clients whose data have other features than those of more than half of all."""
     inputs = Counter(shape.input for shape in shapes.values())
     return [client for client, shape in shapes.items() if max(inputs.values()) > len(shapes) / 2 >= inputs[shape.input]]
 
 
-def _common(shapes: Mapping[int, Shape]) -> Shape:
+def _find_common_shape(shapes: Mapping[int, Shape]) -> Shape:
     """Return the shape of a network for all clients."""
     first = {shape.input: client for client, shape in sorted(shapes.items(), reverse=True)}
     if len(first) > 1:
-        told = ", ".join(f"{sizes(input_)} (client {client})" for input_, client in sorted(first.items()))
-        raise RunFailedError(f"clients' data differ in their features: {told}.")
+        features = ", ".join(f"{sizes(input_)} (client {client})" for input_, client in sorted(first.items()))
+        raise RunFailedError(f"clients' data differ in their features: {features}.")
     num_classes = max(shape.num_classes for shape in shapes.values())
     if num_classes == 0:
         raise RunFailedError("no client has an example with a label.")

@@ -57,7 +57,7 @@ class Checkpoints:
     Args:
         run: the run's configuration.
         token: the run's name.
-        kept: where checkpoints are; its newest is gone on from.
+        checkpoint_folder: where checkpoints are; the run is resumed from its newest.
         folder: the run's.
         loop: whose strategy's state is kept.
         usage: what the run costs.
@@ -68,18 +68,18 @@ class Checkpoints:
         self,
         run: RunConfig,
         token: str,
-        kept: CheckpointFolder,
+        checkpoint_folder: CheckpointFolder,
         folder: RunFolder,
         loop: RoundLoop,
         usage: Usage,
         states: ClientStates | None,
     ) -> None:
         self._run, self._token, self._usage = run, token, usage
-        self._kept, self._folder, self._loop, self._states = kept, folder, loop, states
+        self._checkpoint_folder, self._folder, self._loop, self._states = checkpoint_folder, folder, loop, states
         self._every = 1 if states is None else run.checkpoint_every
         self._limit = run.state_memory_mb * 2**20
-        self._last = kept.newest
-        self._server_clients = dict(kept.newest.server_clients) if kept.newest else {}
+        self._last = checkpoint_folder.newest
+        self._server_clients = dict(checkpoint_folder.newest.server_clients) if checkpoint_folder.newest else {}
         self._changed: set[int] = set()
         self._stage: _Stage | None = None
         self._begun = 0
@@ -119,7 +119,7 @@ class Checkpoints:
         """Let the last checkpoint say that nothing is left to do."""
         if self._last is not None:
             self._last = replace(self._last, finished=True, config=self._config())
-            self._kept.add(self._last)
+            self._checkpoint_folder.add(self._last)
 
     def _make(self) -> None:
         self._wait()
@@ -145,9 +145,9 @@ class Checkpoints:
             for client, round_ in stage.continues.items():
                 name = state_file(client, round_)
                 names.append(name)
-                if name not in self._kept:
+                if name not in self._checkpoint_folder:
                     work.append((name, self._states.packed(client, round_)))
-        self._kept.reserve(names)
+        self._checkpoint_folder.reserve(names)
         checkpoint = Checkpoint(
             round=stage.round,
             finished=False,
@@ -173,17 +173,17 @@ class Checkpoints:
             raise UserError(f"{self._folder.path}: cannot be written: {error.strerror}.") from error
         states = checkpoint.states
         if states is not None:
-            states = {client: at for client, at in states.items() if state_file(client, at) in self._kept}
-        files = self._kept.extents(name for name in names if name in self._kept)
+            states = {client: at for client, at in states.items() if state_file(client, at) in self._checkpoint_folder}
+        files = self._checkpoint_folder.extents(name for name in names if name in self._checkpoint_folder)
         self._last = replace(checkpoint, states=states, files=files)
-        self._kept.add(self._last)
+        self._checkpoint_folder.add(self._last)
 
     def _put(self, work: list[tuple[str, Callable[[], bytes]]]) -> None:
         work.reverse()
         while work:  # so that an array goes when it is written
-            name, made = work.pop()
+            name, make = work.pop()
             try:
-                self._kept.put(name, made)
+                self._checkpoint_folder.put(name, make)
             except LookupError as error:
                 _log.warning("the checkpoint is without %s: %s", name, error)
 
@@ -197,12 +197,13 @@ class Checkpoints:
         return anywhere(self._run).flat()
 
 
-def past_of(kept: CheckpointFolder, folder: RunFolder) -> Past | None:
-    """Return what a run that goes on begins with, its arrays read one client's after the other; None for a new run."""
-    newest = kept.newest
+def past_of(checkpoint_folder: CheckpointFolder, folder: RunFolder) -> Past | None:
+    """Return what a resumed run begins with, its arrays read one client's after the other; None for a new run."""
+    newest = checkpoint_folder.newest
     if newest is None:
         return None
     of_clients = (
-        (client, kept.arrays(server_client_file(client, round_))) for client, round_ in newest.server_clients.items()
+        (client, checkpoint_folder.arrays(server_client_file(client, round_)))
+        for client, round_ in newest.server_clients.items()
     )
-    return Past(read_rounds(folder.path), kept.arrays(server_file(newest.round)), of_clients)
+    return Past(read_rounds(folder.path), checkpoint_folder.arrays(server_file(newest.round)), of_clients)

@@ -22,33 +22,33 @@ def other_classes(classes: Mapping[int, tuple[str, ...]]) -> dict[int, str]:
         return {}
     kinds = Counter(named.values())
 
-    def agreeing(names: tuple[str, ...]) -> int:
-        return sum(count for other, count in kinds.items() if _differ(names, other) is None)
+    def count_agreeing(names: tuple[str, ...]) -> int:
+        return sum(count for other, count in kinds.items() if _find_difference(names, other) is None)
 
-    usual = max(kinds, key=lambda names: (agreeing(names), len(names)))
-    odd = {client: at for client, names in named.items() if (at := _differ(names, usual)) is not None}
-    if odd and 2 * agreeing(usual) <= len(named):
+    usual = max(kinds, key=lambda names: (count_agreeing(names), len(names)))
+    odd = {client: at for client, names in named.items() if (at := _find_difference(names, usual)) is not None}
+    if odd and 2 * count_agreeing(usual) <= len(named):
         one, other = next(client for client in named if client not in odd), next(iter(odd))
         at = odd[other]
         raise RunFailedError(
-            f"clients' classes differ: class {at} is {_quoted(usual[at])} of client {one} and "
-            f"{_quoted(named[other][at])} of client {other}, allowed: the same classes everywhere, in the same order "
+            f"clients' classes differ: class {at} is {_quote(usual[at])} of client {one} and "
+            f"{_quote(named[other][at])} of client {other}, allowed: the same classes everywhere, in the same order "
             "(of images in folders: a folder for each class, an empty one too)."
         )
     if len(named) < len(classes):
         unnamed = sorted(set(classes) - set(named))
         _log.warning("clients %s do not name their classes, which are taken to be the others' by number", unnamed[:20])
     return {
-        client: f"its class {at} is {_quoted(named[client][at])}, that of most is {_quoted(usual[at])}"
+        client: f"its class {at} is {_quote(named[client][at])}, that of most is {_quote(usual[at])}"
         for client, at in odd.items()
     }
 
 
-def _differ(one: tuple[str, ...], other: tuple[str, ...]) -> int | None:
+def _find_difference(one: tuple[str, ...], other: tuple[str, ...]) -> int | None:
     """Return the first class that both name, but not alike."""
     return next((at for at, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs), None)
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     short = printable(name)
     return f'"{short if len(short) <= 40 else short[:37] + "..."}"'

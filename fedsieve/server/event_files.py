@@ -38,13 +38,13 @@ def check_installed(run: RunConfig) -> None:
 class EventFiles:
     """Writes scalars by round into the run's folder `tensorboard/`; an observer of the round loop.
 
-    A run that goes on begins its event files anew, with the rounds that it has behind it, so that no point is there
+    A run that is resumed starts its event files again, with the rounds that it has behind it, so that no point is there
     twice; those rounds' times are as if the run had not been interrupted.
 
     Args:
         run: what is being run; its keys become hyperparameters.
         folder: the run's.
-        past: the rounds of a run that goes on.
+        past: the rounds of a run that is resumed.
 
     Raises:
         UserError: the folder cannot be written.
@@ -103,10 +103,10 @@ class EventFiles:
 
 def points(round_: Round) -> dict[str, float]:
     """Return the value of each tag."""
-    found = {tag: round_.means[metric] for tag, metric in MEANS.items() if metric in round_.means}
+    values = {tag: round_.means[metric] for tag, metric in MEANS.items() if metric in round_.means}
     if sparsities := [reply.metrics[SPARSITY] for reply in round_.replies if SPARSITY in reply.metrics]:
-        found["mask sparsity"] = fmean(sparsities)
-    return found | {
+        values["mask sparsity"] = fmean(sparsities)
+    return values | {
         "bytes/up": sum(reply.uplink_bytes for reply in round_.replies),
         "bytes/down": sum(round_.downlink_bytes.values()),
         "clients/usable": len(round_.replies),

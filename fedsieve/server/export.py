@@ -35,7 +35,7 @@ def write_models(
     if shared is None:
         return None
     folder.write_model(None, shared, stage | {"names": names})
-    return _global_accuracy(grid, binding, config, shared, timeout)
+    return _measure_global_accuracy(grid, binding, config, shared, timeout)
 
 
 def _export(
@@ -70,7 +70,9 @@ def _export(
     return names
 
 
-def _global_accuracy(grid: Grid, binding: Binding, shape: ConfigRecord, model: Arrays, timeout: float) -> float | None:
+def _measure_global_accuracy(
+    grid: Grid, binding: Binding, shape: ConfigRecord, model: Arrays, timeout: float
+) -> float | None:
     """Return the accuracy of the one model on all clients' test data together, None where no client has any."""
     content = RecordDict({"arrays": to_record(model), "config": shape})
     asked = (Message(content, node, MessageType.EVALUATE) for node in binding.nodes.values())
@@ -83,9 +85,9 @@ def _global_accuracy(grid: Grid, binding: Binding, shape: ConfigRecord, model: A
                 printable(explain(reply.error)),
             )
             continue
-        found = reply.content.metric_records["metrics"]
-        hits += float(found["test_accuracy"]) * int(found["test_count"])  # type: ignore[arg-type]
-        count += int(found["test_count"])  # type: ignore[arg-type]
+        metrics = reply.content.metric_records["metrics"]
+        hits += float(metrics["test_accuracy"]) * int(metrics["test_count"])  # type: ignore[arg-type]
+        count += int(metrics["test_count"])  # type: ignore[arg-type]
     return hits / count if count else None
 
 

@@ -38,20 +38,20 @@ def out_of_proportion(replies: Mapping[int, Norms], sent: Mapping[int, Norms], l
     if limit == 0:
         return {}
     whole = {client: math.hypot(*norms.values()) for client, norms in replies.items()}
-    usual = _usual(whole, {client: math.hypot(*sent[client].values()) for client in replies})
-    found = {client: _told("its values", whole[client], usual[client], limit) for client in whole
+    usual = _compute_usual(whole, {client: math.hypot(*sent[client].values()) for client in replies})
+    faults = {client: _describe_excess("its values", whole[client], usual[client], limit) for client in whole
              if usual[client] > 0 and whole[client] > limit * usual[client]}  # fmt: skip
     for name in sorted({name for norms in replies.values() for name in norms}):
-        own = {client: norms.get(name, 0.0) for client, norms in replies.items()}
-        common = _usual(own, {client: sent[client].get(name, 0.0) for client in replies})
-        for client, norm in own.items():
+        of_array = {client: norms.get(name, 0.0) for client, norms in replies.items()}
+        common = _compute_usual(of_array, {client: sent[client].get(name, 0.0) for client in replies})
+        for client, norm in of_array.items():
             most = max(common[client], SLIGHT * usual[client])
-            if client not in found and most > 0 and norm > limit * most:
-                found[client] = _told(f"array {name}", norm, most, limit)
-    return dict(sorted(found.items()))
+            if client not in faults and most > 0 and norm > limit * most:
+                faults[client] = _describe_excess(f"array {name}", norm, most, limit)
+    return dict(sorted(faults.items()))
 
 
-def _usual(norms: Mapping[int, float], sent: Mapping[int, float]) -> dict[int, float]:
+def _compute_usual(norms: Mapping[int, float], sent: Mapping[int, float]) -> dict[int, float]:
     """Return for each client the lower median of the others' norms or, if that is larger, the norm of what was sent."""
     order = sorted(norms, key=lambda client: (norms[client], client))
     middle = (len(order) - 2) // 2
@@ -61,6 +61,6 @@ def _usual(norms: Mapping[int, float], sent: Mapping[int, float]) -> dict[int, f
     return {client: max(others[client], sent[client]) for client in norms}
 
 
-def _told(what: str, norm: float, usual: float, limit: float) -> str:
+def _describe_excess(what: str, norm: float, usual: float, limit: float) -> str:
     verb = "has" if what.startswith("array") else "have"
     return f"{what} {verb} a norm of {norm:.3g}, more than {limit:g} times what is usual, {usual:.3g} (norm-limit)"

@@ -6,7 +6,7 @@ import math
 class Patience:
     """Says when the mean validation accuracy has not risen for `limit` rounds; 0 never does.
 
-    When a client reports for the first time the mean is over more clients than before, and counting begins anew.
+    When a client reports for the first time the mean is over more clients than before, and counting starts again.
     """
 
     def __init__(self, limit: int) -> None:

@@ -29,44 +29,49 @@ class Progress(Display):
     Args:
         run: what is being run.
         quiet: show nothing.
-        past: the rounds of a run that goes on.
+        past: the rounds of a run that is resumed.
     """
 
     def __init__(self, run: RunConfig, *, quiet: bool = False, past: Sequence[Round] = ()) -> None:
         self._run, self._quiet = run, quiet
-        self._console = _console()
+        self._console = _find_console()
         self._up, self._down = sum(map(_up, past)), sum(map(_down, past))
         self._finished = past[-1].number if past else 0
         self._bar = Bar(
-            *_columns(self._console.width),
+            *_make_columns(self._console.width),
             console=self._console,
             disable=quiet or not self._console.is_terminal,
         )
         wide = self._console.width >= WIDE
         name = f"{run.algorithm} on {Path(run.dataset).name}" if wide else run.algorithm
         self._task = self._bar.add_task(
-            name, total=run.num_rounds, completed=self._finished, stage=self._stage(self._finished), clients="", told=""
+            name,
+            total=run.num_rounds,
+            completed=self._finished,
+            stage=self._stage(self._finished),
+            clients="",
+            details="",
         )
         if past:
-            self._print(f"goes on after round {past[-1].number}/{run.num_rounds}")
+            self._print(f"resumes after round {past[-1].number}/{run.num_rounds}")
 
     def round_finished(self, round_: Round) -> None:
         """Show the round."""
         self._up, self._down = self._up + _up(round_), self._down + _down(round_)
-        val, test = (_accuracy(round_, word) for word in ("val", "test"))
-        left_out = [f"{len(round_.rejected)} left out"] if round_.rejected else []
+        val, test = (_format_accuracy(round_, word) for word in ("val", "test"))
+        rejected = [f"{len(round_.rejected)} rejected"] if round_.rejected else []
         up, down = ("up ", "down ") if self._console.options.ascii_only else ("↑", "↓")
         sizes = [f"{up}{decimal(self._up)} {down}{decimal(self._down)}"]
-        self._bar.update(self._task, told="  ".join(val + left_out + sizes + test))  # what is cut off comes last
+        self._bar.update(self._task, details="  ".join(val + rejected + sizes + test))  # what is cut off comes last
         sizes = [f"up {decimal(self._up)}", f"down {decimal(self._down)}"]
-        told = ", ".join(val + test + sizes + left_out)
+        sentence = ", ".join(val + test + sizes + rejected)
         if round_.for_metric_only:
-            self._print(f"all clients: {told}")
+            self._print(f"all clients: {sentence}")
             return
         self._finished = round_.number
         self._bar.update(self._task, completed=round_.number, stage=self._stage(round_.number))
         if _is_due(round_.number, self._run.num_rounds, LINES):
-            self._print(f"round {round_.number}/{self._run.num_rounds}: {told}")
+            self._print(f"round {round_.number}/{self._run.num_rounds}: {sentence}")
 
     def watched(self, replies: Iterable[Message], expected: int, combine: bool) -> Iterator[Message]:
         """Yield a round's replies and show how many there have been.
@@ -77,7 +82,7 @@ class Progress(Display):
         if combine:
             self._bar.update(task, stage=self._stage(before + 1))
         else:
-            task, before = self._bar.add_task("not sampled", total=1, stage="metric only", clients="", told=""), 0
+            task, before = self._bar.add_task("not sampled", total=1, stage="metric only", clients="", details=""), 0
             self._print(f"trains {expected} clients that no round sampled, for the metric only")
         self._bar.update(task, clients=f"0/{expected} clients")
         for number, reply in enumerate(replies, 1):
@@ -95,11 +100,11 @@ class Progress(Display):
             self._console.print(f"{self._run.algorithm} {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _console() -> Console:
+def _find_console() -> Console:
     """Return the console of the log, so that its lines come above the display and not into it; another without one."""
     handlers = logging.getLogger("fedsieve").handlers
-    own = (handler.console for handler in handlers if isinstance(handler, RichHandler) and handler.console.stderr)
-    return next(own, None) or Console(stderr=True)
+    consoles = (handler.console for handler in handlers if isinstance(handler, RichHandler) and handler.console.stderr)
+    return next(consoles, None) or Console(stderr=True)
 
 
 class _Cut(ProgressColumn):
@@ -107,10 +112,10 @@ class _Cut(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return the field."""
-        return Text(task.fields["told"], no_wrap=True, overflow="ellipsis")
+        return Text(task.fields["details"], no_wrap=True, overflow="ellipsis")
 
 
-def _columns(width: int) -> list[ProgressColumn]:
+def _make_columns(width: int) -> list[ProgressColumn]:
     """Return what there is room for in a terminal of `width` columns."""
     name, stage, clients = (
         TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[stage]", "fields[clients]")
@@ -121,7 +126,7 @@ def _columns(width: int) -> list[ProgressColumn]:
     return [name, bar, stage, clients, _Cut(), TimeRemainingColumn()]
 
 
-def _accuracy(round_: Round, word: str) -> list[str]:
+def _format_accuracy(round_: Round, word: str) -> list[str]:
     means, metric = round_.means, f"{word}-accuracy"
     return [f"{word} {100 * means[metric]:.1f} %"] if metric in means else []
 

@@ -21,7 +21,7 @@ def screen(
     expected: Mapping[str, Expected],
     unpack: Callable[[int, Arrays], Arrays] = lambda _, arrays: arrays,
 ) -> Reply | str:
-    """Return the checked reply of `client`, or the reason why it is left out, one clause.
+    """Return the checked reply of `client`, or the reason why it is rejected, one clause.
 
     Checked are the records and their keys, each array's shape, dtype and finiteness, that counts are counts and
     fractions fractions, and what `unpack` makes of the arrays: it raises a ValueError for those that stand for nothing.
@@ -30,20 +30,20 @@ def screen(
         return printable(explain(message.error))
     content = message.content
     try:
-        found = sorted(content.array_records), sorted(content.metric_records), sorted(content.config_records)
-        if found != (["arrays"], ["metrics"], []):
+        names = sorted(content.array_records), sorted(content.metric_records), sorted(content.config_records)
+        if names != (["arrays"], ["metrics"], []):
             raise ValueError(
-                f"array, metric and config records {found} where (['arrays'], ['metrics'], []) are expected"
+                f"array, metric and config records {names} where (['arrays'], ['metrics'], []) are expected"
             )
         arrays = checked_arrays(content.array_records["arrays"], expected)
-        metrics = _screened_metrics(content.metric_records["metrics"])
+        metrics = _screen_metrics(content.metric_records["metrics"])
         meant = unpack(client, arrays)
     except ValueError as reason:
         return printable(str(reason))
     return Reply(client, meant, metrics, serialized_bytes(content), payload_bytes(content))
 
 
-def _screened_metrics(record: MetricRecord) -> dict[str, float]:
+def _screen_metrics(record: MetricRecord) -> dict[str, float]:
     if missing := REQUIRED - set(record):
         raise ValueError(f"metrics lack {', '.join(sorted(missing))}")
     if len(record) > MAX_METRICS:

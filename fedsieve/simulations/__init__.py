@@ -27,10 +27,10 @@ __all__ = ["ENGINES", "resume", "simulate"]
 Engine = Callable[[RunConfig, CheckpointFolder, MakeServer], None]
 
 
-def _run_ray(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None:
+def _run_ray(run: RunConfig, checkpoint_folder: CheckpointFolder, server: MakeServer) -> None:
     from fedsieve.simulations.ray import run_ray  # Ray takes a second to import
 
-    run_ray(run, kept, server)
+    run_ray(run, checkpoint_folder, server)
 
 
 def _run_flower(run: RunConfig, _: CheckpointFolder, server: MakeServer) -> None:
@@ -57,25 +57,27 @@ def simulate(run: RunConfig, *, quiet: bool = False) -> Path:
 
 
 def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | None = None) -> bool:
-    """Go on with the simulation in `folder` to its end, under these `changes` of its configuration.
+    """Resume the simulation in `folder` to its end, under these `changes` of its configuration.
 
     Return False if it had ended already.
     """
-    with report_at_end(folder), reopened(folder) as (run, kept):
+    with report_at_end(folder), reopened(folder) as (run, checkpoint_folder):
         check_same_data(folder, run.dataset, fingerprint)
         if run.engine == "flower":
             raise UserError(f"{folder}: got a run of the engine flower, allowed: one of inline or ray.")
-        if kept.newest is not None and kept.newest.states is None:
+        if checkpoint_folder.newest is not None and checkpoint_folder.newest.states is None:
             raise UserError(f"{folder}: is a run whose clients' states are on their devices; start it there again.")
-        if kept.newest is not None and kept.newest.covers(run):
+        if checkpoint_folder.newest is not None and checkpoint_folder.newest.covers(run):
             return False
         check_writable(folder)
-        _run(run.model_copy(update=changes), kept, quiet)
+        _run(run.model_copy(update=changes), checkpoint_folder, quiet)
     return True
 
 
-def _run(run: RunConfig, kept: CheckpointFolder, quiet: bool) -> None:
+def _run(run: RunConfig, checkpoint_folder: CheckpointFolder, quiet: bool) -> None:
     def server(states: ClientStates | None) -> ServerApp:
-        return make_server_app(engine=run.engine, export=True, quiet=quiet, kept=kept, states=states)
+        return make_server_app(
+            engine=run.engine, export=True, quiet=quiet, checkpoint_folder=checkpoint_folder, states=states
+        )
 
-    ENGINES[run.engine](run, kept, server)
+    ENGINES[run.engine](run, checkpoint_folder, server)

@@ -49,8 +49,8 @@ def players() -> Iterator[list[Any]]:
 def play_on_ray(config: RunConfig, workers: list[Any]) -> None:
     """Run as the engine `ray` does, on workers that are there, without a report."""
     ray.get([worker.become.remote(config.num_clients, config.flat(), str(Path.cwd())) for worker in workers])
-    kept = CheckpointFolder(RunLayout(Path(config.out)).checkpoint)
-    states = ReferredStates(kept)
-    server = make_server_app(engine="ray", export=True, quiet=True, kept=kept, states=states)
+    checkpoint_folder = CheckpointFolder(RunLayout(Path(config.out)).checkpoint)
+    states = ReferredStates(checkpoint_folder)
+    server = make_server_app(engine="ray", export=True, quiet=True, checkpoint_folder=checkpoint_folder, states=states)
     grid = RayGrid(workers, config.num_clients, states)
     server(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), config.flat()))

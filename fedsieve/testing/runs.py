@@ -132,8 +132,8 @@ def play(config: RunConfig, between: Between = Between(), clients: Clients | Non
 
 def resume(run: Run, clients: Clients) -> None:
     """Resume a run with a new server and the clients that are there."""
-    with reopened(run.folder) as (config, kept):
-        _play(config, kept, Between(), clients)
+    with reopened(run.folder) as (config, checkpoint_folder):
+        _play(config, checkpoint_folder, Between(), clients)
 
 
 def play_on_devices(config: RunConfig, disk: Path) -> Run:
@@ -150,19 +150,23 @@ def play_on_devices(config: RunConfig, disk: Path) -> Run:
     return Run(config, raised)
 
 
-def _play(config: RunConfig, kept: CheckpointFolder, between: Between, clients: Clients) -> Run:
-    clients.states = states = KeptStates(kept, config.state_memory_mb * 2**20)
+def _play(config: RunConfig, checkpoint_folder: CheckpointFolder, between: Between, clients: Clients) -> Run:
+    clients.states = states = KeptStates(checkpoint_folder, config.state_memory_mb * 2**20)
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
-            _serve(config, _Network(clients, config, between), kept, states)
+            _serve(config, _Network(clients, config, between), checkpoint_folder, states)
     except RunFailedError as failed:
         raise failed from next(iter(clients.raised), None)
     return Run(config, clients.raised)
 
 
-def _serve(config: RunConfig, grid: Grid, kept: CheckpointFolder | None, states: ClientStates | None) -> None:
-    server = make_server_app(engine="inline", export=True, quiet=True, kept=kept, states=states)
+def _serve(
+    config: RunConfig, grid: Grid, checkpoint_folder: CheckpointFolder | None, states: ClientStates | None
+) -> None:
+    server = make_server_app(
+        engine="inline", export=True, quiet=True, checkpoint_folder=checkpoint_folder, states=states
+    )
     server(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), config.flat()))
 
 

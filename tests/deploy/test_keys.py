@@ -77,7 +77,7 @@ def test_nodes_are_added_and_nothing_is_overwritten(tmp_path: Path):
     assert count_keys(tmp_path) == 3
 
 
-def test_a_server_certificate_that_was_removed_is_signed_anew_by_the_same_ca(tmp_path: Path):
+def test_a_server_certificate_that_was_removed_is_signed_again_by_the_same_ca(tmp_path: Path):
     make_keys(tmp_path, 1)
     ca = (tmp_path / "ca.crt").read_bytes()
     for name in ("server.crt", "server.key"):

@@ -245,7 +245,7 @@ def test_a_node_that_claims_anothers_id_is_left_out_and_named(layout: Layout, tm
     lines: list[str] = []
     found = submit(layout, run, client_app="tests.e2e.clients:forging", show=lines.append)
     assert [line["participants"] for line in rounds_of(found)] == [[1]]
-    assert any("are left out: all claim partition-id 0" in line for line in lines), lines
+    assert any("are rejected: all claim partition-id 0" in line for line in lines), lines
 
 
 def test_a_node_with_an_unknown_key_is_refused(layout: Layout, tmp_path: Path):

@@ -175,7 +175,7 @@ def test_a_default_folder_is_one_that_does_not_exist(tmp_path: Path, monkeypatch
     assert all(folder.parts[0] == "runs" and folder.name.startswith("fed-pub-mine-") for folder in folders)
 
 
-def test_a_run_that_begins_anew_leaves_no_results_of_what_it_was(folder: RunFolder):
+def test_a_run_that_starts_from_nothing_leaves_no_results_of_what_it_was(folder: RunFolder):
     folder.write_summary({"num_rounds": 1})
     folder.round_finished(a_round(1, rejected={0: "no reply in time"}))
     RunFolder(config(out=str(folder.path)), records={})

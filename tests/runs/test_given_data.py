@@ -8,7 +8,7 @@ from flwr.app import Context, RecordDict
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import parse, read
-from fedsieve.reports.head import told
+from fedsieve.reports.head import describe_run
 from fedsieve.reports.settings import settings_of, title_of
 from fedsieve.runs.given_data import given_data
 from fedsieve.runs.reading import read_run
@@ -48,7 +48,7 @@ def test_a_run_on_devices_own_data_is_recorded_as_such(tmp_path: Path, *, killed
     record = read_run(found)
     assert title_of(settings_of([record])) == "own data of 2 devices, given, 2 clients, 1 round"
     assert record.title == "fed-avg on own data of 2 devices"
-    assert told(record).startswith("2 clients, trained with fed-avg on own data of 2 devices; seed 42")
+    assert describe_run(record).startswith("2 clients, trained with fed-avg on own data of 2 devices; seed 42")
     assert "digits-knn, metis" not in record.settings
     assert record.settings.startswith("# The run was on own data of 2 devices: the keys dataset and partition say not")
     assert parse(read(found / "config.toml")).dataset == "digits-knn"
@@ -59,7 +59,7 @@ def test_where_only_some_devices_have_data_of_their_own_both_are_named(tmp_path:
     assert summary_of(found)["dataset"] == f"own data of 1 device and {graph_file.name}"
     assert summary_of(found)["partition"] == "given and random"
     words = f"on own data of 1 device and {graph_file.name}, which the partition random deals to the others; seed"
-    assert words in told(read_run(found))
+    assert words in describe_run(read_run(found))
 
 
 def test_dealt_data_are_recorded_by_the_keys_alone():

@@ -41,7 +41,7 @@ def started(script: str, *arguments: str) -> "subprocess.Popen[str]":
 def test_the_work_of_descendants_counts_while_they_live_and_afterwards():
     parent, processes = started(PARENT, WORK), Processes(every=0.0)
     assert processes.cpu_seconds() >= 0.3
-    (child,) = (found for found in processes.found() if found.ppid() == parent.pid)
+    (child,) = (one for one in processes.look_up() if one.ppid() == parent.pid)
     child.kill()
     assert parent.stdout is not None
     assert parent.stdout.readline() == "ended\n"
@@ -61,7 +61,7 @@ def test_a_child_that_has_ended_counts_once():
 def test_an_added_process_counts_though_it_is_no_descendant():
     processes = Processes(every=0.0)
     processes.add(1)
-    assert psutil.Process(1) in processes.found()
+    assert psutil.Process(1) in processes.look_up()
 
 
 def test_the_peak_of_memory_is_over_all_processes():

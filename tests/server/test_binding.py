@@ -115,10 +115,10 @@ def test_a_node_that_does_not_say_properly_who_it_is_is_left_out(odd: Facts | st
 @pytest.mark.parametrize(
     ("odd", "nodes", "told"),
     [
-        ((client(0), client(0)), {1: 98, 2: 97}, "nodes [99, 100] are left out: all claim partition-id 0"),
-        ((client(4), client(0)), {0: 99, 1: 98, 2: 97}, "nodes [100] are left out: they claim partition-id 4"),
-        ((client(0), client(-1)), {0: 100, 1: 98, 2: 97}, "nodes [99] are left out: they claim partition-id -1"),
-        ((client(0), client(3, (6,))), {0: 100, 1: 98, 2: 97}, "client 3 is left out: its data have features"),
+        ((client(0), client(0)), {1: 98, 2: 97}, "nodes [99, 100] are rejected: all claim partition-id 0"),
+        ((client(4), client(0)), {0: 99, 1: 98, 2: 97}, "nodes [100] are rejected: they claim partition-id 4"),
+        ((client(0), client(-1)), {0: 100, 1: 98, 2: 97}, "nodes [99] are rejected: they claim partition-id -1"),
+        ((client(0), client(3, (6,))), {0: 100, 1: 98, 2: 97}, "client 3 is rejected: its data have features"),
     ],
 )
 def test_who_contradicts_the_others_is_left_out_by_name(
@@ -175,7 +175,7 @@ def test_an_answer_without_the_record_is_left_out(monkeypatch: pytest.MonkeyPatc
 def test_who_names_its_classes_otherwise_than_most_is_left_out(caplog: pytest.LogCaptureFixture):
     found = bound(naming(0, "cat", "dog"), naming(1, "dog"), naming(2, "cat", "dog", "eel"))
     assert set(found.nodes) == {0, 2}
-    assert 'client 1 is left out: its class 0 is "dog", that of most is "cat"' in caplog.text
+    assert 'client 1 is rejected: its class 0 is "dog", that of most is "cat"' in caplog.text
 
 
 def test_names_that_agree_as_far_as_they_go_are_no_reason(caplog: pytest.LogCaptureFixture):

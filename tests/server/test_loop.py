@@ -344,7 +344,7 @@ def test_patience_stops_so_many_rounds_after_the_best(patience: int, rounds: int
     assert run_with_accuracies(accuracies, patience) == rounds
 
 
-def test_a_client_heard_of_for_the_first_time_starts_the_counting_anew():
+def test_a_client_heard_of_for_the_first_time_starts_the_counting_again():
     patience = Patience(2)
     assert not patience.runs_out(0.9, clients=1)
     assert not patience.runs_out(0.9, clients=1)

@@ -20,7 +20,7 @@ def test_magnitudes_are_those_of_floating_values():
     ("norms", "sent", "found"),
     [
         ([1, 100], [1, 1], {1}),
-        ([0, 1], [1, 1], set()),  # a client that answers zeros gets no other left out
+        ([0, 1], [1, 1], set()),  # a client that answers zeros gets no other rejected
         ([0, 0, 1], [0.01, 0.01, 0.01], {2}),
         ([1, 100, 100], [1, 1, 1], {1, 2}),  # a majority is held against the honest one
         ([1, 10, 2], [1, 1, 1], set()),

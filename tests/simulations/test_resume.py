@@ -1,4 +1,4 @@
-"""A run that goes on, whatever ended it, in this process, and what a user may do wrong."""
+"""A run that is resumed, whatever ended it, in this process, and what a user may do wrong."""
 
 import itertools
 import json
@@ -125,7 +125,7 @@ def test_a_failed_run_tries_its_last_round_again(keys: dict[str, Any], tmp_path:
 
 
 @pytest.mark.parametrize(("clients", "min_clients", "told"), [(1, 1, "none of 1 clients"), (5, 5, "4 of 5 clients")])
-def test_a_run_that_failed_in_its_first_round_begins_anew(
+def test_a_run_that_failed_in_its_first_round_starts_from_nothing(
     clients: int, min_clients: int, told: str, keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     keys |= {"num-clients": clients, "min-clients": min_clients, "fraction-train": 1.0, "num-rounds": 2}
@@ -139,7 +139,7 @@ def test_a_run_that_failed_in_its_first_round_begins_anew(
     assert resume(run, quiet=True)
     assert_same_run(run, simulated(tmp_path / "once", keys))
     shutil.rmtree(run / "checkpoint")
-    with pytest.raises(UserError, match="holds no checkpoint to go on from"):
+    with pytest.raises(UserError, match="holds no checkpoint to resume from"):
         resume(run, quiet=True)
 
 
@@ -158,7 +158,7 @@ def test_a_round_with_too_few_usable_replies_is_tried_again_from_before_it(
     assert_same_run(run, simulated(tmp_path / "once", keys), folders)
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_anew(keys: dict[str, Any], tmp_path: Path):
+def test_a_run_killed_before_its_first_checkpoint_starts_from_nothing(keys: dict[str, Any], tmp_path: Path):
     once = simulated(tmp_path / "once", keys)
     run = tmp_path / "run"
     run.mkdir()
@@ -200,7 +200,7 @@ def test_a_broken_checkpoint_is_passed_over_for_the_one_before(
     damaged(run, min(path.name for path in (run / "checkpoint").glob(name)), damage)
     caplog.clear()
     assert resume(run, quiet=True)
-    told = [record.message for record in caplog.records if "is passed over" in record.message]
+    told = [record.message for record in caplog.records if "is skipped" in record.message]
     assert len(told) == (0 if (name, damage) == ("manifest-3.json", "missing") else 1)
     assert_same_run(run, simulated(tmp_path / "once", keys))
 

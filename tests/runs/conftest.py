@@ -1,1 +1,0 @@
-from tests.reports.conftest import runs  # noqa: F401 - what the reader reads is what reports show

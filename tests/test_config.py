@@ -59,7 +59,7 @@ ROOT = Path(__file__).parents[1]
         (
             {"algorithm": "fed-pup"},
             "algorithm: got 'fed-pup' (did you mean fed-pub?), allowed: fed-avg, fed-mask, fed-pm, fed-prox, fed-pub, "
-            "hide-n-seek, local, lottery-fl.",
+            "flwr, hide-n-seek, local, lottery-fl.",
         ),
         ({"algorithm": 3}, "algorithm: got 3, allowed: fed-avg"),
         ({"algorithm": ["fed-pub"]}, "algorithm: got ['fed-pub'], allowed: fed-avg"),

@@ -40,7 +40,8 @@ GRAPH: dict[str, Any] = {"dataset": "digits-knn", "num-clients": 3, "num-rounds"
 def keys(algorithm: str, mask: str) -> dict[str, Any]:
     """Return the keys that choose a family; a choice within units needs all of their inputs."""
     dense = {"hide-n-seek.density": 1.0} if (algorithm, mask) == ("hide-n-seek", "2:4") else {}
-    return {"algorithm": algorithm, f"{algorithm}.mask": mask, "local-epochs": 2, "lr": 0.03} | dense
+    only = {} if algorithm in {"fed-pm", "lottery-fl"} else {f"{algorithm}.mask": mask}  # which have one family each
+    return {"algorithm": algorithm, "local-epochs": 2, "lr": 0.03} | only | dense
 
 
 def entries_of(folder: Path, client: int) -> tuple[Tensor, MaskLayout]:

@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 
-from torch import Tensor, nn
-from torch.nn.functional import elu
+from torch import nn
+
+from fedsieve.models.layered import Layered
 
 
-class Conv(nn.Module):
+class Conv(Layered):
     """Pairs of 3 x 3 convolutions, each pair max-pooled, and linear layers of 256, 256 and C units.
 
     A scaled-down VGG, with ELU (Clevert et al., ICLR 2016) where the paper has ReLU: sign masks trained best with it.
@@ -34,16 +35,6 @@ class Conv(nn.Module):
         layers += [nn.Flatten(), nn.Linear(features, 256), nn.ELU(), nn.Linear(256, 256)]
         self.hidden = nn.Sequential(*layers)
         self.classifier = nn.Linear(256, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, N x C."""
-        logits: Tensor = self.classifier(elu(self.hidden(images)))
-        return logits
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the mean over the images of the last hidden layer before its ELU, 256: FED-PUB's embedding."""
-        hidden: Tensor = self.hidden(images)
-        return hidden.mean(0)
 
 
 def conv2(input_shape: tuple[int, int, int], num_classes: int) -> Conv:

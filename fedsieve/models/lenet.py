@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import elu
+
+from fedsieve.models.layered import Layered
 
 UNPADDED_FROM = 32
 """Sides from this on go through the first convolution without padding, as in the paper; smaller ones get 2 pixels."""
@@ -22,7 +23,7 @@ class Pool(nn.MaxPool2d):
         return pooled.contiguous()
 
 
-class LeNet(nn.Module):
+class LeNet(Layered):
     """Two 5 x 5 convolutions (6 and 16 channels), each max-pooled, and linear layers of 120, 84 and C units.
 
     As usual today each map of the second convolution reads all six of the first, pooling takes maxima and the last
@@ -52,13 +53,3 @@ class LeNet(nn.Module):
             nn.Linear(120, 84),
         )  # fmt: skip
         self.classifier = nn.Linear(84, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, N x C."""
-        logits: Tensor = self.classifier(elu(self.hidden(images)))
-        return logits
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the mean over the images of the last hidden layer before its ELU, 84: FED-PUB's embedding."""
-        hidden: Tensor = self.hidden(images)
-        return hidden.mean(0)

@@ -5,8 +5,10 @@ from math import prod
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from fedsieve.models.layered import Layered
 
-class MLP(nn.Module):
+
+class MLP(Layered):
     """Two hidden layers with ReLU and a linear classifier (McMahan et al. 2017, section 3).
 
     Args:
@@ -22,12 +24,6 @@ class MLP(nn.Module):
         )
         self.classifier = nn.Linear(hidden_dim, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, N x C."""
-        logits: Tensor = self.classifier(relu(self.hidden(images)))
-        return logits
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the mean over the images of the second layer before its ReLU, hidden_dim: FED-PUB's embedding."""
-        hidden: Tensor = self.hidden(images)
-        return hidden.mean(0)
+    def activation(self, hidden: Tensor) -> Tensor:
+        """Return what goes into the classifier, N x hidden_dim."""
+        return relu(hidden)

@@ -187,8 +187,8 @@ class _Trial:
                     "a first ReLU(inplace=True) does, allowed: x = x + 1, ReLU()"
                 )
         _check_logits(logits, self.num_classes)
-        found: Tensor = logits
-        return found
+        tensor_of_logits: Tensor = logits
+        return tensor_of_logits
 
 
 class _Doubled(nn.Module):

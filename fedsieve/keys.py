@@ -87,8 +87,8 @@ class TrainingKeys(Keys):
     norm_limit: Annotated[float, LATER] = Field(
         10.0,
         ge=0.0,
-        description="a reply, or one of its arrays, so many times as large as the others' and as what was sent is left "
-        "out; 0: none",
+        description="a reply, or one of its arrays, so many times as large as the others' and as what was sent is "
+        "rejected; 0: none",
     )
     model: Annotated[str, Key(instead_of=("network", "net", "architecture", "arch"))] = Field(
         "auto",

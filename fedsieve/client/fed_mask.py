@@ -26,7 +26,7 @@ class FedMaskTrainer:
     and elements that are no other device's stay the device's own. Ours: every weight matrix carries a mask, and the
     mask starts at all ones, where the paper begins with a one-shot pruning on the device and seeks structured sparsity;
     the latents restart each round at a small multiple of what the server sends, as under `hide-n-seek`. The optimiser
-    starts anew with them. What stays on the client is its last mask, one bit a weight. With another family than the
+    starts again with them. What stays on the client is its last mask, one bit a weight. With another family than the
     paper's, mask(m) takes the place of [m ≥ 0].
     """
 
@@ -42,8 +42,8 @@ class FedMaskTrainer:
         mean = received["mean"]
         surely = self.family.centred(mean)
         if "mask" in state:
-            own = self.family.centred(self._mask(state).to(mean.device))
-            surely = torch.where(unpack(received["overlap"], len(mean)), surely, own)
+            last = self.family.centred(self._read_mask(state).to(mean.device))
+            surely = torch.where(unpack(received["overlap"], len(mean)), surely, last)
         load(self.latents, unflatten(surely * self.config.restart, self.latents))
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, self.latents, {})
@@ -54,11 +54,11 @@ class FedMaskTrainer:
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ the client's last mask."""
-        own = values(self.weights)
-        mask = self.layout.split(self._mask(state).to(next(iter(own.values())).device))
-        return own | {name: own[name] * entries for name, entries in mask.items()}
+        tensors = values(self.weights)
+        mask = self.layout.split(self._read_mask(state).to(next(iter(tensors.values())).device))
+        return tensors | {name: tensors[name] * entries for name, entries in mask.items()}
 
-    def _mask(self, state: Tensors) -> Tensor:
+    def _read_mask(self, state: Tensors) -> Tensor:
         """Return the entries of the client's last mask, one vector."""
         return self.family.entries(
             unpack_letters(state["mask"].cpu().numpy(), len(self.groups), len(self.family.alphabet))

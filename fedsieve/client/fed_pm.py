@@ -22,7 +22,7 @@ class FedPMTrainer:
     Algorithm 1: s begins at the logit of the θ received, each forward pass in training draws m ~ Bern(θ), and the
     gradient goes straight through the draw. The mask sent is drawn once after training. The model as received is that
     of one mask drawn from the θ received, as the paper draws its final network. Ours: the client's own model is that of
-    the very mask that it sends; biases stay 0, where the authors' code masks random ones; the optimiser starts anew
+    the very mask that it sends; biases stay 0, where the authors' code masks random ones; the optimiser starts again
     each round. What stays on the client is its last mask, one bit a weight.
     """
 
@@ -55,4 +55,4 @@ class FedPMTrainer:
         """Draw the mask of eval mode from the present scores and return it as one vector."""
         for mask in self.masks.values():
             mask.draw()
-        return flatten({name: mask.kept for name, mask in self.masks.items()})
+        return flatten({name: mask.bits for name, mask in self.masks.items()})

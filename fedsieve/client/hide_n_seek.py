@@ -22,7 +22,7 @@ class HideNseekTrainer:
 
     Everybody draws w from the run's seed. The latents m restart each round at a small multiple of the mean sign that
     the server sends, with a share of the client's own last signs; a multiple of 1 would freeze every sign. The
-    optimiser starts anew with them. The signs are those of the latents' mean over the last steps: a single step's are
+    optimiser starts again with them. The signs are those of the latents' mean over the last steps: a single step's are
     noisy, as each sign is all or nothing (tail averaging, Jain et al., JMLR 2018, for signs). What stays on the client
     is the keep-mask and its last signs, one bit a weight each. With another family of masks than the reconstruction's,
     mask(m) takes the place of sign(m), and the mean entry, in [-1, 1], that of the mean sign.
@@ -41,12 +41,12 @@ class HideNseekTrainer:
         keep = received.get("keep", state.get("keep"))
         if keep is None:
             raise LookupError("this node has lost the keep-mask, and none was sent")
-        own = state.get("signs") if _same(keep, state.get("keep")) else None
+        signs = state.get("signs") if _is_same(keep, state.get("keep")) else None
         keep, survivors = self._prune(keep)
         broadcast = unpack_broadcast({name: tensor.cpu().numpy() for name, tensor in received.items()}, survivors)
         start = torch.from_numpy(broadcast).to(self.mask.latent.device).float() / LEVELS
-        if own is not None:
-            last = self.family.centred(self._entries(own, len(start))).to(start.device)
+        if signs is not None:
+            last = self.family.centred(self._read_entries(signs, len(start))).to(start.device)
             start.lerp_(last, self.config.own_share)
         self.mask.load_(self.config.restart * start)
         as_received = task.evaluate(self.model)
@@ -67,20 +67,20 @@ class HideNseekTrainer:
         entries = survivors.layout(self._in_x_out).values(self.family, self.mask.latent.detach())
         letters = self.family.letters(entries)
         code = encode_letters(letters, levels_of(self.family, broadcast), self.groups)
-        kept = survivors.density * (int(torch.count_nonzero(entries)) / len(entries))
+        density = survivors.density * (int(torch.count_nonzero(entries)) / len(entries))
         return TrainResult(
             arrays={"signs": torch.from_numpy(code.copy())},
-            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - kept},
+            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - density},
             state={"keep": keep, "signs": torch.from_numpy(pack_letters(letters, len(self.family.alphabet)))},
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ sign(m) of the client's last signs."""
         _, survivors = self._prune(state["keep"])
-        entries = self._entries(state["signs"], sum(survivors.layer_sizes))
+        entries = self._read_entries(state["signs"], sum(survivors.layer_sizes))
         return self.weights | masked(self.weights, survivors, entries)
 
-    def _entries(self, packed: Tensor, n: int) -> Tensor:
+    def _read_entries(self, packed: Tensor, n: int) -> Tensor:
         """Return the entries of a client's last mask, on the CPU."""
         return self.family.entries(unpack_letters(packed.cpu().numpy(), n, len(self.family.alphabet)))
 
@@ -97,6 +97,6 @@ class HideNseekTrainer:
         return self._pruned[1:]
 
 
-def _same(keep: Tensor, own: Tensor | None) -> bool:
+def _is_same(keep: Tensor, last: Tensor | None) -> bool:
     """Return whether the client's own signs are of the weights that `keep` keeps."""
-    return own is not None and torch.equal(keep.cpu(), own.cpu())
+    return last is not None and torch.equal(keep.cpu(), last.cpu())

@@ -18,8 +18,8 @@ class LocalTrainer:
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from the client's own last weights; from the run's initial ones at first."""
-        own = filed("weights", state) or {name: tensor.clone() for name, tensor in self.initial.items()}
-        load(self.weights, own)
+        tensors = filed("weights", state) or {name: tensor.clone() for name, tensor in self.initial.items()}
+        load(self.weights, tensors)
         before = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, self.weights, state)
         loss = fit(self.model, optimizer, task, self.run.local_epochs)

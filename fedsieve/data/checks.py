@@ -38,11 +38,11 @@ def screen(source: str, arrays: Mapping[str, Array]) -> Data:
         if key not in arrays:
             given = f"it holds {', '.join(arrays)}" if arrays else "it holds none of what a graph is made of"
             raise UserError(f"{source}: {key} is missing, {given}; a graph needs x (N x F), edge_index (2 x E), y (N).")
-    y = _labels(source, arrays["y"])
-    edge_index = _edges(source, arrays["edge_index"], len(y))
+    y = _check_labels(source, arrays["y"])
+    edge_index = _check_edges(source, arrays["edge_index"], len(y))
     bare = "x" not in arrays or arrays["x"].shape[1:] == (0,)
-    x = _degree_profile(source, edge_index, len(y)) if bare else _features(source, arrays["x"], len(y))
-    return Data(x=x, edge_index=edge_index, y=y, **_masks(source, arrays, y))
+    x = _degree_profile(source, edge_index, len(y)) if bare else _check_features(source, arrays["x"], len(y))
+    return Data(x=x, edge_index=edge_index, y=y, **_check_masks(source, arrays, y))
 
 
 def check_learnable(source: str, data: Data, *, part: bool = False) -> None:
@@ -70,7 +70,7 @@ def check_size(source: str, example: tuple[int, ...], num_classes: int) -> None:
         raise UserError(f"{source}: there are {num_classes:,} classes; allowed are at most {MAX_CLASSES:,}.")
 
 
-def _labels(source: str, y: Array) -> torch.Tensor:
+def _check_labels(source: str, y: Array) -> torch.Tensor:
     if y.ndim == 2:
         y = one_a_node(source, y)
     if y.dtype.kind in "USO":
@@ -101,7 +101,7 @@ def one_a_node(source: str, y: Array) -> Array:
     return np.where(y.any(axis=1), y.argmax(axis=1), -1)
 
 
-def _edges(source: str, edges: Array, num_nodes: int) -> torch.Tensor:
+def _check_edges(source: str, edges: Array, num_nodes: int) -> torch.Tensor:
     if edges.ndim == 2 and edges.shape[1] == 2 != edges.shape[0]:
         _log.info("%s: edge_index is E x 2 and read as 2 x E", source)
         edges = edges.T
@@ -118,15 +118,15 @@ def _edges(source: str, edges: Array, num_nodes: int) -> torch.Tensor:
             f"{num_nodes - 1} are allowed."
         )
     given = torch.from_numpy(edges.astype(np.int64))
-    kept: torch.Tensor = coalesce(remove_self_loops(given)[0], num_nodes=num_nodes)
-    if kept.size(1) < given.size(1):
-        _log.info("%s: %d repeated edges and self-loops removed", source, given.size(1) - kept.size(1))
-    if not is_undirected(kept, num_nodes=num_nodes):
+    simple: torch.Tensor = coalesce(remove_self_loops(given)[0], num_nodes=num_nodes)
+    if simple.size(1) < given.size(1):
+        _log.info("%s: %d repeated edges and self-loops removed", source, given.size(1) - simple.size(1))
+    if not is_undirected(simple, num_nodes=num_nodes):
         _log.warning("%s: the edges are directed and stay so: messages pass one way along each", source)
-    return kept
+    return simple
 
 
-def _features(source: str, x: Array, num_nodes: int) -> torch.Tensor:
+def _check_features(source: str, x: Array, num_nodes: int) -> torch.Tensor:
     if x.ndim != 2 or x.dtype.kind not in "biuf":
         raise UserError(f"{source}: x is {x.dtype} of shape {x.shape}; it must be real numbers, N x F.")
     if len(x) != num_nodes:
@@ -147,14 +147,14 @@ def _degree_profile(source: str, edge_index: torch.Tensor, num_nodes: int) -> to
     return torch.from_numpy(np.asarray(scale(profile.double().numpy()), dtype=np.float32))
 
 
-def _masks(source: str, arrays: Mapping[str, Array], y: torch.Tensor) -> dict[str, torch.Tensor]:
+def _check_masks(source: str, arrays: Mapping[str, Array], y: torch.Tensor) -> dict[str, torch.Tensor]:
     given = [name for name in MASKS if name in arrays]
     if given and len(given) < len(MASKS):
         raise UserError(f"{source}: only {', '.join(given)} given; give all of {', '.join(MASKS)} or none, {ANEW}.")
-    return {name: _mask(f"{source}: {name}", arrays[name], y) for name in given}
+    return {name: _check_mask(f"{source}: {name}", arrays[name], y) for name in given}
 
 
-def _mask(label: str, mask: Array, y: torch.Tensor) -> torch.Tensor:
+def _check_mask(label: str, mask: Array, y: torch.Tensor) -> torch.Tensor:
     if mask.shape == (len(y), 1):
         mask = mask[:, 0]
     if mask.ndim == 2 and len(mask) == len(y):

@@ -75,9 +75,9 @@ def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[
     _log.info("downloading %s to %s", name, target)
     with _without_empty(new), tempfile.TemporaryDirectory(dir=target, prefix=".download-") as tmp:
         try:
-            found = download(Path(tmp))
+            source = download(Path(tmp))
             for file in files:
-                (found / file).replace(target / file)
+                (source / file).replace(target / file)
         except Exception as error:  # each library's network errors are of another family
             raise UserError(
                 f"The data set {name!r} is not in {places[0]} and could not be downloaded "
@@ -88,11 +88,11 @@ def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[
 
 
 def cached(name: str, raw: Path, files: Sequence[str], build: Callable[[Path], Data]) -> Data:
-    """Return the graph that `build` makes of an empty working folder, from the cache if it is there; see `kept`."""
-    return kept(GRAPHS, name, raw, files, build)
+    """Return the graph that `build` makes of an empty folder, from the cache if it is there; see `load_or_build`."""
+    return load_or_build(GRAPHS, name, raw, files, build)
 
 
-def kept(shelf: Shelf[T], name: str, raw: Path, files: Sequence[str], build: Callable[[Path], T]) -> T:
+def load_or_build(shelf: Shelf[T], name: str, raw: Path, files: Sequence[str], build: Callable[[Path], T]) -> T:
     """Return what `build` makes of an empty working folder, from the cache if it was made before from the same `files`.
 
     The cache's file is written under another name and renamed, so processes may do this at the same time.
@@ -109,7 +109,7 @@ def kept(shelf: Shelf[T], name: str, raw: Path, files: Sequence[str], build: Cal
     except UserError:
         if asked:
             raise
-        return _unkept(name, raw, build)
+        return _build_uncached(name, raw, build)
     path = folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}{shelf.suffix}"
     if path.is_file():
         try:
@@ -119,22 +119,22 @@ def kept(shelf: Shelf[T], name: str, raw: Path, files: Sequence[str], build: Cal
     if not _writable(folder):
         if asked:
             raise _cache_error()
-        return _unkept(name, raw, build)
+        return _build_uncached(name, raw, build)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as tmp:
-        data = _built(name, raw, build, Path(tmp))
+        data = _build(name, raw, build, Path(tmp))
         shelf.save(data, Path(tmp) / "made")
         (Path(tmp) / "made").replace(path)
     return data
 
 
-def _unkept(name: str, raw: Path, build: Callable[[Path], T]) -> T:
+def _build_uncached(name: str, raw: Path, build: Callable[[Path], T]) -> T:
     """Return what `build` makes where the user has no folder for a cache and has asked for none."""
-    _log.warning("there is no folder for a cache: %s is made anew for each run; FEDSIEVE_CACHE names one", name)
+    _log.warning("there is no folder for a cache: %s is made again for each run; FEDSIEVE_CACHE names one", name)
     with tempfile.TemporaryDirectory() as tmp:
-        return _built(name, raw, build, Path(tmp))
+        return _build(name, raw, build, Path(tmp))
 
 
-def _built(name: str, raw: Path, build: Callable[[Path], T], working: Path) -> T:
+def _build(name: str, raw: Path, build: Callable[[Path], T], working: Path) -> T:
     try:
         return build(working)
     except UserError:

@@ -65,7 +65,7 @@ def load_graph(
         arrays = {key: array for key, array in arrays.items() if key not in masks}
     data = screen(dataset, arrays)
     if largest_component or (largest_component is None and named):
-        data = _largest_component(dataset, data)
+        data = _take_largest_component(dataset, data)
     if split or MASKS[0] not in data:
         data = random_split(data, split or (named.split if named else DEFAULT_SPLIT), seed)
     check_learnable(dataset, data, part=part)
@@ -95,9 +95,9 @@ def graph_arrays(dataset: str) -> dict[str, Array]:
     return reader(path)
 
 
-def _largest_component(dataset: str, data: Data) -> Data:
-    kept: Data = LargestConnectedComponents()(data)
-    if kept.num_nodes < data.num_nodes:
-        dropped, total = data.num_nodes - kept.num_nodes, data.num_nodes
-        _log.info("%s: %d of %d nodes are outside the largest component and left out", dataset, dropped, total)
-    return kept
+def _take_largest_component(dataset: str, data: Data) -> Data:
+    component: Data = LargestConnectedComponents()(data)
+    if component.num_nodes < data.num_nodes:
+        dropped, total = data.num_nodes - component.num_nodes, data.num_nodes
+        _log.info("%s: %d of %d nodes are outside the largest component and ignored", dataset, dropped, total)
+    return component

@@ -133,7 +133,7 @@ def index_lists(partitioner: "Partitioner", labels: Indices) -> list[Indices]:
 
     partitioner.dataset = Dataset.from_dict({"label": labels, "row": np.arange(len(labels))})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on classes left out, which `partition_images` logs, and from pyarrow's sort
+        warnings.simplefilter("ignore")  # on ignored classes, which `partition_images` logs, and from pyarrow's sort
         num_clients = partitioner.num_partitions
     rows = np.array(partitioner.dataset["row"][:], dtype=np.int64)  # shards have sorted it
     dealt = partitioner._partition_id_to_indices

@@ -75,7 +75,7 @@ def partition_images(
     shares = [order[positions] for positions in cut]
     unheld = len(order) - sum(map(len, shares))
     if unheld:
-        _log.warning("%d of %d images are of classes that no client holds and are left out", unheld, len(order))
+        _log.warning("%d of %d images are of classes that no client holds and are ignored", unheld, len(order))
     tests = _deal(plan.test_images, labels, shares, seed)
     return [
         _client(share, test, labels, plan, examples_per_client, seed, client)
@@ -155,7 +155,7 @@ def _deal(images: Indices, labels: Indices, shares: Sequence[Indices], seed: int
             client_of[chosen] = np.repeat(np.arange(len(shares)), _apportion(len(chosen), weights, random))
     undealt = int((client_of < 0).sum())
     if undealt:
-        _log.warning("%d of %d test images are of classes that no client holds and are left out", undealt, len(images))
+        _log.warning("%d of %d test images are of classes that no client holds and are ignored", undealt, len(images))
     order = np.argsort(client_of, kind="stable")
     return np.split(images[order], np.searchsorted(client_of[order], np.arange(len(shares) + 1)))[1:-1]
 

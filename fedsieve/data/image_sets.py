@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fedsieve.data.folders import Shelf, kept, raw_folder
+from fedsieve.data.folders import Shelf, load_or_build, raw_folder
 from fedsieve.data.own_images import Files, find, read
 from fedsieve.data.shards import check_whole
 from fedsieve.errors import UserError
@@ -49,7 +49,7 @@ def load_images(dataset: str, *, part: bool = False) -> ImageSet:
         check_whole(path)
         files = find(path)
         files.log_ignored()
-        data = kept(_SHELF, "own", path, files.names, lambda _: _own(files))
+        data = load_or_build(_SHELF, "own", path, files.names, lambda _: _read_own(files))
         if not part and not (data.labels != data.labels[0]).any():
             raise UserError(f"{path}: all {len(data.labels)} images are of one class; classification needs at least 2.")
         return data
@@ -97,7 +97,7 @@ def hub(name: str, repo: str, folder: str) -> Callable[[], ImageSet]:
 
     def load() -> ImageSet:
         raw = raw_folder(name, name, PARTS, download)
-        return kept(_SHELF, name, raw, PARTS, lambda _: _without_gaps(_own(find(raw))))
+        return load_or_build(_SHELF, name, raw, PARTS, lambda _: _close_gaps(_read_own(find(raw))))
 
     return load
 
@@ -111,12 +111,12 @@ IMAGE_DATASETS: dict[str, Callable[[], ImageSet]] = {
 }
 
 
-def _own(files: Files) -> ImageSet:
+def _read_own(files: Files) -> ImageSet:
     images, labels, num_train, num_classes, names = read(files)
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), num_train, num_classes, names)
 
 
-def _without_gaps(data: ImageSet) -> ImageSet:
+def _close_gaps(data: ImageSet) -> ImageSet:
     classes, labels = torch.unique(data.labels, return_inverse=True)
     names = tuple(data.names[label] for label in classes.tolist() if label < len(data.names))
     return ImageSet(data.images, labels, data.num_train, len(classes), names)

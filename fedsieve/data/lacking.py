@@ -29,9 +29,9 @@ def check_parts(noun: str, counts: Sequence[Sequence[int]], given: Mapping[str, 
     for (part, meaning), held in zip(_MEANING.items(), zip(*counts, strict=True), strict=True):
         lacking = [client for client, count in enumerate(held) if not count]
         if len(lacking) == len(counts):
-            told = ", ".join(f"{key} = {value}" for key, value in given.items())
+            keys = ", ".join(f"{key} = {value}" for key, value in given.items())
             raise UserError(
-                f"{told}: these leave none of the {len(counts)} clients with {noun} for {part}, "
+                f"{keys}: these leave none of the {len(counts)} clients with {noun} for {part}, "
                 "allowed: values that leave at least one with some."
             )
         if lacking:

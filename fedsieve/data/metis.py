@@ -32,11 +32,11 @@ def cut(
     """
     sent = {"indptr": adjacency.indptr, "indices": adjacency.indices, "num_parts": num_parts, "seed": seed}
     if parts is not None:
-        sent["membership"] = _membership_of(parts, adjacency.shape[0])
+        sent["membership"] = _number_parts(parts, adjacency.shape[0])
     command = [sys.executable, "-P", __file__]
-    done = subprocess.run(command, input=_packed(**sent), stdout=subprocess.PIPE, check=True)
-    with np.load(io.BytesIO(done.stdout)) as found:
-        return _parts_of(found["membership"]), int(found["begun_with"])
+    done = subprocess.run(command, input=_pack(**sent), stdout=subprocess.PIPE, check=True)
+    with np.load(io.BytesIO(done.stdout)) as arrays:
+        return _split_parts(arrays["membership"]), int(arrays["begun_with"])
 
 
 def _main() -> None:
@@ -47,15 +47,15 @@ def _main() -> None:
         num_nodes = len(sent["indptr"]) - 1
         ones = np.ones(len(sent["indices"]), np.int8)
         adjacency = sp.csr_array((ones, sent["indices"], sent["indptr"]), shape=(num_nodes, num_nodes))
-        membership = sent["membership"] if "membership" in sent else _membership(adjacency, num_parts, seed)
-    parts = _parts_of(membership)
+        membership = sent["membership"] if "membership" in sent else _find_membership(adjacency, num_parts, seed)
+    parts = _split_parts(membership)
     halved = _halve_largest(adjacency, parts, num_parts, seed)
-    membership = _membership_of(halved, adjacency.shape[0])
+    membership = _number_parts(halved, adjacency.shape[0])
     with output:
-        output.write(_packed(membership=membership, begun_with=len(parts)))
+        output.write(_pack(membership=membership, begun_with=len(parts)))
 
 
-def _membership(adjacency: sp.csr_array, num_parts: int, seed: int) -> Nodes:
+def _find_membership(adjacency: sp.csr_array, num_parts: int, seed: int) -> Nodes:
     """Return each node's part as METIS finds it; on small graphs some parts may have no node."""
     index = pymetis.zero_copy_dtype()
     graph = pymetis.CSRAdjacency(adjacency.indptr.astype(index), adjacency.indices.astype(index))
@@ -67,25 +67,25 @@ def _halve_largest(adjacency: sp.csr_array, parts: list[Nodes], num_parts: int, 
     parts = list(parts)
     while len(parts) < num_parts:
         nodes = parts.pop(max(range(len(parts)), key=lambda part: len(parts[part])))
-        side = _membership(adjacency[nodes][:, nodes], 2, seed) == 0
+        side = _find_membership(adjacency[nodes][:, nodes], 2, seed) == 0
         uncut = side.all() or not side.any()
         parts += np.array_split(nodes, 2) if uncut else [nodes[side], nodes[~side]]
     return parts
 
 
-def _membership_of(parts: list[Nodes], num_nodes: int) -> Nodes:
+def _number_parts(parts: list[Nodes], num_nodes: int) -> Nodes:
     membership = np.empty(num_nodes, np.int64)
     for part, nodes in enumerate(parts):
         membership[nodes] = part
     return membership
 
 
-def _parts_of(membership: Nodes) -> list[Nodes]:
+def _split_parts(membership: Nodes) -> list[Nodes]:
     parts = [np.flatnonzero(membership == part) for part in range(membership.max() + 1)]
     return [nodes for nodes in parts if len(nodes)]
 
 
-def _packed(**arrays: Any) -> bytes:
+def _pack(**arrays: Any) -> bytes:
     written = io.BytesIO()
     np.savez(written, **arrays)
     return written.getvalue()

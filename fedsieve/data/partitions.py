@@ -38,7 +38,7 @@ def partition_nodes(name: str, data: Data, num_clients: int, *, seed: int, clien
         raise UserError(
             f"num-clients = {num_clients} is too many for a graph of {data.num_nodes} nodes; each needs at least one."
         )
-    parts = PARTITIONS[name](_adjacency(data), num_clients, seed, clients_per_part)
+    parts = PARTITIONS[name](_make_adjacency(data), num_clients, seed, clients_per_part)
     return [np.sort(nodes) for nodes in parts]
 
 
@@ -47,12 +47,12 @@ def metis(adjacency: sp.csr_array, num_clients: int, seed: int, _: int) -> list[
 
     Below some 30 nodes a client METIS's own first cut ignores the seed, so other seeds may give the same parts.
     """
-    return _metis(adjacency, num_clients, seed)
+    return _cut_with_metis(adjacency, num_clients, seed)
 
 
 def metis_overlapping(adjacency: sp.csr_array, num_clients: int, seed: int, clients_per_part: int) -> list[Nodes]:
     """Cut with METIS in `ceil(num_clients / clients_per_part)` parts; each client draws half of its part's nodes."""
-    parts = _metis(adjacency, -(-num_clients // clients_per_part), seed)
+    parts = _cut_with_metis(adjacency, -(-num_clients // clients_per_part), seed)
     return [
         random_state(seed, "partition-overlap", client).permutation(part)[: max(1, len(part) // 2)]
         for client, part in ((client, parts[client // clients_per_part]) for client in range(num_clients))
@@ -66,11 +66,11 @@ def louvain(adjacency: sp.csr_array, num_clients: int, seed: int, __: int) -> li
     """
     import networkx as nx
 
-    found = nx.community.louvain_communities(nx.from_scipy_sparse_array(adjacency), seed=derive(seed, "partition"))
-    communities = [np.array(sorted(nodes)) for nodes in found]
+    node_sets = nx.community.louvain_communities(nx.from_scipy_sparse_array(adjacency), seed=derive(seed, "partition"))
+    communities = [np.array(sorted(nodes)) for nodes in node_sets]
     if len(communities) < num_clients:
         _log.info("%d Louvain communities for %d clients; the largest are halved", len(communities), num_clients)
-        communities, _ = cut(adjacency, num_clients, _seed(seed), communities)
+        communities, _ = cut(adjacency, num_clients, _derive_seed(seed), communities)
     clients: list[list[Nodes]] = [[] for _ in range(num_clients)]
     for nodes in sorted(communities, key=lambda nodes: (-len(nodes), nodes[0])):
         min(clients, key=lambda held: sum(map(len, held))).append(nodes)
@@ -90,17 +90,17 @@ PARTITIONS: dict[str, Cut] = {
 }
 
 
-def _adjacency(data: Data) -> sp.csr_array:
+def _make_adjacency(data: Data) -> sp.csr_array:
     edges = to_undirected(remove_self_loops(data.edge_index)[0], num_nodes=data.num_nodes)
     return sp.csr_array(to_scipy_sparse_matrix(edges, num_nodes=data.num_nodes))
 
 
-def _metis(adjacency: sp.csr_array, num_parts: int, seed: int) -> list[Nodes]:
-    parts, filled = cut(adjacency, num_parts, _seed(seed))
+def _cut_with_metis(adjacency: sp.csr_array, num_parts: int, seed: int) -> list[Nodes]:
+    parts, filled = cut(adjacency, num_parts, _derive_seed(seed))
     if filled < num_parts:
         _log.warning("METIS left %d of %d parts empty; the largest are halved", num_parts - filled, num_parts)
     return parts
 
 
-def _seed(seed: int) -> int:
+def _derive_seed(seed: int) -> int:
     return derive(seed, "partition") % 2**31

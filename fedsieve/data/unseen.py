@@ -64,24 +64,24 @@ def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str
     if kind_of(source) != kind:
         given, taken = ("images", "a graph") if kind == "graph" else ("a graph", "images")
         raise UserError(f"{source}: holds {given}, allowed: {taken}, which is what the run's models take.")
-    found = _graph(source, len(classes)) if kind == "graph" else _images(source, path, classes, named)
-    examples = found.examples
+    unseen = _read_graph(source, len(classes)) if kind == "graph" else _read_images(source, path, classes, named)
+    examples = unseen.examples
     if kind == "images" and examples.shape[1] == 1 and input_shape[0] > 1:
         examples = examples.expand(-1, input_shape[0], -1, -1)
     if (shape := tuple(examples.shape[1:])) != input_shape:
         noun = "a node's features" if kind == "graph" else "an image"
-        told = [" x ".join(f"{length:,}" for length in lengths) for lengths in (shape, input_shape)]
-        raise UserError(f"{source}: {noun} is of size {told[0]}, allowed: {told[1]}, which the run's models take.")
-    if odd := int((found.labels < UNKNOWN).sum()):
+        sizes = [" x ".join(f"{length:,}" for length in lengths) for lengths in (shape, input_shape)]
+        raise UserError(f"{source}: {noun} is of size {sizes[0]}, allowed: {sizes[1]}, which the run's models take.")
+    if odd := int((unseen.labels < UNKNOWN).sum()):
         _log.warning("%s: %d labels are none of the model's classes and do not count", source, odd)
-    return Unseen(examples, found.edge_index, found.labels.clamp(min=UNKNOWN), found.places)
+    return Unseen(examples, unseen.edge_index, unseen.labels.clamp(min=UNKNOWN), unseen.places)
 
 
 _ODD = UNKNOWN - 1
 """A label that is there, but of no class that the model knows."""
 
 
-def _graph(source: str, num_classes: int) -> Unseen:
+def _read_graph(source: str, num_classes: int) -> Unseen:
     arrays = graph_arrays(source)
     given = arrays.get("y")
     if given is None and "x" in arrays and arrays["x"].ndim:
@@ -93,27 +93,27 @@ def _graph(source: str, num_classes: int) -> Unseen:
         bare["y"] = np.full(given.shape, UNKNOWN) if plain else given  # a label is no reason to refuse a graph here
     graph = screen(source, bare)
     assert given is not None
-    labels = [_numbered(label, num_classes) for label in given.tolist()]
+    labels = [_number(label, num_classes) for label in given.tolist()]
     return Unseen(graph.x, graph.edge_index, torch.tensor(labels), range_of(len(labels)))
 
 
-def _images(source: str, path: Path, classes: Sequence[str], named: bool) -> Unseen:
+def _read_images(source: str, path: Path, classes: Sequence[str], named: bool) -> Unseen:
     if source in IMAGE_DATASETS:
         data = load_images(source)
-        labels = _classes(data.labels.tolist(), data.names, classes, named)
+        labels = _number_classes(data.labels.tolist(), data.names, classes, named)
         return Unseen(data.images, None, labels, range_of(len(labels)))
     if files := loose(path):
         images = torch.from_numpy(decode(len(files), contents(files)))
         return Unseen(images, None, torch.full((len(files),), UNKNOWN), [file.name for file in files])
-    found = find(path)
-    found.log_ignored()
-    paths = (*found.train, *found.test)
-    if found.folders:
-        labels = _classes([file.parent.name for file in paths], (), classes, named)
+    image_files = find(path)
+    image_files.log_ignored()
+    paths = (*image_files.train, *image_files.test)
+    if image_files.folders:
+        labels = _number_classes([file.parent.name for file in paths], (), classes, named)
         images = torch.from_numpy(decode(len(paths), contents(paths)))
         return Unseen(images, None, labels, [file.relative_to(path).as_posix() for file in paths])
     tables = [Table.open(file, labelled=False) for file in paths]
-    labels = torch.cat([_classes(table.labels_as_given(), table.names, classes, named) for table in tables])
+    labels = torch.cat([_number_classes(table.labels_as_given(), table.names, classes, named) for table in tables])
     images = torch.from_numpy(decode(len(labels), (image for table in tables for image in table.images())))
     if len(tables) == 1:
         return Unseen(images, None, labels, range_of(len(labels)))
@@ -121,7 +121,7 @@ def _images(source: str, path: Path, classes: Sequence[str], named: bool) -> Uns
     return Unseen(images, None, labels, places)
 
 
-def _classes(given: Sequence[Any], given_names: Sequence[str], classes: Sequence[str], named: bool) -> Tensor:
+def _number_classes(given: Sequence[Any], given_names: Sequence[str], classes: Sequence[str], named: bool) -> Tensor:
     """Return each label's number among the model's classes: by its name where both have names, else by its number."""
     number = {name: index for index, name in enumerate(classes)}
 
@@ -132,12 +132,12 @@ def _classes(given: Sequence[Any], given_names: Sequence[str], classes: Sequence
             return number.get(label, _ODD)
         if named and given_names:
             return number.get(given_names[label], _ODD) if 0 <= label < len(given_names) else _ODD
-        return _numbered(label, len(classes))
+        return _number(label, len(classes))
 
     return torch.tensor([index(label) for label in given])
 
 
-def _numbered(label: Any, num_classes: int) -> int:
+def _number(label: Any, num_classes: int) -> int:
     if label == UNKNOWN or not math.isfinite(label):
         return UNKNOWN
     return int(label) if label == int(label) and 0 <= label < num_classes else _ODD

@@ -48,11 +48,11 @@ def transposed(model: nn.Module) -> set[str]:
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the model's own parameters by plain name, without those of parametrizations on them."""
-    found: dict[str, nn.Parameter] = {}
+    parameters: dict[str, nn.Parameter] = {}
     for name, parameter in model.named_parameters():
         before, inside, after = name.partition("parametrizations.")
         if not inside:
-            found[name] = parameter
+            parameters[name] = parameter
         elif after.endswith(".original"):
-            found[before + after.removesuffix(".original")] = parameter
-    return found
+            parameters[before + after.removesuffix(".original")] = parameter
+    return parameters

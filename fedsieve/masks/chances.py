@@ -46,8 +46,8 @@ class Chances:
     """
 
     def __init__(self, broadcast: NDArray[np.int8], groups: Groups) -> None:
-        self.order = _in_turns(groups)
-        self.steps = _steps(len(groups))
+        self.order = _take_turns(groups)
+        self.steps = _make_steps(len(groups))
         self._bucket = buckets(broadcast)[self.order]
         self._group = groups[self.order].astype(np.intp)
         self._groups = int(self._group.max(initial=0)) + 1
@@ -65,8 +65,8 @@ class Chances:
         self._step = slice(start, end)
         self._of_bucket = of_bucket
         self._pair = LEVELS * self._bucket[start:end] + level[self._group[start:end]]
-        found: NDArray[np.int64] = np.clip(of_pair, 1, SCALE - 1).ravel()[self._pair]
-        return found
+        of_entries: NDArray[np.int64] = np.clip(of_pair, 1, SCALE - 1).ravel()[self._pair]
+        return of_entries
 
     def learn(self, flips: NDArray[np.bool_]) -> None:
         """Count the flips whose chances were asked for last."""
@@ -81,11 +81,11 @@ class Chances:
 
 def buckets(broadcast: NDArray[np.int8]) -> NDArray[np.intp]:
     """Return the bucket of |broadcast| of each entry, 16 wide, from 0 to 7."""
-    found: NDArray[np.uint8] = np.minimum(np.abs(broadcast).view(np.uint8) >> 4, BUCKETS - 1)
-    return found.astype(np.intp)
+    numbers: NDArray[np.uint8] = np.minimum(np.abs(broadcast).view(np.uint8) >> 4, BUCKETS - 1)
+    return numbers.astype(np.intp)
 
 
-def _in_turns(groups: Groups) -> NDArray[np.intp]:
+def _take_turns(groups: Groups) -> NDArray[np.intp]:
     """Return the entries' places: the first entry of each group by its number, the second of each, and so on."""
     by_group = np.argsort(groups, kind="stable")
     sizes = np.bincount(groups)
@@ -94,7 +94,7 @@ def _in_turns(groups: Groups) -> NDArray[np.intp]:
     return by_group[np.argsort(turn.astype(np.min_scalar_type(int(sizes.max(initial=0)))), kind="stable")]
 
 
-def _steps(n: int) -> list[tuple[int, int]]:
+def _make_steps(n: int) -> list[tuple[int, int]]:
     ends = [0]
     while ends[-1] < n:
         ends.append(min(n, ends[-1] + max(_LEAST_STEP, ends[-1] // _STEP_SHARE)))

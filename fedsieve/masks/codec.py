@@ -48,11 +48,11 @@ def encode(signs: NDArray[np.bool_], broadcast: NDArray[np.int8], groups: Groups
         raise ValueError(f"signs are {signs.shape} where the broadcast is {broadcast.shape}")
     chances = Chances(broadcast, groups)
     flips = (signs ^ (broadcast >= 0))[chances.order]
-    found = []
+    of_steps = []
     for start, end in chances.steps:
-        found.append(chances.of(start, end))
+        of_steps.append(chances.of(start, end))
         chances.learn(flips[start:end])
-    body = _range_code(flips, found)
+    body = _encode_flips(flips, of_steps)
     packed = np.packbits(signs).tobytes()
     if len(packed) <= len(body):
         return np.frombuffer(_frame(RAW, packed, signs), np.uint8)
@@ -87,11 +87,11 @@ def decode(code: NDArray[np.uint8], broadcast: NDArray[np.int8], groups: Groups)
 
 def max_code_bytes(n: int) -> int:
     """Return the size of the longest mask code of `n` signs, the raw one: n bits and 5 to 7 bytes to two million."""
-    return 1 + len(_varint(n)) + -(-n // 8) + _CRC_BYTES
+    return 1 + len(_encode_varint(n)) + -(-n // 8) + _CRC_BYTES
 
 
 def _frame(scheme: int, body: bytes, signs: NDArray[np.bool_]) -> bytes:
-    header = bytes((VERSION << 4 | scheme,)) + _varint(len(signs))
+    header = bytes((VERSION << 4 | scheme,)) + _encode_varint(len(signs))
     checksum = zlib.crc32(np.packbits(signs).tobytes(), zlib.crc32(header))
     return header + body + checksum.to_bytes(4, "little")[:_CRC_BYTES]
 
@@ -105,9 +105,9 @@ def _read_header(data: bytes, n: int) -> tuple[int, int]:
         raise ValueError(f"mask code is of version {version} where {VERSION} is expected")
     if scheme not in SCHEMES:
         raise ValueError(f"mask code is of unknown scheme {scheme}")
-    found, start = _read_varint(data, 1)
-    if found != n:
-        raise ValueError(f"mask code holds {found} signs where {n} are expected")
+    number, start = _read_varint(data, 1)
+    if number != n:
+        raise ValueError(f"mask code holds {number} signs where {n} are expected")
     if len(data) < start + _CRC_BYTES:
         raise ValueError("mask code is cut off")
     return scheme, start
@@ -121,7 +121,7 @@ def _unpack(body: bytes, n: int) -> NDArray[np.bool_] | None:
     return None if bits[n:].any() else bits[:n]
 
 
-def _range_code(flips: NDArray[np.bool_], chances: list[NDArray[np.int64]]) -> bytes:
+def _encode_flips(flips: NDArray[np.bool_], chances: list[NDArray[np.int64]]) -> bytes:
     """Return the body of a coded mask: `flips` in the order of coding, with the chances of each step."""
     coder = stream.queue.RangeEncoder()
     if chances:
@@ -145,16 +145,16 @@ def _decode_body(body: bytes, broadcast: NDArray[np.int8], groups: Groups) -> ND
     chances = Chances(broadcast, groups)
     zeros = bytes(-len(body) % 4 + 8)
     coder = stream.queue.RangeDecoder(np.frombuffer(body + zeros, ">u4").astype(np.uint32))
-    flips, found = np.empty(len(broadcast), np.bool_), []
+    flips, of_steps = np.empty(len(broadcast), np.bool_), []
     for start, end in chances.steps:
-        found.append(chances.of(start, end))
+        of_steps.append(chances.of(start, end))
         try:
-            flips[start:end] = coder.decode(_FLIP, found[-1] / SCALE)
+            flips[start:end] = coder.decode(_FLIP, of_steps[-1] / SCALE)
         except Exception:  # constriction names none of its exceptions; it raises AssertionError
             return None
         chances.learn(flips[start:end])
     # A range decoder reads on past the end and does not see bytes left over: only coding again shows either.
-    if _range_code(flips, found) != body:
+    if _encode_flips(flips, of_steps) != body:
         return None
     signs = np.empty_like(flips)
     signs[chances.order] = flips
@@ -162,7 +162,7 @@ def _decode_body(body: bytes, broadcast: NDArray[np.int8], groups: Groups) -> ND
     return signs
 
 
-def _varint(number: int) -> bytes:
+def _encode_varint(number: int) -> bytes:
     """Return `number` in LEB128: 7 bits a byte, least significant first, the high bit set in all but the last."""
     written = bytearray()
     while number > 0x7F:

@@ -28,11 +28,11 @@ def groups(layers: Mapping[str, Tensor], transposed: Collection[str] = ()) -> Gr
     """
     axes = {name: int(name in transposed) for name in layers}
     dtype = np.min_scalar_type(2 * sum(weight.shape[axes[name]] for name, weight in layers.items()))
-    found, first = [np.empty(0, dtype)], 0
+    of_layers, first = [np.empty(0, dtype)], 0
     for name, weight in layers.items():
         positive = weight.detach().cpu().numpy() > 0
         unit = np.arange(first, first + positive.shape[axes[name]], dtype=dtype)
         shape = [-1 if axis == axes[name] else 1 for axis in range(positive.ndim)]
-        found.append((2 * unit.reshape(shape) + positive).astype(dtype).ravel())
+        of_layers.append((2 * unit.reshape(shape) + positive).astype(dtype).ravel())
         first += len(unit)
-    return np.concatenate(found)
+    return np.concatenate(of_layers)

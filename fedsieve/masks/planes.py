@@ -53,7 +53,7 @@ def decode_letters(code: NDArray[np.uint8], levels: Sequence[NDArray[np.int8]], 
     letters = np.zeros(len(groups), np.uint8)
     for plane, level in enumerate(levels):
         last = plane == len(levels) - 1
-        here, code = (code, code[:0]) if last else _cut(code)
+        here, code = (code, code[:0]) if last else _split_off_first(code)
         asked = letters == plane
         letters[asked] += decode(here, level[asked], groups[asked])
     return letters
@@ -78,7 +78,7 @@ def unpack_letters(packed: NDArray[np.uint8], n: int, k: int) -> NDArray[np.uint
     return letters
 
 
-def _cut(code: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _split_off_first(code: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the first plane's code, and what is behind it."""
     if code.dtype != np.uint8 or code.ndim != 1:
         raise ValueError(f"mask code is {code.dtype} {code.shape} where uint8 of one dimension is expected")

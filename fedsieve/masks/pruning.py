@@ -37,12 +37,12 @@ def pruner_names() -> list[str]:
 
 def load_pruner(name: str, key: str = "pruner") -> Pruner:
     """Import the pruner registered as `name`; a name nobody registered is a `UserError` about `key`."""
-    pruner: Pruner = plugins.load(PRUNERS, name, key, _faults)
+    pruner: Pruner = plugins.load(PRUNERS, name, key, _find_faults)
     return pruner
 
 
-def _faults(found: object) -> Iterator[str]:
-    if not callable(found):
+def _find_faults(pruner: object) -> Iterator[str]:
+    if not callable(pruner):
         yield "is not a function"
 
 
@@ -74,10 +74,10 @@ def prune(
     if not 0 < density <= 1:
         raise ValueError(f"density must be above 0 and at most 1, got {density}")
     keep = load_pruner(pruner)(model, ones, density, random, iterations)
-    return _checked(keep, _weights(model), density)
+    return _check(keep, _take_matrices(model), density)
 
 
-def _checked(keep: Keep, weights: Mapping[str, Tensor], density: float) -> Keep:
+def _check(keep: Keep, weights: Mapping[str, Tensor], density: float) -> Keep:
     """Return the masks in the order of the layers, if they are what a pruner has to return."""
     if not isinstance(keep, Mapping) or set(keep) != set(weights):
         raise ValueError(f"it has to return a mask for each of {', '.join(weights)}, and for nothing else")
@@ -88,9 +88,9 @@ def _checked(keep: Keep, weights: Mapping[str, Tensor], density: float) -> Keep:
             raise ValueError(f"its mask of {name} is {given} where torch.bool {tuple(weight.shape)} is expected")
         if not mask.any():
             raise ValueError(f"it keeps no weight of {name}")
-    total, kept = sum(weight.numel() for weight in weights.values()), sum(int(mask.sum()) for mask in keep.values())
-    if abs(kept - density * total) > max(TOLERANCE * total, len(weights)):
-        raise ValueError(f"it keeps {kept / total:.4g} of the weights where the density is {density:g}")
+    total, number = sum(weight.numel() for weight in weights.values()), sum(int(mask.sum()) for mask in keep.values())
+    if abs(number - density * total) > max(TOLERANCE * total, len(weights)):
+        raise ValueError(f"it keeps {number / total:.4g} of the weights where the density is {density:g}")
     return {name: keep[name] for name in weights}
 
 
@@ -104,20 +104,20 @@ def synflow(model: nn.Module, ones: Any, density: float, random: np.random.Rando
     Scores are equal if their first 20 bits are. The bits after them hold rounding error, by which weights that tie
     would be ranked in some order of the machine's.
     """
-    weights = _weights(model)
-    total, budget = sum(weight.numel() for weight in weights.values()), _budget(weights, density)
+    weights = _take_matrices(model)
+    total, budget = sum(weight.numel() for weight in weights.values()), _compute_budget(weights, density)
     flow = Flow(model, weights)
     inputs = ones.double() if isinstance(ones, Tensor) else ones
-    kept = np.ones(total, dtype=bool)
+    keep = np.ones(total, dtype=bool)
     with one_thread():
         for i in range(1, iterations + 1):
             # Adding half of the last bit that stays rounds; as integers, floats at or above 0 are in their own order.
             bits = [score.view(torch.int64).add_(1 << 31) >> 32 for score in flow.scores(inputs).values()]
             keys = np.concatenate([bit.to(torch.int32).numpy().ravel() for bit in bits])
-            keys[~kept] = -1
-            kept = _largest(keys, weights, round(total * (budget / total) ** (i / iterations)), random)
-            flow.mask(_shaped(kept, weights))
-    return _shaped(kept, weights)
+            keys[~keep] = -1
+            keep = _choose_largest(keys, weights, round(total * (budget / total) ** (i / iterations)), random)
+            flow.mask(_shape_masks(keep, weights))
+    return _shape_masks(keep, weights)
 
 
 def magnitude(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
@@ -125,23 +125,25 @@ def magnitude(model: nn.Module, _: Any, density: float, random: np.random.Random
 
     Of the largest |w| in float32, and the largest of every layer; ties are broken at random.
     """
-    return largest(_weights(model), density, random)
+    return largest(_take_matrices(model), density, random)
 
 
 def erk(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
     """Keep random weights, more of small layers: Erdős–Rényi-Kernel (Evci et al., ICML 2020, section 3)."""
-    return random_erk(_weights(model), density, random)
+    return random_erk(_take_matrices(model), density, random)
 
 
 def uniform(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
     """Keep random weights, the same share of each layer's."""
-    return _random(_weights(model), Tensor.numel, density, random)
+    return _choose_at_random(_take_matrices(model), Tensor.numel, density, random)
 
 
 def largest(weights: Mapping[str, Tensor], density: float, random: np.random.RandomState) -> Keep:
     """Keep the largest |w| of these layers together, in float32, and of each at least one; ties are random."""
     sizes = [weight.abs().float().contiguous().view(torch.int32).numpy().ravel() for weight in weights.values()]
-    return _shaped(_largest(np.concatenate(sizes), weights, _budget(weights, density), random), weights)
+    return _shape_masks(
+        _choose_largest(np.concatenate(sizes), weights, _compute_budget(weights, density), random), weights
+    )
 
 
 def random_erk(weights: Mapping[str, Tensor], density: float, random: np.random.RandomState) -> Keep:
@@ -151,24 +153,26 @@ def random_erk(weights: Mapping[str, Tensor], density: float, random: np.random.
     kernels of w x h is ∝ (n_in + n_out + w + h) / (n_in n_out w h). A layer that would exceed 1 is dense, and the rest
     is shared out among the others.
     """
-    return _random(weights, lambda weight: sum(weight.shape), density, random)
+    return _choose_at_random(weights, lambda weight: sum(weight.shape), density, random)
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
+def _take_matrices(model: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach() for name, weight in model.named_parameters() if weight.dim() >= MATRIX_DIM}
 
 
-def _budget(weights: Mapping[str, Tensor], density: float) -> int:
+def _compute_budget(weights: Mapping[str, Tensor], density: float) -> int:
     """Return how many of all weights are kept: at least one of each layer."""
     return max(round(density * sum(weight.numel() for weight in weights.values())), len(weights))
 
 
-def _shaped(kept: np.ndarray, weights: Mapping[str, Tensor]) -> Keep:
+def _shape_masks(bits: np.ndarray, weights: Mapping[str, Tensor]) -> Keep:
     """Cut one row of booleans into the layers' masks, copied: safetensors refuses tensors that share memory."""
-    return {name: piece.clone() for name, piece in Layout.of(weights).split(torch.from_numpy(kept)).items()}
+    return {name: piece.clone() for name, piece in Layout.of(weights).split(torch.from_numpy(bits)).items()}
 
 
-def _largest(keys: np.ndarray, weights: Mapping[str, Tensor], budget: int, random: np.random.RandomState) -> np.ndarray:
+def _choose_largest(
+    keys: np.ndarray, weights: Mapping[str, Tensor], budget: int, random: np.random.RandomState
+) -> np.ndarray:
     """Return booleans with `budget` True: at the best of each layer and, beside these, where `keys` are largest.
 
     `keys` is int32, a score's bits or -1 for a weight that is pruned already; it is changed.
@@ -183,25 +187,25 @@ def _largest(keys: np.ndarray, weights: Mapping[str, Tensor], budget: int, rando
     # Without the pruned ones: NumPy's partition takes fifteen times as long where most keys are the same.
     left = keys[keys >= 0]
     threshold = np.partition(left, left.size - budget)[left.size - budget]
-    kept: np.ndarray = keys > threshold
+    keep: np.ndarray = keys > threshold
     ties = np.flatnonzero(keys == threshold)
-    kept[random.permutation(ties)[: budget - np.count_nonzero(kept)]] = True
-    return kept
+    keep[random.permutation(ties)[: budget - np.count_nonzero(keep)]] = True
+    return keep
 
 
-def _random(
+def _choose_at_random(
     weights: Mapping[str, Tensor], share: Callable[[Tensor], int], density: float, random: np.random.RandomState
 ) -> Keep:
     shares, sizes = [share(weight) for weight in weights.values()], [weight.numel() for weight in weights.values()]
-    kept = []
-    for size, count in zip(sizes, _counts(shares, sizes, _budget(weights, density)), strict=True):
+    of_layers = []
+    for size, count in zip(sizes, _share_out(shares, sizes, _compute_budget(weights, density)), strict=True):
         layer = np.zeros(size, dtype=bool)
         layer[random.permutation(size)[:count]] = True
-        kept.append(layer)
-    return _shaped(np.concatenate(kept), weights)
+        of_layers.append(layer)
+    return _shape_masks(np.concatenate(of_layers), weights)
 
 
-def _counts(shares: Sequence[int], sizes: Sequence[int], budget: int) -> list[int]:
+def _share_out(shares: Sequence[int], sizes: Sequence[int], budget: int) -> list[int]:
     """Return how many weights each layer keeps: ε share, between 1 and its size, ε such that the sum is `budget`.
 
     Fractions are rounded down, and those lost most first get one more.

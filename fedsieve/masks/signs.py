@@ -52,14 +52,14 @@ class SignMask:
         self._index = {name: keep[name].flatten().nonzero().flatten() for name in self.layers}
         self._layout = Survivors({name: keep[name] for name in self.layers}).layout(self.in_x_out)
         self._pieces = Layout.of(self._index)
-        self._kept = torch.cat([weights[name].flatten()[index] for name, index in self._index.items()])
+        self._weights = torch.cat([weights[name].flatten()[index] for name, index in self._index.items()])
         for parameter in self.layers.values():
             parameter.zero_()
-        self.load_(torch.zeros_like(self._kept))
+        self.load_(torch.zeros_like(self._weights))
 
     def load_(self, latent: Tensor) -> None:
         """Point the latents at `latent`, without a copy where the device is the same, and forget all gradients."""
-        self.latent.data = latent.to(self._kept.device)
+        self.latent.data = latent.to(self._weights.device)
         for parameter in (self.latent, *self.layers.values()):
             parameter.grad = None
         self._write()
@@ -71,22 +71,22 @@ class SignMask:
 
     @torch.no_grad()
     def _read(self, *_: Any) -> None:
-        gradient = torch.zeros_like(self._kept)
+        gradient = torch.zeros_like(self._weights)
         for name, part in self._pieces.split(gradient).items():
             of_weight = self.layers[name].grad
             if of_weight is not None:
                 torch.index_select(of_weight.flatten(), 0, self._index[name], out=part)
             self.layers[name].grad = None
-        self.latent.grad = self.family.gradient(gradient.mul_(self._kept), self.latent)
+        self.latent.grad = self.family.gradient(gradient.mul_(self._weights), self.latent)
 
     @torch.no_grad()
     def _write(self, *_: Any) -> None:
-        masked = self._layout.fold(self.family, self._kept, self.latent)
+        masked = self._layout.fold(self.family, self._weights, self.latent)
         for name, part in self._pieces.split(masked).items():
             self.layers[name].view(-1).scatter_(0, self._index[name], part)
 
 
 def masked(weights: Mapping[str, Tensor], survivors: Survivors, entries: Tensor) -> dict[str, Tensor]:
     """Return w ⊙ mask of each pruned layer; `entries` are those of the surviving weights."""
-    found = survivors.scatter(entries)
-    return {name: weights[name] * mask.to(weights[name].device) for name, mask in found.items()}
+    masks = survivors.scatter(entries)
+    return {name: weights[name] * mask.to(weights[name].device) for name, mask in masks.items()}

@@ -28,7 +28,7 @@ class OfDensity(Binary):
     @classmethod
     def of(cls, parameter: str) -> Self:
         """Return the family of a density; "" is 0.2."""
-        return cls(_density(parameter))
+        return cls(_parse_density(parameter))
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Magnitude(OfDensity):
 
     def initial(self, weights: Mapping[str, Tensor], random: np.random.RandomState) -> dict[str, Tensor]:
         """Return 1 where a weight is kept, -1 elsewhere."""
-        return _chosen(largest, weights, self.density, random)
+        return _choose(largest, weights, self.density, random)
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class RandomErk(OfDensity):
 
     def initial(self, weights: Mapping[str, Tensor], random: np.random.RandomState) -> dict[str, Tensor]:
         """Return 1 where a weight is kept, -1 elsewhere."""
-        return _chosen(random_erk, weights, self.density, random)
+        return _choose(random_erk, weights, self.density, random)
 
 
-def _density(parameter: str) -> float:
+def _parse_density(parameter: str) -> float:
     try:
         density = float(parameter or DENSITY)
     except ValueError:
@@ -67,7 +67,7 @@ def _density(parameter: str) -> float:
     return density
 
 
-def _chosen(
+def _choose(
     choose: Callable[[Mapping[str, Tensor], float, np.random.RandomState], Keep],
     weights: Mapping[str, Tensor],
     density: float,

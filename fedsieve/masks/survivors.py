@@ -63,8 +63,8 @@ class Survivors:
 
     def take(self, groups: Groups) -> Groups:
         """Return the groups of the surviving weights, of those of all of the layers' weights."""
-        kept = torch.cat([mask.flatten() for mask in self.keep.values()])
-        taken: Groups = groups[kept.cpu().numpy()]
+        keep = torch.cat([mask.flatten() for mask in self.keep.values()])
+        taken: Groups = groups[keep.cpu().numpy()]
         return taken
 
     def packed(self) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ class Flow:
             weight.requires_grad_(True)
         for module in self._network.modules():
             if isinstance(module, NORMS):
-                module.forward = _as_it_comes  # type: ignore[method-assign] # the module stays: others read its attributes, a transformer norm1.eps
+                module.forward = _pass_on  # type: ignore[method-assign] # the module stays: others read its attributes, a transformer norm1.eps
 
     def mask(self, keep: dict[str, Tensor]) -> None:
         """Set the weights outside `keep` (bool, of the weights' shapes) to 0, for good."""
@@ -67,8 +67,8 @@ class Flow:
         if not torch.isfinite(flow):
             raise FloatingPointError("SynFlow: the weights are so large that the network's outputs overflow float64")
         gradients = torch.autograd.grad(flow, list(self._weights.values()), materialize_grads=True)
-        found = zip(self._weights.items(), gradients, strict=True)
-        scores = {name: weight.detach() * gradient for (name, weight), gradient in found}
+        pairs = zip(self._weights.items(), gradients, strict=True)
+        scores = {name: weight.detach() * gradient for (name, weight), gradient in pairs}
         least = -ROUNDING * flow.item()
         if not all(bool((score >= least).all()) for score in scores.values()):
             raise FloatingPointError("SynFlow: an output falls as a weight grows, so the network has no synaptic flow")
@@ -79,7 +79,7 @@ def _is_bias(name: str, parameter: Tensor) -> bool:
     return parameter.dim() < MATRIX_DIM and "bias" in name.rpartition(".")[2]
 
 
-def _as_it_comes(inputs: Tensor, *_: Any, **__: Any) -> Tensor:
+def _pass_on(inputs: Tensor, *_: Any, **__: Any) -> Tensor:
     return inputs
 
 

@@ -34,7 +34,7 @@ class Model:
     make: Callable[[Shape, RunConfig], nn.Module]
 
 
-def _images(summary: str, make: Callable[[Any, int], nn.Module]) -> Model:
+def _make_images(summary: str, make: Callable[[Any, int], nn.Module]) -> Model:
     return Model(summary, "images", lambda shape, _: make(shape.input, shape.num_classes))
 
 
@@ -44,11 +44,11 @@ MODELS = {
         "graph",
         lambda shape, run: GCN(shape.input[0], shape.num_classes, run.hidden_dim, run.dropout),
     ),
-    "lenet": _images("LeNet-5 with ELU (LeCun et al. 1998)", LeNet),
-    "conv2": _images("two convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv2),
-    "conv4": _images("four convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv4),
-    "mlp": _images("two hidden layers of 200 units (McMahan et al., AISTATS 2017)", MLP),
-    "resnet18": _images("ResNet-18 for small images, with group normalisation (He et al., CVPR 2016)", ResNet18),
+    "lenet": _make_images("LeNet-5 with ELU (LeCun et al. 1998)", LeNet),
+    "conv2": _make_images("two convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv2),
+    "conv4": _make_images("four convolutions and three linear layers (Frankle and Carbin, ICLR 2019)", conv4),
+    "mlp": _make_images("two hidden layers of 200 units (McMahan et al., AISTATS 2017)", MLP),
+    "resnet18": _make_images("ResNet-18 for small images, with group normalisation (He et al., CVPR 2016)", ResNet18),
 }
 
 
@@ -60,9 +60,9 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
     Raises:
         UserError: the name is unknown or for other data, or a user's own network is of no use here.
     """
-    own = ":" in run.model
+    is_own = ":" in run.model
     kind = "graph" if len(shape.input) == 1 else "images"  # not of run.dataset, which may be gone or a device's own
-    if not own and (run.model not in MODELS or MODELS[run.model].kind != kind):
+    if not is_own and (run.model not in MODELS or MODELS[run.model].kind != kind):
         allowed = [name for name, model in MODELS.items() if model.kind == kind]
         raise UserError(
             f"model: got {run.model!r}{near(run.model, allowed)}, "
@@ -72,8 +72,8 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
     with seeds.torch_stream(run.seed, "initial weights"):
         try:
             model = (
-                own_network(run.model, shape.input, shape.num_classes, partial(_tried_on, shape))
-                if own
+                own_network(run.model, shape.input, shape.num_classes, partial(_try_on, shape))
+                if is_own
                 else MODELS[run.model].make(shape, run)
             )
         except ValueError as error:
@@ -97,11 +97,11 @@ def setting_of(run: RunConfig, shape: Shape) -> Setting:
         shape=shape,
         network=partial(build, run, shape),
         ones=partial(ones, shape),
-        proxy=partial(_proxy, run, shape),
+        proxy=partial(_make_proxy, run, shape),
     )
 
 
-def _proxy(run: RunConfig, shape: Shape) -> Any:
+def _make_proxy(run: RunConfig, shape: Shape) -> Any:
     """Return the random inputs, on which a user's own network may fail; for a built-in one, any."""
     if ":" not in run.model:
         return ones(shape)
@@ -111,7 +111,7 @@ def _proxy(run: RunConfig, shape: Shape) -> Any:
     return propagation(graph.x, graph.edge_index)
 
 
-def _tried_on(shape: Shape, count: int) -> Any:
+def _try_on(shape: Shape, count: int) -> Any:
     """Return random numbers as an own network is tried on: pixels as it will get them, or a ring of nodes."""
     drawn = torch.rand(count, *shape.input, generator=torch.Generator().manual_seed(count))
     if len(shape.input) > 1:

@@ -85,17 +85,17 @@ def last_linear(model: nn.Module, inputs: Any) -> LastLinear:
     """
     known: LastLinear | None = getattr(model, _KNOWN, None)
     if known is None:
-        known = _found(model, inputs)
+        known = _find_last_linear(model, inputs)
         setattr(model, _KNOWN, known)
     return known
 
 
-def _found(model: nn.Module, inputs: Any) -> LastLinear:
+def _find_last_linear(model: nn.Module, inputs: Any) -> LastLinear:
     parameters = list(model.parameters())
-    with torch.enable_grad(), _all_with_gradients(parameters), _Uses(parameters) as uses:
+    with torch.enable_grad(), _require_gradients(parameters), _Uses(parameters) as uses:
         logits = model(inputs)
     calls = [use for use in uses.seen if use.number is not None]
-    nearest = _nearest(logits, {use.node: use for use in uses.seen if use.node is not None})
+    nearest = _find_nearest(logits, {use.node: use for use in uses.seen if use.node is not None})
     last = max((use for use in nearest if use.number is not None), key=lambda use: use.number or 0, default=None)
     same = [use.number for use in nearest if last is not None and use.number is not None and use.weight == last.weight]
     return LastLinear(tuple(sorted(same)), len(calls))
@@ -116,7 +116,7 @@ class _Uses(TorchFunctionMode):
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         super().__init__()
         self.seen: list[_Use] = []
-        self._matrices = {_memory(parameter) for parameter in parameters if _is_matrix(parameter)}
+        self._matrices = {_address_of(parameter) for parameter in parameters if _is_matrix(parameter)}
         self._linear = 0
 
     def __torch_function__(
@@ -125,13 +125,13 @@ class _Uses(TorchFunctionMode):
         """Call `func`."""
         result = func(*args, **(kwargs or {}))
         if func is linear:
-            self.seen.append(_Use(result.grad_fn, _memory(_argument(1, "weight", args, kwargs)), self._linear))
+            self.seen.append(_Use(result.grad_fn, _address_of(_get_argument(1, "weight", args, kwargs)), self._linear))
             self._linear += 1
             return result
-        taken = [_memory(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        taken = [_address_of(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         used = [memory for memory in taken if memory in self._matrices]
         for leaf in tree_leaves(result) if used else []:
-            if isinstance(leaf, Tensor) and _memory(leaf) not in self._matrices:
+            if isinstance(leaf, Tensor) and _address_of(leaf) not in self._matrices:
                 self.seen.append(_Use(leaf.grad_fn, used[0], None))
         return result
 
@@ -151,12 +151,12 @@ class _Inputs(TorchFunctionMode):
         """Call `func`."""
         if func is linear:
             if self.total in self._calls:
-                self.inputs.append(_argument(0, "input", args, kwargs))
+                self.inputs.append(_get_argument(0, "input", args, kwargs))
             self.total += 1
         return func(*args, **(kwargs or {}))
 
 
-def _nearest(logits: Tensor, uses: Mapping[Any, _Use]) -> list[_Use]:
+def _find_nearest(logits: Tensor, uses: Mapping[Any, _Use]) -> list[_Use]:
     """Return the uses from which the logits come without another between."""
     nearest, ahead, visited = [], [logits.grad_fn], set()
     while ahead:
@@ -172,7 +172,7 @@ def _nearest(logits: Tensor, uses: Mapping[Any, _Use]) -> list[_Use]:
 
 
 @contextmanager
-def _all_with_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+def _require_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """Let all parameters, frozen ones too, have a gradient inside."""
     frozen = [parameter for parameter in parameters if not parameter.requires_grad]
     for parameter in frozen:
@@ -184,12 +184,12 @@ def _all_with_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-def _argument(place: int, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Tensor:
+def _get_argument(place: int, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Tensor:
     value: Tensor = args[place] if len(args) > place else (kwargs or {})[name]
     return value
 
 
-def _memory(tensor: Tensor) -> int:
+def _address_of(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
 
 

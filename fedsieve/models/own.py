@@ -24,7 +24,7 @@ def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examp
     try:
         make = getattr(importlib.import_module(module), name)
     except (AttributeError, ModuleNotFoundError) as error:
-        raise ValueError(f"it cannot be imported: {one_line(error)}{_imported(module)}") from error
+        raise ValueError(f"it cannot be imported: {one_line(error)}{_describe_origin(module)}") from error
     except Exception as error:  # a module may raise anything
         raise ValueError(f"it cannot be imported: {one_line(error)}") from error
     try:
@@ -40,7 +40,7 @@ def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examp
     return model
 
 
-def _imported(module: str) -> str:
+def _describe_origin(module: str) -> str:
     """Return which file a module's name stands for: it may be an installed one that hides the user's."""
     known = sys.modules.get(module) or sys.modules.get(module.partition(".")[0])
     return "" if known is None else f" ({known.__name__!r} is {getattr(known, '__file__', None) or 'built in'})"

@@ -70,7 +70,7 @@ def _check_layers(model: nn.Module) -> None:
     if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
         raise UnusableError(f"its layer of {lazy[0]} is lazy and was not run, so it has no shape")
     for path, module in model.named_modules():
-        if fault := _recomputed(module):
+        if fault := _find_recomputed(module):
             raise UnusableError(f"its layer {path or type(module).__name__} {fault}, allowed: plain weights")
     parameters = dict(model.named_parameters())
     if not any(parameter.dim() >= MATRIX_DIM for parameter in parameters.values()):
@@ -82,15 +82,16 @@ def _check_layers(model: nn.Module) -> None:
         raise UnusableError(f"its {odd[0]} is {parameters[odd[0]].dtype}, allowed: torch.float32")
 
 
-def _recomputed(module: nn.Module) -> str | None:
+def _find_recomputed(module: nn.Module) -> str | None:
     """Return which weight of a layer is computed of other parameters before each use, a clause, None if none is."""
     if parametrize.is_parametrized(module):
         name = next(iter(module.parametrizations))  # type: ignore[arg-type]
         kind = type(module.parametrizations[name][0]).__name__  # type: ignore[index]
         return f"has a parametrization on its {name}, {kind.lstrip('_')}, where masks would be put"
     hooks = [type(hook) for hook in module._forward_pre_hooks.values()]
-    if own := [hook for hook in hooks if hook.__module__.startswith("torch.nn.utils.")]:
-        return f"has a weight that torch.nn.utils computes anew each time, {own[0].__name__}, where masks would be put"
+    if every_time := [hook for hook in hooks if hook.__module__.startswith("torch.nn.utils.")]:
+        name = every_time[0].__name__
+        return f"has a weight that torch.nn.utils computes again each time, {name}, where masks would be put"
     return None
 
 
@@ -110,7 +111,7 @@ class _Trial:
 
     def check_training(self) -> None:
         """Raise an UnusableError if nothing is trained, or a buffer changes with a step, or in evaluation."""
-        before = _copied(self.model.named_buffers())
+        before = _copy(self.model.named_buffers())
         with torch.enable_grad():
             logits = self._logits(training=True)
             if not logits.requires_grad:
@@ -120,11 +121,11 @@ class _Trial:
             if parameter.grad is not None and parameter.grad.is_sparse:
                 raise UnusableError(f"its {name} has a sparse gradient, which the optimisers cannot use")
             parameter.data.add_(1)  # as a step would; a buffer that is a view of a weight goes with it
-        after_step = _copied(self.model.named_buffers())
+        after_step = _copy(self.model.named_buffers())
         self._before = {True: logits.detach(), False: self._logits(training=False)}
-        for after in (after_step, _copied(self.model.named_buffers())):
+        for after in (after_step, _copy(self.model.named_buffers())):
             for name in {**before, **after}:
-                if not _same(before.get(name), after.get(name)):
+                if not _is_same(before.get(name), after.get(name)):
                     instead = _instead(self.model, name)
                     raise UnusableError(
                         f"{name} changes in training and is no parameter, so clients cannot share it{instead}"
@@ -134,7 +135,7 @@ class _Trial:
     def check_memory(self) -> None:
         """Raise an UnusableError if the logits depend on more than input and weights."""
         for training, before in self._before.items():
-            if not _near(before, self._logits(training=training)):
+            if not _is_near(before, self._logits(training=training)):
                 raise UnusableError(
                     "it gives other logits for the same input and weights the second time: it remembers something that "
                     "is no parameter, or draws random numbers from another generator than torch's default one"
@@ -154,7 +155,7 @@ class _Trial:
         for parameter, _ in self._weights:
             if parameter.dim() >= MATRIX_DIM:
                 parameter.data.mul_(2)
-        if not _near(with_masks, self.model.eval()(inputs)):
+        if not _is_near(with_masks, self.model.eval()(inputs)):
             raise UnusableError(
                 "it takes a weight from elsewhere than its layer, from a list say, where a mask does not reach it, "
                 "allowed: self.layer.weight"
@@ -175,19 +176,19 @@ class _Trial:
         """Return the logits of two examples; an UnusableError if they are none, or the network changes its input."""
         self.put_back()
         inputs = self.examples(2)
-        tensors = list(_tensors(inputs))
+        tensors = list(_find_tensors(inputs))
         before = [(tensor.detach().clone(), tensor._version, tensor.requires_grad) for tensor in tensors]
         torch.default_generator.manual_seed(0)
         logits = self.model.train(training)(inputs)
         for tensor, (values, version, needed) in zip(tensors, before, strict=True):
-            if tensor._version != version or tensor.requires_grad != needed or not _same(tensor, values):
+            if tensor._version != version or tensor.requires_grad != needed or not _is_same(tensor, values):
                 raise UnusableError(
                     "its forward writes into its input, which other clients and later rounds use too, as x.add_(1) or "
                     "a first ReLU(inplace=True) does, allowed: x = x + 1, ReLU()"
                 )
         _check_logits(logits, self.num_classes)
-        found: Tensor = logits
-        return found
+        tensor_of_logits: Tensor = logits
+        return tensor_of_logits
 
 
 class _Doubled(nn.Module):
@@ -210,24 +211,24 @@ def _check_logits(logits: Any, num_classes: int, count: int = 2) -> None:
         raise UnusableError(f"it does not return a torch module whose logits are N x {num_classes}, float32")
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _find_tensors(value: Any) -> Iterator[Tensor]:
     """Yield the tensors that an input consists of, a graph's too."""
     if isinstance(value, Tensor):
         yield value
     elif hasattr(value, "__dict__"):
         for part in vars(value).values():
-            yield from _tensors(part)
+            yield from _find_tensors(part)
 
 
-def _copied(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+def _copy(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors}
 
 
-def _near(one: Tensor, other: Tensor) -> bool:
+def _is_near(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, 0, _ROUNDING * float(other.abs().max()), equal_nan=True)
 
 
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
+def _is_same(one: Tensor | None, other: Tensor | None) -> bool:
     """Return whether two tensors are the same, NaN included."""
     if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
         return False

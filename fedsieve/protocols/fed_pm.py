@@ -22,7 +22,7 @@ class FedPMConfig(AlgorithmConfig):
         1.0, ge=1.0, description="λ0, where α and β of the Beta distributions begin; 1 is the uniform prior"
     )
     reset: int = Field(
-        0, ge=0, description="rounds after which α and β begin anew at λ0; 0: 1 / fraction-train, rounded up"
+        0, ge=0, description="rounds after which α and β begin again at λ0; 0: 1 / fraction-train, rounded up"
     )
 
 

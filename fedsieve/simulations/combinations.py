@@ -65,9 +65,9 @@ def combinations(experiment: Experiment, path: Path) -> list[Point]:
         labels = [one.label for one in compared]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise UserError(f"runs: got two of the label {twice[0]!r}, allowed: a label of its own for each.")
-        asked = [asked for one in compared for asked in _asked(experiment, one, common)]
+        asked = [asked for one in compared for asked in _list_asked(experiment, one, common)]
         running = {section_of(asked.algorithm) for asked in asked}
-        points = [_point(asked, running, common) for asked in asked]
+        points = [_make_point(asked, running, common) for asked in asked]
         _check_different(points)
         if experiment.table is not None:
             _check_layout(experiment.table, points)
@@ -76,22 +76,22 @@ def combinations(experiment: Experiment, path: Path) -> list[Point]:
 
 @dataclass(frozen=True)
 class _Asked:
-    """One run before its keys are validated: `shared` keys, which runs of other algorithms may have, and its `own`."""
+    """One run before its keys are validated: `shared` keys, which others may have, and its `own_keys`."""
 
     one: Compared
     axes: Sequence[_Axis]
     shared: Mapping[str, Any]
-    own: Mapping[str, Any]
+    own_keys: Mapping[str, Any]
 
     @property
     def algorithm(self) -> str:
-        return str((dict(self.shared) | dict(self.own)).get("algorithm", fields()["algorithm"].default))
+        return str((dict(self.shared) | dict(self.own_keys)).get("algorithm", fields()["algorithm"].default))
 
 
-def _asked(experiment: Experiment, one: Compared, common: list[_Axis]) -> Iterable[_Asked]:
-    own = _axes(one.sweep, f"runs {one.label!r}: sweep")
-    taken = set(one.keys).union(*(axis.keys for axis in own))
-    axes = [axis for axis in common if taken.isdisjoint(axis.keys)] + own
+def _list_asked(experiment: Experiment, one: Compared, common: list[_Axis]) -> Iterable[_Asked]:
+    own_axes = _axes(one.sweep, f"runs {one.label!r}: sweep")
+    taken = set(one.keys).union(*(axis.keys for axis in own_axes))
+    axes = [axis for axis in common if taken.isdisjoint(axis.keys)] + own_axes
     swept = [key for axis in axes for key in axis.keys]
     for key in swept:
         if swept.count(key) > 1:
@@ -100,18 +100,18 @@ def _asked(experiment: Experiment, one: Compared, common: list[_Axis]) -> Iterab
         shared: dict[str, Any] = dict(experiment.base)
         mine: dict[str, Any] = {}
         for axis, choice in zip(axes, choices, strict=True):
-            (mine if axis in own or axis.name else shared).update(choice)
+            (mine if axis in own_axes or axis.name else shared).update(choice)
         yield _Asked(one, axes, shared, mine | one.keys | {"seed": seed})
 
 
-def _point(asked: _Asked, running: Collection[str], common: list[_Axis]) -> Point:
-    """Return a run; shared keys of another algorithm are left out if another run of the experiment is of that."""
+def _make_point(asked: _Asked, running: Collection[str], common: list[_Axis]) -> Point:
+    """Return a run; shared keys of another algorithm are ignored if another run of the experiment is of that."""
     one, chosen = asked.one, section_of(asked.algorithm)
     shared = {key: value for key, value in asked.shared.items()
               if section_of_key(key) in ("", chosen) or section_of_key(key) not in running}  # fmt: skip
     where = f"runs {one.label!r}: " if one.label else ""
     try:
-        run = parse(shared | dict(asked.own))
+        run = parse(shared | dict(asked.own_keys))
     except UserError as error:
         for axis in asked.axes:
             if axis.name and section_of_key(axis.name) not in ("", chosen):
@@ -123,9 +123,9 @@ def _point(asked: _Asked, running: Collection[str], common: list[_Axis]) -> Poin
     flat = run.flat()
     has = [key for axis in asked.axes for key in axis.keys if key in flat]
     together = [*(key for axis in common for key in axis.keys), "seed"]
-    told = [f"{key}={flat[key]}" for key in has]
+    words = [f"{key}={flat[key]}" for key in has]
     return Point(
-        name=_name([*([one.label] if one.label else []), *told, f"seed={run.seed}"]),
+        name=_make_name([*([one.label] if one.label else []), *words, f"seed={run.seed}"]),
         label=one.label or run.algorithm,
         run=run,
         swept=tuple(has),
@@ -151,7 +151,7 @@ def _axes(sweep: Mapping[str, Any], where: str) -> list[_Axis]:
     return axes
 
 
-def _name(parts: Sequence[str]) -> str:
+def _make_name(parts: Sequence[str]) -> str:
     """Return a folder's name: letters, digits and `. = , + - _`, as other characters are, shortened if it is long."""
     name = ",".join(re.sub(r"[^\w.=+-]+", "-", part).strip("-") for part in parts)
     if len(name) <= LONGEST:

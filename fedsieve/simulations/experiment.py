@@ -126,12 +126,12 @@ def built_in() -> dict[str, Path]:
 
 def summaries() -> dict[str, str]:
     """Return a line on each built-in experiment: its title, and what it has cost where that is known."""
-    found = {}
+    by_name = {}
     for name, path in built_in().items():
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-        cost = f"; {told['cpu-hours']:g} CPU hours" if "cpu-hours" in told else ""
-        found[name] = told["title"] + cost
-    return found
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        cost = f"; {values['cpu-hours']:g} CPU hours" if "cpu-hours" in values else ""
+        by_name[name] = values["title"] + cost
+    return by_name
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -142,13 +142,15 @@ def read_experiment(path: Path) -> Experiment:
     """
     values = read(path)
     with naming(path):
-        own = {key: values[key] for key in OWN if key in values}
-        base = {key: value for key, value in values.items() if key not in own}
+        own_keys = {key: values[key] for key in OWN if key in values}
+        base = {key: value for key, value in values.items() if key not in own_keys}
         check_keys(base, "", OWN)
-        own["runs"] = [_compared(given, index, base) for index, given in enumerate(_tables(own, "runs"))]
-        if "table" in own:
-            own["table"] = _layout(own["table"])
-        experiment: Experiment = validated(Experiment, own | {"base": dotted(base)}, "")
+        own_keys["runs"] = [
+            _read_compared(given, index, base) for index, given in enumerate(_read_tables(own_keys, "runs"))
+        ]
+        if "table" in own_keys:
+            own_keys["table"] = _read_layout(own_keys["table"])
+        experiment: Experiment = validated(Experiment, own_keys | {"base": dotted(base)}, "")
     return experiment
 
 
@@ -161,22 +163,22 @@ def naming(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {error}") from None
 
 
-def _compared(given: Mapping[str, Any], index: int, base: Mapping[str, Any]) -> Compared:
+def _read_compared(given: Mapping[str, Any], index: int, base: Mapping[str, Any]) -> Compared:
     named = given.get(LABEL, given.get("algorithm", base.get("algorithm", "")))
     if not isinstance(named, str) or not named:
         raise UserError(f"runs[{index}].label: got {named!r}, allowed: a string, or an algorithm to be called by.")
-    own = {key: value for key, value in given.items() if key not in {LABEL, "sweep"}}
-    check_keys(own, f"runs[{index}].", (LABEL, "sweep"))
+    keys = {key: value for key, value in given.items() if key not in {LABEL, "sweep"}}
+    check_keys(keys, f"runs[{index}].", (LABEL, "sweep"))
     if not isinstance(sweep := given.get("sweep", {}), dict):
         raise UserError(f"runs[{index}].sweep: got {sweep!r}, allowed: lists by key, as in sweep.lr = [0.01, 0.1].")
-    return Compared(label=named, keys=dotted(own), sweep=sweep)
+    return Compared(label=named, keys=dotted(keys), sweep=sweep)
 
 
-def _layout(given: Any) -> Layout:
+def _read_layout(given: Any) -> Layout:
     if not isinstance(given, dict):
         raise UserError(f"table: got {given!r}, allowed: a table of keys.")
     columns = []
-    for index, column in enumerate(_tables(given, "columns", "table.")):
+    for index, column in enumerate(_read_tables(given, "columns", "table.")):
         prefix = f"table.columns[{index}]."
         if isinstance(where := column.get("where"), dict):
             column |= {"where": dotted(where)}
@@ -186,28 +188,28 @@ def _layout(given: Any) -> Layout:
         metric = columns[-1].metric
         if metric not in FIGURES:
             raise UserError(f"{prefix}metric: got {metric!r}{near(metric, FIGURES)}, allowed: {', '.join(FIGURES)}.")
-    own = given | ({"columns": columns} if columns else {})
+    values = given | ({"columns": columns} if columns else {})
     if isinstance(given.get("target"), dict):
-        own["target"] = validated(Target, given["target"], "table.target.")
-    layout: Layout = validated(Layout, own, "table.")
+        values["target"] = validated(Target, given["target"], "table.target.")
+    layout: Layout = validated(Layout, values, "table.")
     return layout
 
 
-def _tables(values: Mapping[str, Any], key: str, prefix: str = "") -> list[dict[str, Any]]:
+def _read_tables(values: Mapping[str, Any], key: str, prefix: str = "") -> list[dict[str, Any]]:
     """Return a list of tables, of which a string in `columns` is the metric alone."""
     given = values.get(key, [])
     if not isinstance(given, list):
         raise UserError(f"{prefix}{key}: got {given!r}, allowed: a list of tables.")
-    found = [{"metric": item} if key == "columns" and isinstance(item, str) else item for item in given]
-    for index, item in enumerate(found):
+    tables = [{"metric": item} if key == "columns" and isinstance(item, str) else item for item in given]
+    for index, item in enumerate(tables):
         if not isinstance(item, dict):
             raise UserError(f"{prefix}{key}[{index}]: got {item!r}, allowed: a table of keys.")
-    return found
+    return tables
 
 
-def check_keys(values: Mapping[str, Any], prefix: str, own: Sequence[str] = ()) -> None:
+def check_keys(values: Mapping[str, Any], prefix: str, own_keys: Sequence[str] = ()) -> None:
     """Raise a `UserError` for keys that are neither a run's nor of `own`, that the experiment gives, and for lists."""
-    known = [*own, *(key for key in fields() if key not in {"seed", "out"}), *algorithm_names()]
+    known = [*own_keys, *(key for key in fields() if key not in {"seed", "out"}), *algorithm_names()]
     for key, value in dotted(values).items():
         if key == "seed":
             raise UserError(f"{prefix}seed: is not a key here, allowed: seeds = [42, 43, 44], say, for all runs.")
@@ -215,7 +217,7 @@ def check_keys(values: Mapping[str, Any], prefix: str, own: Sequence[str] = ()) 
             raise UserError(f"{prefix}out: is not a key here: each run has a folder of its own; see --out.")
         if key.partition(".")[0] not in known:
             hint = near(key, known)
-            told = ", ".join([*own, "the keys of a run (docs/configuration.md)"])
-            raise UserError(f"{prefix}{key}: is not a key{hint}, allowed: {told}.")
+            allowed = ", ".join([*own_keys, "the keys of a run (docs/configuration.md)"])
+            raise UserError(f"{prefix}{key}: is not a key{hint}, allowed: {allowed}.")
         if isinstance(value, list):
             raise UserError(f"{prefix}{key}: got a list, allowed: one value, or the list as sweep.{key}.")

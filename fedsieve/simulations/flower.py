@@ -56,8 +56,8 @@ class ProcessApp(ClientApp):
         """Answer as the real app does."""
         run_config, states, folder = self._made_of
         node, config = context.node_config, dict(run_config)
-        own = Context(context.run_id, context.node_id, node, context.state, config)
-        return answered(_app_of_process(states, folder), message, own)
+        of_run = Context(context.run_id, context.node_id, node, context.state, config)
+        return answered(_app_of_process(states, folder), message, of_run)
 
 
 @lru_cache(maxsize=1)

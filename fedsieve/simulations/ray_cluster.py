@@ -46,7 +46,7 @@ def cluster(address: str, num_workers: int) -> Iterator[int]:
         UserError: there is no such cluster, or it has fewer CPUs than workers are asked for.
     """
     with _connected(address, num_workers or available_cpus()):
-        cpus = int(_resources().get("CPU", 0))
+        cpus = int(_find_resources().get("CPU", 0))
         if num_workers > cpus:
             raise UserError(f"num-workers: got {num_workers}, allowed: at most the {cpus} CPUs of the Ray cluster.")
         yield num_workers or max(1, cpus)
@@ -59,13 +59,13 @@ def available_cpus() -> int:
 
 def gpu_share(device: str, num_workers: int) -> float:
     """Return the part of a GPU that a worker reserves, so that workers share the GPUs evenly; 0 where there is none."""
-    gpus = 0 if device == "cpu" else int(_resources().get("GPU", 0))
+    gpus = 0 if device == "cpu" else int(_find_resources().get("GPU", 0))
     if device == "cuda" and gpus == 0:
         raise UserError("device: got 'cuda', but Ray finds no GPU in its cluster; allowed: auto or cpu.")
     return math.floor(1e4 / math.ceil(num_workers / gpus)) / 1e4 if gpus else 0.0
 
 
-def _resources() -> dict[str, float]:
+def _find_resources() -> dict[str, float]:
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
@@ -77,7 +77,7 @@ def _connected(address: str, num_cpus: int) -> Iterator[None]:
         return
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _temporary_folder() as folder, ended() as look, _silenced():
+    with _name_temporary_folder() as folder, ended() as look, _silenced():
         try:
             with _neutral(folder):
                 if address:
@@ -117,9 +117,9 @@ def _join(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=PATIENCE).close()
         _init(address=address)
     except Exception as error:  # of Ray's there are many: ConnectionError, RuntimeError for another version, ...
-        told = one_line(error, None).rstrip(".")
+        reason = one_line(error, None).rstrip(".")
         allowed = "allowed: HOST:PORT as ray start --head prints it, or auto for a cluster on this machine"
-        raise UserError(f"ray-address: got {address!r}, which cannot be joined ({told}); {allowed}.") from error
+        raise UserError(f"ray-address: got {address!r}, which cannot be joined ({reason}); {allowed}.") from error
 
 
 def _init(**arguments: Any) -> None:
@@ -131,7 +131,7 @@ def _init(**arguments: Any) -> None:
 
 
 @contextmanager
-def _temporary_folder() -> Iterator[Path]:
+def _name_temporary_folder() -> Iterator[Path]:
     short = len(tempfile.gettempdir()) <= LONGEST_TEMPORARY
     folder = Path(tempfile.mkdtemp(prefix="fedsieve-", dir=None if short else "/tmp"))
     try:

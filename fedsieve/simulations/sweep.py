@@ -63,8 +63,8 @@ def standing(point: Point, folder: Path) -> Standing:
         if has_data and key == "dataset":
             check_same_data(folder, point.run.dataset, fingerprint)  # wherever they lie
         elif key not in CHANGES_NOTHING and before.get(key) != value:
-            told = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
-            raise UserError(f"{folder}: holds {told}; remove it, or choose another --out.")
+            conflict = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
+            raise UserError(f"{folder}: holds {conflict}; remove it, or choose another --out.")
     newest = newest_manifest(folder)
     return Standing.DONE if newest is not None and newest.covers(point.run) else Standing.BEGUN
 
@@ -120,33 +120,33 @@ class _Job:
 
     name: str
     process: BaseProcess
-    told: Connection
+    receiver: Connection
     began: float
 
     def fault(self) -> str:
         """Return what ended a process that has ended, "" if nothing did but the run's end."""
         self.process.join()
         try:
-            return str(self.told.recv())
+            return str(self.receiver.recv())
         except EOFError:
             code = self.process.exitcode
         finally:
-            self.told.close()
+            self.receiver.close()
         if code == INTERRUPTED:
             return "it was interrupted"
         return f"its process ended with exit code {code}" if code else ""
 
 
 def _start(point: Point, folder: Path, stand: Standing, quiet: bool) -> _Job:
-    told, tells = _PROCESSES.Pipe(duplex=False)
-    arguments = (point.name, point.run.flat(), str(folder), stand is Standing.BEGUN, quiet, tells)
+    receiver, sender = _PROCESSES.Pipe(duplex=False)
+    arguments = (point.name, point.run.flat(), str(folder), stand is Standing.BEGUN, quiet, sender)
     process = _PROCESSES.Process(target=_work, args=arguments, name=point.name)
     process.start()
-    tells.close()
-    return _Job(point.name, process, told, time.monotonic())
+    sender.close()
+    return _Job(point.name, process, receiver, time.monotonic())
 
 
-def _work(name: str, keys: dict[str, Scalar], folder: str, begun: bool, quiet: bool, tells: Connection) -> None:
+def _work(name: str, keys: dict[str, Scalar], folder: str, begun: bool, quiet: bool, sender: Connection) -> None:
     """Run once; in a process group of its own, so that Ctrl-C comes once, from the process that has started this."""
     os.setpgrp()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -158,12 +158,12 @@ def _work(name: str, keys: dict[str, Scalar], folder: str, begun: bool, quiet: b
         else:
             simulate(parse(keys | {"out": folder}), quiet=True)
     except (UserError, RunFailedError) as error:
-        tells.send(str(error))
+        sender.send(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
         logging.exception("the run failed")
-        tells.send(f"{type(error).__name__}: {one_line(error)}")
+        sender.send(f"{type(error).__name__}: {one_line(error)}")
 
 
 def _end_with_parent() -> None:

@@ -44,8 +44,8 @@ class SweepProgress(Display):
         self._running.remove(name)
         self._done += 1
         self._seconds.append(seconds)
-        told = f"failed: {fault}" if fault else f"{seconds:.0f} s"
-        self._print(f"run {self._done}/{self._total}: {name}: {told}{self._left()}")
+        outcome = f"failed: {fault}" if fault else f"{seconds:.0f} s"
+        self._print(f"run {self._done}/{self._total}: {name}: {outcome}{self._left()}")
         self._show()
 
     def _left(self) -> str:

@@ -29,7 +29,7 @@ class FedPM(FederatedStrategy):
     """Send how likely each weight is to be kept, θ, as float32; receive masks drawn from the clients' own θ.
 
     Algorithm 2: α ← α + Σ_k m_k, β ← β + K - Σ_k m_k, θ = (α - 1) / (α + β - 2), the mode of Beta(α, β); both begin
-    anew at λ0 before each round in which that is due. Masks count alike, however many examples a client has. Ours: θ is
+    again at λ0 before each round where that is due. Masks count alike, however many examples a client has. Ours: θ is
     bounded by `EPSILON`, the first θ is 0.5, and rounds without a client that has trained do not count.
 
     Args:
@@ -88,10 +88,10 @@ class FedPM(FederatedStrategy):
         if self.combined % self.reset == 0:
             self.alpha = self.beta = np.full_like(self.alpha, self.prior)
         self.combined += 1
-        kept = np.zeros(self.theta.size)
+        counts = np.zeros(self.theta.size)
         for reply in replies:
-            kept += np.unpackbits(reply.arrays["mask"], count=kept.size)
-        self.alpha, self.beta = self.alpha + kept, self.beta + (len(replies) - kept)
+            counts += np.unpackbits(reply.arrays["mask"], count=counts.size)
+        self.alpha, self.beta = self.alpha + counts, self.beta + (len(replies) - counts)
         self._send((self.alpha - 1) / (self.alpha + self.beta - 2))
 
     def global_model(self) -> Arrays:

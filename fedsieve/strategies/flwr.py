@@ -136,9 +136,9 @@ CURRENT = "current_arrays"
 
 
 def _answer(asked: Message, arrays: Mapping[str, NDArray], metrics: Mapping[str, float]) -> Message:
-    told = MetricRecord({"num-examples": int(metrics["num-examples"]), TRAIN_LOSS: metrics[TRAIN_LOSS]})
+    record = MetricRecord({"num-examples": int(metrics["num-examples"]), TRAIN_LOSS: metrics[TRAIN_LOSS]})
     asked.metadata.__dict__["_message_id"] = str(asked.metadata.dst_node_id)
-    return Message(RecordDict({"arrays": to_record(arrays), "metrics": told}), reply_to=asked)
+    return Message(RecordDict({"arrays": to_record(arrays), "metrics": record}), reply_to=asked)
 
 
 def _arrays_in(value: object) -> dict[str, NDArray]:

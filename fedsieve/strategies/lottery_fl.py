@@ -48,8 +48,8 @@ class LotteryFL(FederatedStrategy):
         bits = np.unpackbits(arrays["ticket"])
         if bits[self.values.size :].any():
             raise ValueError("the ticket's padding is not zero")
-        if (kept := int(bits.sum())) != arrays["values"].size:
-            raise ValueError(f"{arrays['values'].size} values do not fit a ticket of {kept} weights")
+        if (number := int(bits.sum())) != arrays["values"].size:
+            raise ValueError(f"{arrays['values'].size} values do not fit a ticket of {number} weights")
         return arrays
 
     def combine(self, replies: Replies) -> None:
@@ -57,9 +57,9 @@ class LotteryFL(FederatedStrategy):
         total, count = np.zeros(self.values.size), np.zeros(self.values.size, dtype=np.int64)
         for reply in replies:
             self.tickets[reply.client] = reply.arrays["ticket"].copy()
-            kept = self._bits(self.tickets[reply.client])
-            total[kept] += reply.arrays["values"]
-            count += kept
+            bits = self._bits(self.tickets[reply.client])
+            total[bits] += reply.arrays["values"]
+            count += bits
         self.values = np.where(count > 0, total / np.maximum(count, 1), self.values).astype(np.float32)
         self.dense = {
             name: np.mean([reply.arrays[name] for reply in replies], axis=0, dtype=np.float64).astype(array.dtype)

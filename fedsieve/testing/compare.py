@@ -28,27 +28,27 @@ def forms(path: Path) -> dict[str, str]:
     return {name: f"{part.get_dtype()} {tuple(part.get_shape())}" for name, part in slices.items()}
 
 
-def difference(found: Path, expected: Path, parts: Iterable[str]) -> str | None:
-    """Return where the folder `found` first differs from `expected`, None if it does not.
+def difference(folder_of_run: Path, expected: Path, parts: Iterable[str]) -> str | None:
+    """Return where the folder `folder_of_run` first differs from `expected`, None if it does not.
 
     Args:
-        found, expected: of runs.
+        folder_of_run, expected: of runs.
         parts: files, or patterns of files, to compare.
     """
     for part in parts:
-        names = {str(path.relative_to(folder)) for folder in (found, expected) for path in folder.glob(part)}
+        names = {str(path.relative_to(folder)) for folder in (folder_of_run, expected) for path in folder.glob(part)}
         for name in sorted(names):
-            one, other = found / name, expected / name
+            one, other = folder_of_run / name, expected / name
             if not (one.exists() and other.exists()):
                 return f"{name} is there once only"
             if one.read_bytes() != other.read_bytes():
-                return _where(one, other)
+                return _locate(one, other)
     return None
 
 
-def _where(one: Path, other: Path) -> str:
+def _locate(one: Path, other: Path) -> str:
     if one.name == layout.CLIENTS:
-        return _row(one.parent, other.parent)
+        return _find_row(one.parent, other.parent)
     if one.suffix != ".safetensors":
         return f"{one.name} differs"
     arrays, others = load_file(one), load_file(other)
@@ -57,8 +57,8 @@ def _where(one: Path, other: Path) -> str:
     return f"{one.parent.name}/{one.name} differs in {odd[0] if odd else 'its order'}"
 
 
-def _row(found: Path, expected: Path) -> str:
-    for one, other in zip_longest(client_rows(found), client_rows(expected)):
+def _find_row(folder: Path, expected: Path) -> str:
+    for one, other in zip_longest(client_rows(folder), client_rows(expected)):
         if one != other and one and other:
             column = next(column for column in one if one[column] != other[column])
             where = f"in round {one['round']} client {one['client']}"

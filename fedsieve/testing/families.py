@@ -34,14 +34,14 @@ def mask_conformance(family: str) -> Callable[..., None]:
         torch.manual_seed(0)
         module = LAYERS[layer]()
         outputs = int(isinstance(module, GraphConvolution))
-        told = PROMISES[promise](family_of("mask", family), module, outputs)
-        if told:
-            pytest.fail(f"{family} breaks the promise {promise}, for a {layer}: {told}", pytrace=False)
+        fault = PROMISES[promise](family_of("mask", family), module, outputs)
+        if fault:
+            pytest.fail(f"{family} breaks the promise {promise}, for a {layer}: {fault}", pytrace=False)
 
     return test_mask_conformance
 
 
-def _masks(family: Family, module: nn.Module, outputs: int) -> list[Tensor]:
+def _draw_masks(family: Family, module: nn.Module, outputs: int) -> list[Tensor]:
     """Return masks of latents drawn over [-1.5, 1.5], or the one mask of a family that is not learnt."""
     (weight,) = (parameter.detach() for parameter in module.parameters() if parameter.dim() > 1)
     if not family.learnt:
@@ -51,8 +51,8 @@ def _masks(family: Family, module: nn.Module, outputs: int) -> list[Tensor]:
     return [family.values(latent, outputs) for latent in latents]
 
 
-def _letters(family: Family, module: nn.Module, outputs: int) -> str:
-    for mask in _masks(family, module, outputs):
+def _check_letters(family: Family, module: nn.Module, outputs: int) -> str:
+    for mask in _draw_masks(family, module, outputs):
         try:
             family.letters(mask)
         except ValueError as fault:
@@ -60,15 +60,15 @@ def _letters(family: Family, module: nn.Module, outputs: int) -> str:
     return ""
 
 
-def _law(family: Family, module: nn.Module, outputs: int) -> str:
-    for mask in _masks(family, module, outputs):
+def _check_law(family: Family, module: nn.Module, outputs: int) -> str:
+    for mask in _draw_masks(family, module, outputs):
         again = family.values(family.centred(mask), outputs)
         if not torch.equal(again, mask):
             return f"values(centred(mask)) is not the mask in {int((again != mask).sum())} of {mask.numel()} entries"
     return ""
 
 
-def _initial(family: Family, module: nn.Module, _: int) -> str:
+def _check_initial(family: Family, module: nn.Module, _: int) -> str:
     (weight,) = (parameter.detach() for parameter in module.parameters() if parameter.dim() > 1)
     first, again = (family.initial({"weight": weight}, np.random.RandomState(0))["weight"] for _ in range(2))
     if first.shape != weight.shape or not bool((first.abs() <= 1).all()):
@@ -76,7 +76,7 @@ def _initial(family: Family, module: nn.Module, _: int) -> str:
     return "" if torch.equal(first, again) else "initial gives other latents for the same generator"
 
 
-def _gradient(family: Family, module: nn.Module, _: int) -> str:
+def _check_gradient(family: Family, module: nn.Module, _: int) -> str:
     (latent,) = attach_family(module, family).values()
     (weight,) = (parameter for parameter in module.parameters() if parameter.dim() > 1 and parameter is not latent)
     latent.data = family.initial({"weight": weight.detach()}, np.random.RandomState(0))["weight"]
@@ -88,22 +88,22 @@ def _gradient(family: Family, module: nn.Module, _: int) -> str:
     return "" if bool(torch.isfinite(latent.grad).all()) else "the latents' gradient is not finite"
 
 
-def _code(family: Family, module: nn.Module, outputs: int) -> str:
-    for mask in _masks(family, module, outputs):
+def _check_code(family: Family, module: nn.Module, outputs: int) -> str:
+    for mask in _draw_masks(family, module, outputs):
         letters = family.letters(mask)
         mean = np.full(letters.size, np.mean(family.alphabet))
         levels, groups = family.levels(mean), np.zeros(letters.size, np.uint32)
-        found = family.entries(decode_letters(encode_letters(letters, levels, groups), levels, groups))
-        if not torch.equal(found, mask.flatten().float()):
+        decoded = family.entries(decode_letters(encode_letters(letters, levels, groups), levels, groups))
+        if not torch.equal(decoded, mask.flatten().float()):
             return "a mask that was coded comes back as another"
     return ""
 
 
 PROMISES: dict[str, Callable[[Family, nn.Module, int], str]] = {
-    "entries-are-letters": _letters,
-    "restarts-as-it-was": _law,
-    "begins-within-bounds": _initial,
-    "learns": _gradient,
-    "travels": _code,
+    "entries-are-letters": _check_letters,
+    "restarts-as-it-was": _check_law,
+    "begins-within-bounds": _check_initial,
+    "learns": _check_gradient,
+    "travels": _check_code,
 }
 """What every family promises; a check returns how it is broken, "" if it is kept."""

@@ -71,16 +71,16 @@ def is_installed(trial: Trial) -> None:
 def runs(trial: Trial, kind: Kind) -> None:
     """It runs on both kinds of data: replies are as `expected` says, every client has a model, all fit the network."""
     _needs(trial, "is-installed")
-    with _told(f"a run on {kind} ends with"):
+    with _explain_errors(f"a run on {kind} ends with"):
         run = trial.reference(kind)
-    for number, rejected in _rejected(run):
+    for number, rejected in _read_rejected(run):
         for whose, reason in rejected.items():
-            _broken(f"a run on {kind} rejects client {whose} in round {number}: {reason}", run)
+            _fail(f"a run on {kind} rejects client {whose} in round {number}: {reason}", run)
     expected = initial_weights(run.config, simulated(run.config)[0].shape)
     for client in range(CLIENTS):
         path = RunLayout(run.folder).model_of(client)
         if not path.exists():
-            _broken(f"personal_model of client {client} raises on {kind}", run)
+            _fail(f"personal_model of client {client} raises on {kind}", run)
         _fits(path, expected, f"personal_model returns other weights than the network's on {kind}")
     shared = run.folder / "model" / "global.safetensors"
     if shared.exists():
@@ -92,9 +92,7 @@ def _fits(path: Path, expected: Mapping[str, Tensor], broken: str) -> None:
     written, needed = forms(path), {name: f"F32 {tuple(weight.shape)}" for name, weight in expected.items()}
     if odd := [name for name in {**needed, **written} if written.get(name) != needed.get(name)]:
         first = odd[0]
-        _broken(
-            f"{broken}: {first} is {written.get(first, 'missing')} where the network has {needed.get(first, 'none')}"
-        )
+        _fail(f"{broken}: {first} is {written.get(first, 'missing')} where the network has {needed.get(first, 'none')}")
 
 
 def is_deterministic(trial: Trial, kind: Kind) -> None:
@@ -104,7 +102,7 @@ def is_deterministic(trial: Trial, kind: Kind) -> None:
     np.random.random()
     torch.rand(1)
     again = play(trial.setting.config(kind))
-    _same(
+    _check_same(
         again,
         trial.reference(kind),
         (*RECORDS, MODELS, SERVER),
@@ -116,9 +114,9 @@ def is_deterministic(trial: Trial, kind: Kind) -> None:
 def ignores_order(trial: Trial) -> None:
     """The order in which replies arrive changes no bit."""
     _needs(trial, "deterministic-graph")
-    with _told("a run whose replies come in reverse order ends with"):
+    with _explain_errors("a run whose replies come in reverse order ends with"):
         run = play(trial.setting.config("graph"), Between(arrange=lambda replies: reversed(list(replies))))
-    _same(
+    _check_same(
         run,
         trial.reference("graph"),
         (*RECORDS, MODELS, SERVER),
@@ -130,9 +128,9 @@ def ignores_order(trial: Trial) -> None:
 def survives_a_failing_client(trial: Trial) -> None:
     """A client that fails in one round is missing from that round, and from no other."""
     _needs(trial, "runs-on-graph")
-    with _told(f"a run whose client {FAILS} fails in round {AT} ends with"):
+    with _explain_errors(f"a run whose client {FAILS} fails in round {AT} ends with"):
         run = trial.failing()
-    _only_rejected(run, {AT: {FAILS}}, f"where client {FAILS} fails in round {AT}")
+    _check_rejected(run, {AT: {FAILS}}, f"where client {FAILS} fails in round {AT}")
 
 
 def survives_an_absent_client(trial: Trial) -> None:
@@ -142,18 +140,18 @@ def survives_an_absent_client(trial: Trial) -> None:
     def deliver(client: int, message: Message) -> bool:
         return client != LATE or (round_of(message) or SINCE) >= SINCE
 
-    with _told(f"a run whose client {LATE} does not answer before round {SINCE} ends with"):
+    with _explain_errors(f"a run whose client {LATE} does not answer before round {SINCE} ends with"):
         run = play(trial.setting.config("graph", everybody=True), Between(deliver=deliver))
     absent = {number: {LATE} for number in range(1, SINCE)}
-    _only_rejected(run, absent, f"where client {LATE} does not answer before round {SINCE}")
+    _check_rejected(run, absent, f"where client {LATE} does not answer before round {SINCE}")
 
 
 def keeps_client_state(trial: Trial) -> None:
     """A client that restarts before each message continues from its saved state as if it had not."""
     _needs(trial, "deterministic-graph")
-    with _told("a run whose clients restart before each message ends with"):
+    with _explain_errors("a run whose clients restart before each message ends with"):
         run = play_on_devices(trial.setting.config("graph"), trial.setting.folder / "devices")
-    _same(
+    _check_same(
         run,
         trial.reference("graph"),
         (*RECORDS, MODELS),
@@ -175,14 +173,14 @@ def keeps_server_state(trial: Trial) -> None:
 
     config = trial.setting.config("graph")
     try:
-        with _told("a run that is interrupted ends with"):
+        with _explain_errors("a run that is interrupted ends with"):
             play(config, Between(deliver=deliver), clients)
     except KeyboardInterrupt:
         pass
     run = Run(config, clients.raised)
-    with _told(f"a run that was interrupted in round {SINCE} cannot be resumed"):
+    with _explain_errors(f"a run that was interrupted in round {SINCE} cannot be resumed"):
         resume(run, clients)
-    _same(
+    _check_same(
         run,
         trial.reference("graph"),
         (*RECORDS, MODELS, SERVER),
@@ -201,12 +199,12 @@ def rejects(trial: Trial, what: str, spoil: bad_replies.Spoil) -> None:
         reply = app(message, context)
         return bad_replies.spoilt(reply, spoil) if is_spoilt(message, context) else reply
 
-    with _told(f"a reply with {what} ends the run with"):
+    with _explain_errors(f"a reply with {what} ends the run with"):
         run = play(trial.setting.config("graph", everybody=True), Between(answer=answer))
-    if str(FAILS) not in dict(_rejected(run))[AT]:
-        _broken(f"a reply with {what} is taken: unpack has to raise a ValueError for what stands for nothing")
-    _only_rejected(run, {AT: {FAILS}}, f"where client {FAILS} sends {what} in round {AT}")
-    _same(
+    if str(FAILS) not in dict(_read_rejected(run))[AT]:
+        _fail(f"a reply with {what} is taken: unpack has to raise a ValueError for what stands for nothing")
+    _check_rejected(run, {AT: {FAILS}}, f"where client {FAILS} sends {what} in round {AT}")
+    _check_same(
         run,
         trial.failing(),
         (MODELS, SERVER),
@@ -223,9 +221,9 @@ def is_equal_on_ray(trial: Trial) -> None:
     _needs(trial, "ignores-the-order-of-replies")
     _needs(trial, "keeps-client-state")
     config = trial.setting.config("images")
-    with _told("a run on the engine ray ends with"):
+    with _explain_errors("a run on the engine ray ends with"):
         play_on_ray(config, trial.players())
-    _same(
+    _check_same(
         Run(config, []),
         trial.reference("images"),
         (*RECORDS, MODELS, SERVER),
@@ -233,7 +231,7 @@ def is_equal_on_ray(trial: Trial) -> None:
     )
 
 
-def _bad(what: str, spoil: bad_replies.Spoil) -> Promise:
+def _make_rejects(what: str, spoil: bad_replies.Spoil) -> Promise:
     return partial(rejects, what=what, spoil=spoil)
 
 
@@ -253,50 +251,52 @@ PROMISES: dict[str, Promise] = {
     "survives-an-absent-client": survives_an_absent_client,
     "keeps-client-state": keeps_client_state,
     "keeps-server-state": keeps_server_state,
-    "rejects-nan": _bad("NaN", bad_replies.not_a_number),
-    "rejects-wrong-shape": _bad("arrays of another shape", bad_replies.wrong_shape),
-    "rejects-wrong-type": _bad("arrays of another type", bad_replies.wrong_type),
-    "rejects-missing-array": _bad("an array missing", bad_replies.missing_array),
-    "rejects-unknown-array": _bad("an unknown array", bad_replies.unknown_array),
+    "rejects-nan": _make_rejects("NaN", bad_replies.not_a_number),
+    "rejects-wrong-shape": _make_rejects("arrays of another shape", bad_replies.wrong_shape),
+    "rejects-wrong-type": _make_rejects("arrays of another type", bad_replies.wrong_type),
+    "rejects-missing-array": _make_rejects("an array missing", bad_replies.missing_array),
+    "rejects-unknown-array": _make_rejects("an unknown array", bad_replies.unknown_array),
     "rejects-wrong-values": rejects_wrong_values,
     "equal-on-ray": is_equal_on_ray,
 }
 
 
-def _rejected(run: Run) -> Iterable[tuple[int, dict[str, str]]]:
+def _read_rejected(run: Run) -> Iterable[tuple[int, dict[str, str]]]:
     """Return each round's number, and why clients' replies were rejected in it."""
     lines = read_round_lines(run.folder)
-    found = {int(line["round"]): dict(line["rejected"]) for line in lines}
+    by_round = {int(line["round"]): dict(line["rejected"]) for line in lines}
     for row in client_rows(run.folder):
         if row["status"].startswith("rejected"):
-            found.setdefault(int(row["round"]), {})[row["client"]] = row["status"].removeprefix("rejected: ")
-    return sorted(found.items())
+            by_round.setdefault(int(row["round"]), {})[row["client"]] = row["status"].removeprefix("rejected: ")
+    return sorted(by_round.items())
 
 
-def _only_rejected(run: Run, expected: dict[int, set[int]], where: str) -> None:
+def _check_rejected(run: Run, expected: dict[int, set[int]], where: str) -> None:
     """Check whose reply was rejected in which round, and that all rounds were played."""
-    by_round = dict(_rejected(run))
+    by_round = dict(_read_rejected(run))
     for number in range(1, ROUNDS + 1):
         for client, reason in by_round[number].items():
             if int(client) not in expected.get(number, set()):
-                _broken(f"{where}, round {number} rejects client {client} too: {reason}", run)
+                _fail(f"{where}, round {number} rejects client {client} too: {reason}", run)
         for missed in sorted(expected.get(number, set()) - set(map(int, by_round[number]))):
-            _broken(f"{where}, round {number} counts client {missed}", run)
+            _fail(f"{where}, round {number} counts client {missed}", run)
 
 
-def _same(found: Run, expected: Run, parts: Iterable[str], broken: str, raised: list[Exception] | None = None) -> None:
-    if told := difference(found.folder, expected.folder, parts):
+def _check_same(
+    run: Run, expected: Run, parts: Iterable[str], broken: str, raised: list[Exception] | None = None
+) -> None:
+    if fault := difference(run.folder, expected.folder, parts):
         cause = raised[0] if raised else None
-        raise BrokenPromiseError(f"{broken}: {told}.") from cause
+        raise BrokenPromiseError(f"{broken}: {fault}.") from cause
 
 
-def _broken(told: str, run: Run | None = None) -> NoReturn:
+def _fail(sentence: str, run: Run | None = None) -> NoReturn:
     cause = run.raised[0] if run is not None and run.raised else None
-    raise BrokenPromiseError(f"{told.removesuffix('.')}.") from cause
+    raise BrokenPromiseError(f"{sentence.removesuffix('.')}.") from cause
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _explain_errors(what: str) -> Iterator[None]:
     """Turn what a run raises into a broken promise, which shows where the algorithm's own code has raised it."""
     try:
         yield

@@ -39,7 +39,7 @@ def conformance(
         raise ValueError(f"conformance: got the key {min(taken)}, of which the tests need their own value.")
     trials: list[Trial] = []
 
-    @pytest.mark.parametrize("promise", [_case(algorithm, promise) for promise in PROMISES])
+    @pytest.mark.parametrize("promise", [_make_case(algorithm, promise) for promise in PROMISES])
     def test_conformance(
         promise: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
@@ -47,16 +47,16 @@ def conformance(
         if not trials:
             trials.append(Trial(Setting(algorithm, keys or {}, tmp_path_factory.mktemp(algorithm)), any_value))
         trials[0].players = lambda: ray_players(request)
-        told, cause = _verdict(trials[0], promise)
+        sentence, cause = _judge(trials[0], promise)
         if cause is not None:
-            raise BrokenPromiseError(told) from cause
-        if told:
-            pytest.fail(told, pytrace=False)
+            raise BrokenPromiseError(sentence) from cause
+        if sentence:
+            pytest.fail(sentence, pytrace=False)
 
     return test_conformance
 
 
-def _verdict(trial: Trial, promise: str) -> tuple[str, BaseException | None]:
+def _judge(trial: Trial, promise: str) -> tuple[str, BaseException | None]:
     """Return how a promise is broken, "" if it is kept, and what the algorithm has raised; skip if it is not tried."""
     try:
         check(trial, promise)
@@ -67,7 +67,7 @@ def _verdict(trial: Trial, promise: str) -> tuple[str, BaseException | None]:
     return "", None
 
 
-def _case(algorithm: str, promise: str) -> Any:
+def _make_case(algorithm: str, promise: str) -> Any:
     """Return one case; under pytest-xdist with `--dist loadgroup` those that share runs or a Ray are in one process."""
     group = "ray" if promise == ON_RAY else f"conformance of {algorithm}"
     marks = [pytest.mark.xdist_group(group)] if find_spec("xdist") else []

@@ -80,9 +80,9 @@ def test_a_pruned_weight_stays_zero_under_every_optimiser(optimizer: str):
 def pruned_sizes(step: float, target: float, calls: int) -> list[int]:
     model = torch.nn.Linear(10, 1, bias=False)
     ours = made(PRUNES | {"lottery-fl.prune-step": step, "lottery-fl.target": target}, model)
-    ticket, sizes = ours._last_ticket({}), []
+    ticket, sizes = ours._read_last_ticket({}), []
     for _ in range(calls):
-        ticket = ours._pruned(ticket)
+        ticket = ours._prune(ticket)
         sizes.append(int(ticket["weight"].sum()))
     return sizes
 
@@ -96,7 +96,7 @@ def test_each_step_prunes_a_share_of_what_remains_and_the_last_stops_at_the_targ
 def test_of_equal_weights_the_first_stay():
     ours = made(PRUNES, torch.nn.Linear(4, 1, bias=False))
     ours.weights["weight"].data = torch.tensor([[1.0, -1.0, 1.0, 2.0]])
-    ticket = ours._pruned({"weight": torch.ones(1, 4, dtype=torch.bool)})
+    ticket = ours._prune({"weight": torch.ones(1, 4, dtype=torch.bool)})
     assert ticket["weight"].tolist() == [[True, False, False, True]]
 
 

@@ -54,7 +54,7 @@ def test_raw_files_are_found_and_used_without_a_home_folder(
 ):
     assert raw_folder("g", ".", ["file"], lambda _: pytest.fail("a download")) == raw
     assert cached("g", raw, ["file"], lambda _: number(1)).x.item() == 1
-    assert "there is no folder for a cache: g is made anew for each run; FEDSIEVE_CACHE names one" in caplog.text
+    assert "there is no folder for a cache: g is made again for each run; FEDSIEVE_CACHE names one" in caplog.text
     monkeypatch.delenv("FEDSIEVE_DATA")
     with pytest.raises(UserError, match=r"^FEDSIEVE_CACHE: is not set, and no home folder is known, allowed: a folder"):
         raw_folder("g", ".", ["file"], lambda _: raw)

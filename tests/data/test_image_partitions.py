@@ -131,8 +131,8 @@ def test_a_client_is_tested_only_on_classes_it_trains_on(caplog: pytest.LogCaptu
     unheld = 10 - len({label for client in clients for label in np.flatnonzero(counts(data, client.test))})
     assert unheld >= 4
     assert caplog.messages == [
-        f"{30 * unheld} of 300 images are of classes that no client holds and are left out",
-        f"{10 * unheld} of 100 test images are of classes that no client holds and are left out",
+        f"{30 * unheld} of 300 images are of classes that no client holds and are ignored",
+        f"{10 * unheld} of 100 test images are of classes that no client holds and are ignored",
     ]
 
 

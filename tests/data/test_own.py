@@ -155,7 +155,7 @@ def test_the_largest_component_is_cut_only_on_request(tmp_path: Path, caplog: py
     cut = load_graph(str(file), seed=1, largest_component=True)
     assert cut.y.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert cut.train_mask.tolist() == [True, False, False, True, False, False, True, False]
-    assert caplog.messages == [f"{file}: 4 of 12 nodes are outside the largest component and left out"]
+    assert caplog.messages == [f"{file}: 4 of 12 nodes are outside the largest component and ignored"]
 
 
 def test_what_is_not_used_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):

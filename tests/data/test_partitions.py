@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from fedsieve.data.clients import client_graph
 from fedsieve.data.metis import cut
-from fedsieve.data.partitions import PARTITIONS, _adjacency, partition_nodes
+from fedsieve.data.partitions import PARTITIONS, _make_adjacency, partition_nodes
 from fedsieve.errors import UserError
 
 DISJOINT = [name for name in PARTITIONS if name != "metis-overlapping"]
@@ -104,7 +104,7 @@ def test_louvain_halves_the_largest_communities_when_they_are_too_few():
 def test_halving_cuts_where_the_graph_is_thin():
     # two cliques, one on the even and one on the odd nodes, so that halves by number would be wrong
     data = graph(10, [(a, b) for a in range(10) for b in range(10) if a != b and (a - b) % 2 == 0])
-    halves, begun_with = cut(_adjacency(data), 2, 1, [np.arange(10)])
+    halves, begun_with = cut(_make_adjacency(data), 2, 1, [np.arange(10)])
     assert begun_with == 1
     assert sorted(half.tolist() for half in halves) == [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]
 

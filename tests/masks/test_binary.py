@@ -53,7 +53,7 @@ def test_a_drawn_mask_passes_the_gradient_through_draw_and_sigmoid():
     assert mask.scores.grad.flatten().tolist() == pytest.approx([3 * 3 / 16, -20 * 3 / 16])
 
 
-def test_training_draws_anew_and_eval_mode_keeps_the_last_draw():
+def test_training_draws_again_and_eval_mode_keeps_the_last_draw():
     torch.manual_seed(0)
     model, mask = masked(BernoulliMask, [1.0] * 4000)
     assert isinstance(mask, BernoulliMask)
@@ -66,7 +66,7 @@ def test_training_draws_anew_and_eval_mode_keeps_the_last_draw():
     assert torch.equal(model.weight, torch.ones(1, 4000))
     mask.draw()
     assert 0.22 < model.weight.mean() < 0.28
-    assert torch.equal(model.weight, mask.kept.float())
+    assert torch.equal(model.weight, mask.bits.float())
     assert torch.equal(model.weight, model.weight)
 
 
@@ -80,7 +80,7 @@ def test_a_certain_score_is_always_drawn():
 def test_a_weight_outside_a_fixed_mask_has_no_gradient():
     model, mask = masked(FixedMask, [3.0, 4.0])
     assert isinstance(mask, FixedMask)
-    mask.kept = torch.tensor([[False, True]])
+    mask.bits = torch.tensor([[False, True]])
     model(torch.tensor([5.0, 6.0])).backward()
     assert model.weight.tolist() == [[0, 4]]
     assert weights(model)["weight"].grad.tolist() == [[0, 6]]  # type: ignore[union-attr]

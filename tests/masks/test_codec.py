@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedsieve.masks.chances import SCALE, Chances
-from fedsieve.masks.codec import CODED, RAW, _range_code, decode, encode, max_code_bytes
+from fedsieve.masks.codec import CODED, RAW, _encode_flips, decode, encode, max_code_bytes
 
 Mask = tuple[NDArray[np.bool_], NDArray[np.int8], NDArray[np.uint8]]
 
@@ -195,7 +195,7 @@ def test_no_shorter_body_names_the_flips(k: int) -> None:
     generator = np.random.default_rng(k)
     for n in range(1, 120):
         flips = generator.random(n) < k / SCALE
-        body = _range_code(flips, [np.full(n, k)])
+        body = _encode_flips(flips, [np.full(n, k)])
         assert decoded(body, n, k / SCALE) == flips.tolist()
         # The best shorter one is the body's beginning, or the next number of its length.
         beginning = int.from_bytes(body[:-1], "big")
@@ -214,7 +214,7 @@ def test_an_ending_that_carries_into_the_words_before() -> None:
             coder = stream.queue.RangeEncoder()
             coder.encode(all_flips[:n].astype(np.int32), stream.model.Bernoulli(perfect=False), np.full(n, 0.25))
             carried += coder.pos()[1][0] + 2**32 > 2**64
-            body = _range_code(all_flips[:n], [np.full(n, SCALE // 4)])
+            body = _encode_flips(all_flips[:n], [np.full(n, SCALE // 4)])
             assert decoded(body, n, 0.25) == all_flips[:n].tolist()
     assert carried > 0
 

@@ -57,7 +57,7 @@ def test_a_step_takes_the_weight_times_the_weights_gradient_from_a_latent():
     assert layer.tolist() == [[1, -2, 0], [-4, 0, -6]]
 
 
-def test_keeping_anew_starts_from_latents_at_0_and_leaves_nothing_of_the_last_mask():
+def test_keeping_again_starts_from_latents_at_0_and_leaves_nothing_of_the_last_mask():
     layer, mask = made(W, KEEP, torch.tensor([-0.5, 0.0, -3.0, 2.0]))
     mask.keep_({"w": W}, {"w": ~KEEP})
     assert mask.latent.tolist() == [0, 0]

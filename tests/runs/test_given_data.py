@@ -9,7 +9,7 @@ from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import parse, read
 from fedsieve.reports.head import describe_run
-from fedsieve.reports.settings import settings_of, title_of
+from fedsieve.reports.settings import make_title, settings_of
 from fedsieve.runs.given_data import given_data
 from fedsieve.runs.reading import read_run
 from fedsieve.server.app import make_server_app
@@ -46,7 +46,7 @@ def test_a_run_on_devices_own_data_is_recorded_as_such(tmp_path: Path, *, killed
     if killed:
         (found / "summary.json").unlink()
     record = read_run(found)
-    assert title_of(settings_of([record])) == "own data of 2 devices, given, 2 clients, 1 round"
+    assert make_title(settings_of([record])) == "own data of 2 devices, given, 2 clients, 1 round"
     assert record.title == "fed-avg on own data of 2 devices"
     assert describe_run(record).startswith("2 clients, trained with fed-avg on own data of 2 devices; seed 42")
     assert "digits-knn, metis" not in record.settings

@@ -38,8 +38,8 @@ def make_client_app(
     The noise of `dp-noise` comes from the generators that `noise` returns.
 
     A message that concerns a client's state names the run, by its token, which stays the same when the run is resumed,
-    and the round that it `continues`: the state is that after this round. A client that does not have it begins anew
-    and says so, by the metric `state-lost`. It answers four kinds of message:
+    and the round that it `continues`: the state is that after this round. A client that does not have it starts from
+    nothing and says so, by the metric `state-lost`. It answers four kinds of message:
 
     - `query`: who the node is (partition-id), whether its data are its own, and what they look like: counts, and the
       classes' names if they have any.
@@ -82,8 +82,8 @@ def make_client_app(
         if diverged := [name for name, value in sums.items() if not math.isfinite(value)]:
             raise ArithmeticError(f"training diverged: {diverged[0]} is not finite; a smaller lr may help")
         store.save(client, round_, result.state, continued)
-        told: dict[str, Any] = dict(result.metrics) | ({} if state is not None else {STATE_LOST: 1.0})
-        answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(told)}
+        metrics: dict[str, Any] = dict(result.metrics) | ({} if state is not None else {STATE_LOST: 1.0})
+        answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(metrics)}
         return Message(RecordDict(answer), reply_to=message)  # type: ignore[arg-type]
 
     @app.evaluate()
@@ -93,8 +93,8 @@ def make_client_app(
         model = resident.plain_model(shape)
         load(weights(model), to_tensors(message.content.array_records["arrays"], resident.device))
         task = resident.task(partition_id(context), context.node_config)
-        found = MetricRecord(asdict(task.evaluate(model)))
-        return Message(RecordDict({"metrics": found}), reply_to=message)
+        metrics = MetricRecord(asdict(task.evaluate(model)))
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
     def export(message: Message, context: Context) -> Message:
         config = message.content.config_records["config"]
@@ -140,8 +140,8 @@ def describe_on_disk(token: str, client: int, run: RunConfig, shape: Shape, hold
     """Keep, once a run, what a device needs to use the client's models itself: see `fedsieve.load_model`."""
     store = on_disk(token)
     if store.about(client) is None:
-        told = {"format": 1, "input": shape.input, "num_classes": shape.num_classes, "names": holding().names}
-        store.describe(client, told | {"config": run.flat()})
+        about = {"format": 1, "input": shape.input, "num_classes": shape.num_classes, "names": holding().names}
+        store.describe(client, about | {"config": run.flat()})
 
 
 app = make_client_app(on_disk, secret, describe=describe_on_disk, exports=False)

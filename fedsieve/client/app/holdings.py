@@ -110,7 +110,7 @@ def simulated(run: RunConfig) -> list[Holding]:
     return held
 
 
-def own(path: str, run: DataKeys) -> Holding:
+def load_own(path: str, run: DataKeys) -> Holding:
     """Return what a device holds whose node config names a file or folder of its own."""
     held: Holding
     if kind_of(path) == "graph":
@@ -127,7 +127,7 @@ def _check_size(source: str, held: Holding) -> None:
     check_size(source, held.shape.input, held.shape.num_classes)
 
 
-def _subgraphs(run: DataKeys) -> list[Holding]:
+def _cut_subgraphs(run: DataKeys) -> list[Holding]:
     largest = {"auto": None, "yes": True, "no": False}[run.largest_component]
     data = load_graph(run.dataset, seed=run.seed_of_data, split=_split(run), largest_component=largest)
     parts = partition_nodes(
@@ -138,7 +138,7 @@ def _subgraphs(run: DataKeys) -> list[Holding]:
     return [Subgraph(graph) for graph in graphs]
 
 
-def _images(run: DataKeys) -> list[Holding]:
+def _deal_images(run: DataKeys) -> list[Holding]:
     data = load_images(run.dataset)
     parts = partition_images(
         run.partition,
@@ -176,4 +176,4 @@ def _split(run: DataKeys) -> Split | None:
     return Split(train=run.train_ratio, val=run.val_ratio) if run.train_ratio > 0 else None
 
 
-_SIMULATED: dict[Kind, Callable[[DataKeys], list[Holding]]] = {"graph": _subgraphs, "images": _images}
+_SIMULATED: dict[Kind, Callable[[DataKeys], list[Holding]]] = {"graph": _cut_subgraphs, "images": _deal_images}

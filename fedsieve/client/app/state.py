@@ -20,7 +20,7 @@ ABOUT = "about.json"
 """File beside a client's states: the run's keys, what the data decide about the network, the names of the classes."""
 
 STATE_LOST = "state-lost"
-"""Metric, 1, of a client that has begun anew because it does not have the state that it was to go on from."""
+"""Metric, 1, of a client that started from nothing because it does not have the state that it was to continue from."""
 
 
 class StateStore(Protocol):
@@ -30,17 +30,17 @@ class StateStore(Protocol):
         """Return the client's state after its training in `round_`, empty for 0, None where it is not there."""
 
     def save(self, client: int, round_: int, state: Tensors, continued: int) -> None:
-        """Keep the client's state after `round_`, in which it went on from that after `continued`.
+        """Keep the client's state after `round_`, in which it continued from that after `continued`.
 
-        The server may ask to go on from either, whichever of the two it has a usable reply to.
+        The server may ask to continue from either, whichever of the two it has a usable reply to.
         """
 
 
 class DiskStore:
     """States as safetensors files; a file appears whole or not at all.
 
-    Of each client the state after its last training is kept, that which it went on from, and the one before: a server
-    that was killed goes on from one of its last two checkpoints. All others are of no use any more: they are older, or
+    Of each client the state after its last training is kept, that which it continued from, and the one before: a server
+    that was killed resumes from one of its last two checkpoints. All others are of no use any more: they are older, or
     the server has gone back to before them.
 
     Flower's `Context.state` is not used for this: a restarted SuperNode loses it, and above about 100 MB it is dropped
@@ -67,9 +67,9 @@ class DiskStore:
         target = self._path(client, round_)
         self._write(target, tensor_bytes(state))
         files = {int(path.stem): path for path in target.parent.glob("*.safetensors")}
-        kept = {round_, *sorted(before for before in files if before <= continued)[-KEEP:]}
+        needed = {round_, *sorted(before for before in files if before <= continued)[-KEEP:]}
         for number, path in files.items():
-            if number not in kept:
+            if number not in needed:
                 path.unlink(missing_ok=True)
 
     def newest(self, client: int) -> Tensors | None:
@@ -84,10 +84,10 @@ class DiskStore:
     def about(self, client: int) -> dict[str, Any] | None:
         """Return what `describe` has kept, None where there is nothing that can be read."""
         try:
-            told: dict[str, Any] = json.loads(self._path(client, 0).with_name(ABOUT).read_bytes())
+            about: dict[str, Any] = json.loads(self._path(client, 0).with_name(ABOUT).read_bytes())
         except (OSError, ValueError):
             return None
-        return told
+        return about
 
     def describe(self, client: int, about: Mapping[str, Any]) -> None:
         """Keep what it takes to use the client's states; a full disk is a `UserError`."""

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fedsieve.client.app.graph_task import GraphTask
-from fedsieve.client.app.holdings import Images, Subgraph, own, simulated
+from fedsieve.client.app.holdings import Images, Subgraph, load_own, simulated
 from fedsieve.client.app.image_task import ImageTask
 from fedsieve.contract import Shape
 from fedsieve.data.checks import MAX_CLASSES
@@ -71,7 +71,7 @@ def test_proxies_are_the_same_for_all_clients_of_a_run_and_hold_none_of_their_da
 
 def test_a_graph_of_the_devices_own(tmp_path: Path):
     run = config(num_clients=2)
-    held = own(str(write_graph(tmp_path / "own.npz", per_class=10, classes=4)), run)
+    held = load_own(str(write_graph(tmp_path / "own.npz", per_class=10, classes=4)), run)
     assert isinstance(held, Subgraph)
     assert held.shape == Shape((4,), 4)
     assert held.graph.num_nodes == 40
@@ -82,7 +82,7 @@ def test_a_graph_of_the_devices_own(tmp_path: Path):
 
 def test_images_of_the_devices_own(tmp_path: Path):
     run = config(dataset="mnist", num_clients=2, examples_per_client=3)
-    held = own(str(parquet(tmp_path / "own.parquet", [0, 1, 2] * 10)), run)
+    held = load_own(str(parquet(tmp_path / "own.parquet", [0, 1, 2] * 10)), run)
     assert isinstance(held, Images)
     assert held.shape == Shape((3, 3, 4), 3)
     # all of them, 60 : 20 : 20; a device's own are not cut to examples-per-client
@@ -97,10 +97,13 @@ def test_images_of_the_devices_own(tmp_path: Path):
 def test_a_devices_own_images_are_split_as_the_run_says(tmp_path: Path):
     path = parquet(tmp_path / "own.parquet", [0, 1] * 10)
     run = config(dataset="mnist", train_ratio=0.5, val_ratio=0.4)
-    held = own(str(path), run)
+    held = load_own(str(path), run)
     assert isinstance(held, Images)
     assert [len(part) for part in (held.part.train, held.part.val, held.part.test)] == [10, 8, 2]
-    again, other = own(str(path), run), own(str(path), config(dataset="mnist", train_ratio=0.5, val_ratio=0.4, seed=7))
+    again, other = (
+        load_own(str(path), run),
+        load_own(str(path), config(dataset="mnist", train_ratio=0.5, val_ratio=0.4, seed=7)),
+    )
     assert isinstance(again, Images)
     assert isinstance(other, Images)
     assert np.array_equal(again.part.train, held.part.train)
@@ -110,7 +113,7 @@ def test_a_devices_own_images_are_split_as_the_run_says(tmp_path: Path):
 @pytest.mark.parametrize("name", ["none.npz", "none.parquet"])
 def test_data_of_its_own_that_are_not_there_are_one_sentence(name: str, tmp_path: Path):
     with pytest.raises(UserError, match="no such file"):
-        own(str(tmp_path / name), config())
+        load_own(str(tmp_path / name), config())
 
 
 def test_a_partition_for_the_other_kind_of_data_is_one_sentence(graph_file: Path):
@@ -145,7 +148,7 @@ def test_a_graph_may_have_as_many_classes_as_the_server_takes_and_no_more(tmp_pa
     y[0] = MAX_CLASSES
     over = write_graph(tmp_path / "over.npz", **arrays, y=y)
     with pytest.raises(UserError, match=f"labels from 0 to {MAX_CLASSES}; allowed are 0 to {MAX_CLASSES - 1} "):
-        own(str(over), run)
+        load_own(str(over), run)
 
 
 def test_images_may_be_as_large_as_the_server_takes_and_no_larger(tmp_path: Path):
@@ -155,8 +158,8 @@ def test_images_may_be_as_large_as_the_server_takes_and_no_larger(tmp_path: Path
                 path = tmp_path / str(height) / name / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("L", (1000, height), shade).save(path)
-    assert own(str(tmp_path / "1000"), config()).shape.input == (1, 1000, 1000)
-    for hold in (own, lambda path, run: simulated(config(dataset=path, num_clients=1))):
+    assert load_own(str(tmp_path / "1000"), config()).shape.input == (1, 1000, 1000)
+    for hold in (load_own, lambda path, run: simulated(config(dataset=path, num_clients=1))):
         with pytest.raises(
             UserError, match=r"1001: one example is 1 x 1001 x 1000, 1,001,000 numbers; allowed are at m"
         ):

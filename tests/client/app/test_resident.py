@@ -9,8 +9,8 @@ from tests.helpers import config
 
 def test_a_devices_own_file_is_read_once_and_its_data_let_go(graph_file: Path, monkeypatch: pytest.MonkeyPatch):
     read: list[str] = []
-    real = resident.own
-    monkeypatch.setattr(resident, "own", lambda path, run: [read.append(path), real(path, run)][1])
+    real = resident.load_own
+    monkeypatch.setattr(resident, "load_own", lambda path, run: [read.append(path), real(path, run)][1])
     device, own = Resident(config(num_clients=2)), {"data": str(graph_file)}
     assert device.holding(0, own).shape.num_classes == 3
     graph_file.unlink()

@@ -29,7 +29,7 @@ class Results:
     @cached_property
     def rounds(self) -> tuple[Round, ...]:
         """All rounds, as `clients.csv` has them; a `UserError` where it lacks some."""
-        rounds, expected = read_rounds(self.folder), self.summary.get("num_rounds", 0)
+        rounds, expected = read_rounds(self.folder, whole_only=True), self.summary.get("num_rounds", 0)
         if len(rounds) < expected:
             raise UserError(
                 f"{self.folder}: {CLIENTS} and {TIMINGS} hold {len(rounds)} rounds, "

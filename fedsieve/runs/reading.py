@@ -147,15 +147,20 @@ def read_client_rows(folder: Path) -> Iterator[ClientRow]:
         yield from read_client_lines(line for line in file if line.endswith("\n"))
 
 
-def read_rounds(folder: Path) -> tuple[Round, ...]:
+def read_rounds(folder: Path, *, whole_only: bool = False) -> tuple[Round, ...]:
     """Read the rounds, of their metrics those alone that have a column.
+
+    Args:
+        folder: the run's.
+        whole_only: skip a round whose time is not there, as a run leaves it that is killed while it writes.
 
     Raises:
         UserError: the records are not those of a run.
     """
     try:
         seconds = {line["round"]: line["seconds"] for line in read_timings(folder)}
-        return tuple(rounds_of(read_client_rows(folder), seconds))
+        rows = (row for row in read_client_rows(folder) if not whole_only or row.round in seconds)
+        return tuple(rounds_of(rows, seconds))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: {CLIENTS} and {TIMINGS} cannot be read: {one_line(error)}.") from error
 

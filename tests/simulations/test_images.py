@@ -23,7 +23,7 @@ from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import RUN_ID, InlineGrid
 from tests.helpers import ALGORITHMS, config, rounds_of, simulated, summary_of
 
-GLOBAL = {"fed-avg", "fed-prox", "fed-mask", "fed-pm", "hide-n-seek", "lottery-fl"}
+GLOBAL = {"flwr:FedAdam", "fed-avg", "fed-prox", "fed-mask", "fed-pm", "hide-n-seek", "lottery-fl"}
 """Algorithms that have one model which all clients share."""
 
 IMAGES: dict[str, Any] = {

@@ -63,7 +63,7 @@ def test_ctrl_c_or_sigterm_leaves_what_was_reached_and_exit_code_130(
             process.kill()
     assert run.returncode == 130, err
     assert "Traceback" not in err
-    assert "\nfedsieve: interrupted\n" in err
+    assert "\nfedsieve: interrupted; resume it with: fedsieve resume " in err
     assert told == ""
     lines = [json.loads(line) for line in rounds.read_text().splitlines()]
     assert len(lines) >= 3

@@ -427,7 +427,7 @@ def test_a_device_whose_disk_was_replaced_begins_anew_and_it_is_told(
     shutil.rmtree(disk)
     deployment.start(keys)
     assert summary_of(deployment.folder)["lost_states"] == 1
-    assert "round 5: client 1 has begun anew: its state was not there" in caplog.text
+    assert "round 5: client 1 starts from nothing: its state was not there" in caplog.text
     rows = (deployment.folder / "clients.csv").read_text().splitlines()
     told = [row for row in rows if "began anew" in row]
     assert [row.split(",")[:2] for row in told] == [["5", "1"]]

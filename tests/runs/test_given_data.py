@@ -30,7 +30,7 @@ def run_on(devices: tuple[int, ...], folder: Path, **keys: Any) -> Path:
             arrays = dict(np.load(data))
             np.savez(data, **arrays | {"y": np.zeros_like(arrays["y"])})
         grid._contexts[FIRST_NODE_ID + client].node_config["data"] = str(data)
-    app = make_server_app(engine="inline", export=False, quiet=True, report=False)
+    app = make_server_app(engine="inline", export=False, quiet=True)
     app(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
     return folder / "run"
 

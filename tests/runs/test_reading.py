@@ -1,6 +1,4 @@
-import ast
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +6,6 @@ import numpy as np
 import pytest
 
 from fedsieve.errors import UserError
-from fedsieve.runs import reading
 from fedsieve.runs.reading import read_run
 from tests.helpers import rounds_of, summary_of
 from tests.reports.made_up import write_run
@@ -75,22 +72,6 @@ def test_a_file_that_is_not_what_it_was_is_one_sentence(name: str, runs: Path, t
     (folder / name).write_bytes(b"1,[\n")
     with pytest.raises(UserError, match="broken"):
         read_run(folder)
-
-
-def test_only_the_reader_knows_a_runs_files():
-    """Messages and code name them by its constants; docstrings may spell them."""
-    name = re.compile(
-        r"\.(jsonl|safetensors)|(clients\.csv|summary\.json|config\.toml|report\.html)|^(model|checkpoint)$"
-    )
-    spelled = [
-        f"{path.name}: {node.value}"
-        for path in Path(reading.__file__).parent.glob("*.py")
-        if path.name != "reading.py"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and name.search(node.value)
-    ]
-    docstrings = ("page.py: Write `report.html`", "quantities.py: By the name")
-    assert [text for text in spelled if not text.startswith(docstrings)] == []
 
 
 def test_what_cannot_be_read_is_one_sentence(runs: Path, tmp_path: Path):

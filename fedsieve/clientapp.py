@@ -25,20 +25,20 @@ from torch.nn.utils import parametrize
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from fedsieve.client.hide_n_seek import encode_entries, read_entries, restart_place, sparsity
 from fedsieve.data.proxy import random_proxy_images
 from fedsieve.masks.attach import transposed, weights
 from fedsieve.masks.binary import flatten, maskable
-from fedsieve.masks.client_masks import PersonalMasks
+from fedsieve.masks.client_masks import PersonalMasks, share_of_zeros
 from fedsieve.masks.family import Family, attach_family, family_of
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
-from fedsieve.masks.personal import adaptive_steps, shrink_, thresholded
-from fedsieve.masks.planes import encode_letters, pack_letters, unpack_letters
+from fedsieve.masks.personal import adaptive_steps, shrink_
 from fedsieve.masks.signs import masked
 from fedsieve.masks.survivors import Survivors
 from fedsieve.models.embedding import embed
 from fedsieve.protocols.fed_pub import EMBEDDING
-from fedsieve.protocols.hide_n_seek import LEVELS, levels_of, unpack_broadcast
+from fedsieve.protocols.hide_n_seek import LEVELS, unpack_broadcast
 from fedsieve.wire import to_record, to_tensors
 
 Train = Callable[[nn.Module], Mapping[str, float] | None]
@@ -100,8 +100,8 @@ def train_fed_pub(
         device = next(iter(own.values())).device
         embedding = embed(model, random_proxy_images(input_shape, seed).to(device))
         context.state[_MASKS] = to_record({name: mask.detach() for name, mask in masks.items()})
-        zeros = sum(int((thresholded(mask.detach(), threshold) == 0).sum()) for mask in masks.values())
-        metrics["mask-sparsity"] = zeros / sum(mask.numel() for mask in masks.values())
+        latents = {name: mask.detach() for name, mask in masks.items()}
+        metrics["mask-sparsity"] = share_of_zeros(PersonalMasks(threshold).in_use(latents, ()))
     upload = {name: tensor.detach() for name, tensor in model.state_dict().items()} | {EMBEDDING: embedding}
     return _reply(message, to_record(upload), metrics, num_examples)
 
@@ -112,8 +112,8 @@ def load_fed_pub(message: Message, model: nn.Module, context: Context | None = N
     model.load_state_dict(sent)
     if context is not None and _MASKS in context.state.array_records:
         own = maskable(weights(model))
-        for name, mask in to_tensors(context.state.array_records[_MASKS], _CPU).items():
-            own[name].data.mul_(thresholded(mask, threshold).to(own[name].device))
+        for name, mask in PersonalMasks(threshold).in_use(_state(context, _MASKS), ()).items():
+            own[name].data.mul_(mask.to(own[name].device))
 
 
 def train_hide_n_seek(
@@ -146,10 +146,9 @@ def train_hide_n_seek(
     before = _state(context, _SIGNS)
     keep, survivors, broadcast, family, frozen = _opened(message, before, model)
     groups, in_x_out = survivors.take(groups_of(model)), transposed(model)
-    start = torch.from_numpy(broadcast).float() / LEVELS
-    if "signs" in before and torch.equal(before["keep"], keep):
-        last = family.entries(unpack_letters(before["signs"].numpy(), len(start), len(family.alphabet)))
-        start.lerp_(family.centred(last), own_share)
+    knows = "signs" in before and torch.equal(before["keep"], keep)
+    last = read_entries(family, before["signs"], len(broadcast)) if knows else None
+    start = restart_place(family, broadcast, last, own_share)
     for name, weight in maskable(weights(model)).items():
         weight.data.mul_(survivors.keep[name].to(weight.device))
     latents = attach_family(model, family)
@@ -163,10 +162,9 @@ def train_hide_n_seek(
     entries = survivors.layout(in_x_out).values(family, flatten(trained))
     for name, weight in masked(frozen, survivors, entries).items():
         weights(model)[name].data.copy_(weight)
-    letters = family.letters(entries)
-    code = encode_letters(letters, levels_of(family, broadcast), groups)
-    context.state[_SIGNS] = to_record({"keep": keep.numpy(), "signs": pack_letters(letters, len(family.alphabet))})
-    metrics["mask-sparsity"] = 1 - survivors.density * int(torch.count_nonzero(entries)) / len(entries)
+    code, packed = encode_entries(family, entries, broadcast, groups)
+    context.state[_SIGNS] = to_record({"keep": keep.numpy(), "signs": packed})
+    metrics["mask-sparsity"] = sparsity(entries, survivors)
     return _reply(message, to_record({"signs": code}), metrics, num_examples)
 
 

@@ -49,7 +49,6 @@ BY_KIND: dict[Kind, dict[str, Scalar]] = {
     "graph": {"partition": "metis", "model": "gcn", "local-epochs": 1, "lr": 0.01},
     "images": {"partition": "dirichlet", "model": "lenet", "local-epochs": 1, "lr": 0.01},
 }
-
 """What is chosen for keys that a user leaves open, which is their default; a parsed configuration holds the choice."""
 
 BY_DATASET: dict[str, dict[str, Scalar]] = {"digits": {"model": "mlp"}}

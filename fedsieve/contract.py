@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Any, Literal, Protocol, Self, TypeVar, overload
+from typing import Any, Literal, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
@@ -271,6 +271,7 @@ class Reply:
         return int(self.metrics["num-examples"])
 
 
+@runtime_checkable
 class Partial(Protocol):
     """Arrays of which a part can be had without the rest, because they are on disk."""
 
@@ -315,6 +316,4 @@ class Replies(Sequence[Reply]):
 
 
 def _part(arrays: Mapping[str, NDArray], name: str, start: int, stop: int) -> NDArray:
-    read = getattr(arrays, "part", None)
-    part: NDArray = arrays[name].reshape(-1)[start:stop] if read is None else read(name, start, stop)
-    return part
+    return arrays.part(name, start, stop) if isinstance(arrays, Partial) else arrays[name].reshape(-1)[start:stop]

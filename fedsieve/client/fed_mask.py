@@ -32,7 +32,7 @@ class FedMaskTrainer:
 
     def __init__(self, run: Training, config: FedMaskConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed, config.frozen_gain or 1.0)
+        freeze_(model, config.init, run.seed, config.frozen_gain)
         self.groups, self.family, self.layout = groups_of(model), config.family, MaskLayout.of_network(model)
         self.latents = attach_family(model, self.family)
         self.weights = weights(model)

@@ -28,7 +28,7 @@ class FedPMTrainer:
 
     def __init__(self, run: Training, config: FedPMConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        freeze_(model, config.init, run.seed, config.frozen_gain or 1.0)
+        freeze_(model, config.init, run.seed, config.frozen_gain)
         self.groups = groups_of(model)
         attached = attach_masks(model, BernoulliMask)
         self.masks = {name: mask for name, mask in attached.items() if isinstance(mask, BernoulliMask)}

@@ -19,6 +19,7 @@ from fedsieve.client.training import (
 )
 from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import transposed, weights
+from fedsieve.masks.client_masks import share_of_zeros
 from fedsieve.masks.personal import adaptive_steps, shrink_
 from fedsieve.protocols.fed_pub import EMBEDDING, FedPubConfig
 from fedsieve.seeds import random_state
@@ -105,5 +106,4 @@ class FedPubTrainer:
 
     def _sparsity(self) -> float:
         """Return the share of mask entries that are 0 when the model is used."""
-        masks = list(self.kind.in_use(values(self.masks), self.in_x_out).values())
-        return 1 - sum(int(torch.count_nonzero(mask)) for mask in masks) / sum(mask.numel() for mask in masks)
+        return share_of_zeros(self.kind.in_use(values(self.masks), self.in_x_out))

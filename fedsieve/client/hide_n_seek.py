@@ -2,15 +2,18 @@
 
 from itertools import count
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedsieve.client.training import fit, make_optimizer, metrics
 from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import transposed, weights
 from fedsieve.masks.binary import maskable
+from fedsieve.masks.family import Family
 from fedsieve.masks.frozen import freeze_
-from fedsieve.masks.groups import groups_of
+from fedsieve.masks.groups import Groups, groups_of
 from fedsieve.masks.planes import encode_letters, pack_letters, unpack_letters
 from fedsieve.masks.signs import SignMask, masked
 from fedsieve.masks.survivors import Survivors
@@ -30,7 +33,7 @@ class HideNseekTrainer:
 
     def __init__(self, run: Training, config: HideNseekConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        frozen = freeze_(model, config.init, run.seed, config.frozen_gain or 1.0)
+        frozen = freeze_(model, config.init, run.seed, config.frozen_gain)
         self.weights = {name: tensor.clone() for name, tensor in frozen.items()}
         self._all_groups, self.family, self._in_x_out = groups_of(model), config.family, transposed(model)
         self.mask = SignMask(weights(model), self.family, self._in_x_out)
@@ -44,10 +47,8 @@ class HideNseekTrainer:
         signs = state.get("signs") if _is_same(keep, state.get("keep")) else None
         keep, survivors = self._prune(keep)
         broadcast = unpack_broadcast({name: tensor.cpu().numpy() for name, tensor in received.items()}, survivors)
-        start = torch.from_numpy(broadcast).to(self.mask.latent.device).float() / LEVELS
-        if signs is not None:
-            last = self.family.centred(self._read_entries(signs, len(start))).to(start.device)
-            start.lerp_(last, self.config.own_share)
+        last = None if signs is None else read_entries(self.family, signs, len(broadcast))
+        start = restart_place(self.family, broadcast, last, self.config.own_share).to(self.mask.latent.device)
         self.mask.load_(self.config.restart * start)
         as_received = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, {"latent": self.mask.latent}, {})
@@ -65,24 +66,18 @@ class HideNseekTrainer:
             self.mask.load_(mean)
         local = task.evaluate(self.model)
         entries = survivors.layout(self._in_x_out).values(self.family, self.mask.latent.detach())
-        letters = self.family.letters(entries)
-        code = encode_letters(letters, levels_of(self.family, broadcast), self.groups)
-        density = survivors.density * (int(torch.count_nonzero(entries)) / len(entries))
+        code, packed = encode_entries(self.family, entries, broadcast, self.groups)
         return TrainResult(
             arrays={"signs": torch.from_numpy(code.copy())},
-            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - density},
-            state={"keep": keep, "signs": torch.from_numpy(pack_letters(letters, len(self.family.alphabet)))},
+            metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": sparsity(entries, survivors)},
+            state={"keep": keep, "signs": torch.from_numpy(packed)},
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return w ⊙ sign(m) of the client's last signs."""
         _, survivors = self._prune(state["keep"])
-        entries = self._read_entries(state["signs"], sum(survivors.layer_sizes))
+        entries = read_entries(self.family, state["signs"], sum(survivors.layer_sizes))
         return self.weights | masked(self.weights, survivors, entries)
-
-    def _read_entries(self, packed: Tensor, n: int) -> Tensor:
-        """Return the entries of a client's last mask, on the CPU."""
-        return self.family.entries(unpack_letters(packed.cpu().numpy(), n, len(self.family.alphabet)))
 
     def _prune(self, packed: Tensor) -> tuple[Tensor, Survivors]:
         """Keep what the packed keep-mask keeps; it and what it says are one for all clients of a process."""
@@ -95,6 +90,31 @@ class HideNseekTrainer:
             self.groups = survivors.take(self._all_groups)
             self._pruned = known, packed, survivors
         return self._pruned[1:]
+
+
+def read_entries(family: Family, packed: Tensor, n: int) -> Tensor:
+    """Return the `n` entries of a client's last mask, on the CPU."""
+    return family.entries(unpack_letters(packed.cpu().numpy(), n, len(family.alphabet)))
+
+
+def restart_place(family: Family, broadcast: NDArray[np.int8], last: Tensor | None, own_share: float) -> Tensor:
+    """Return where latents restart, in [-1, 1]: the broadcast, with a share of the client's last entries, if any."""
+    start = torch.from_numpy(broadcast).float() / LEVELS
+    return start if last is None else start.lerp_(family.centred(last), own_share)
+
+
+def encode_entries(
+    family: Family, entries: Tensor, broadcast: NDArray[np.int8], groups: Groups
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return a mask as the code that is sent, and as the letters that the client keeps, packed."""
+    letters = family.letters(entries)
+    code = encode_letters(letters, levels_of(family, broadcast), groups)
+    return code, pack_letters(letters, len(family.alphabet))
+
+
+def sparsity(entries: Tensor, survivors: Survivors) -> float:
+    """Return the share of all weights that are 0: pruned, or with an entry of 0."""
+    return 1 - survivors.density * (int(torch.count_nonzero(entries)) / len(entries))
 
 
 def _is_same(keep: Tensor, last: Tensor | None) -> bool:

@@ -104,3 +104,10 @@ class FamilyMasks:
     def in_use(self, latents: Mapping[str, Tensor], in_x_out: Collection[str]) -> Tensors:
         """Return the masks' entries."""
         return {name: self.family.values(latent, int(name in in_x_out)) for name, latent in latents.items()}
+
+
+def share_of_zeros(masks: Mapping[str, Tensor]) -> float:
+    """Return the share of the masks' entries that are 0."""
+    return 1 - sum(int(torch.count_nonzero(mask)) for mask in masks.values()) / sum(
+        mask.numel() for mask in masks.values()
+    )

@@ -54,7 +54,7 @@ class FedMask(FederatedStrategy):
         **flower: Any,
     ) -> None:
         super().__init__(**flower)
-        self.network, self.seed, self.init, self.frozen_gain = model, seed, init, frozen_gain or 1.0
+        self.network, self.seed, self.init, self.frozen_gain = model, seed, init, frozen_gain
         self.family = family_of("mask", mask, learnt_only)
 
     @classmethod

@@ -54,7 +54,7 @@ class FedPM(FederatedStrategy):
         **flower: Any,
     ) -> None:
         super().__init__(**flower)
-        self.network, self.seed, self.init, self.frozen_gain = model, seed, init, frozen_gain or 1.0
+        self.network, self.seed, self.init, self.frozen_gain = model, seed, init, frozen_gain
         self.prior, self.reset = prior, reset or math.ceil(1 / self.fraction_train - 1e-9)
 
     @classmethod

@@ -75,7 +75,7 @@ class HideNseek(FederatedStrategy):
         super().__init__(**flower)
         self.network, self.example = model, example
         self.seed, self.density, self.pruner, self.prune_iterations = seed, density, pruner, prune_iterations
-        self.init, self.frozen_gain, self.aggregate, self.memory = init, frozen_gain or 1.0, aggregate, memory
+        self.init, self.frozen_gain, self.aggregate, self.memory = init, frozen_gain, aggregate, memory
         self.mask, self.family = mask, family_of("mask", mask, learnt_only)
 
     @classmethod

@@ -1,27 +1,18 @@
 """The example app, a stock app of Flower's with FED-PUB for its strategy, on Flower's own runtime."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
 import torch
 
-from tests.e2e.test_flwr_run import BIN, flower_home, free_port  # noqa: F401 - a fixture
+from tests.e2e.test_flwr_run import BIN, environment_of, flower_home  # noqa: F401 - a fixture
 
 APP = Path(__file__).parents[2] / "examples" / "flower_app"
 
 
 def test_the_app_runs_and_leaves_its_model(tmp_path: Path, flower_home: Path):  # noqa: F811
-    environment = os.environ | {
-        "FLWR_HOME": str(flower_home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": free_port(),
-        "FLWR_LOCAL_CONTROL_API_PORT": free_port(),
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-    }
+    environment = environment_of(flower_home) | {"OMP_NUM_THREADS": "1"}
     model = tmp_path / "final_model.pt"
     command = [BIN / "flwr", "run", APP, "--federation-config", "num-supernodes=3", "--stream"]
     command += ["--run-config", f"num-server-rounds=2 model='{model}'"]

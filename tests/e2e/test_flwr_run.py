@@ -45,20 +45,24 @@ def free_port() -> str:
         return str(listener.getsockname()[1])
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["algorithm"])
-def test_flwr_run_writes_the_same_history_as_the_inline_engine(
-    case: dict[str, object], tmp_path: Path, flower_home: Path
-) -> None:
-    keys = KEYS | case
-    environment = os.environ | {
+def environment_of(flower_home: Path) -> dict[str, str]:
+    """Return the environment of a `flwr run` that installs nothing and stays in its folder."""
+    return os.environ | {
         "FLWR_HOME": str(flower_home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": free_port(),
         "FLWR_LOCAL_CONTROL_API_PORT": free_port(),
-        "FEDSIEVE_STATE": str(tmp_path / "state"),
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["algorithm"])
+def test_flwr_run_writes_the_same_history_as_the_inline_engine(
+    case: dict[str, object], tmp_path: Path, flower_home: Path
+) -> None:
+    keys = KEYS | case
+    environment = environment_of(flower_home) | {"FEDSIEVE_STATE": str(tmp_path / "state")}
     flower, inline = tmp_path / "flower", tmp_path / "inline"
     settings = " ".join(f"{key}={json.dumps(value)}" for key, value in keys.items()) + f" out='{flower}'"
     command = [

@@ -67,7 +67,7 @@ ROOMS = {
 
 
 def setup(app: Sphinx) -> None:
-    """Have the reference written anew before anything is read, docstrings read as Markdown, equations as MathML."""
+    """Have the reference written again before anything is read, docstrings read as Markdown, equations as MathML."""
     app.connect("builder-inited", write_reference)
     app.connect("source-read", to_repository)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon, at 500

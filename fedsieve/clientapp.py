@@ -88,16 +88,16 @@ def train_fed_pub(
     load_fed_pub(message, model)
     received = {name: parameter.detach().clone() for name, parameter in weights(model).items()}
     with _personal_masks(model, context, threshold) as masks:
-        own = weights(model)
-        hooks = [_pull_to(parameter, received[name], lambda2) for name, parameter in own.items()]
-        hooks.append(register_optimizer_step_post_hook(_shrinking(own, masks, prox, prox_power)))
+        parameters = weights(model)
+        hooks = [_pull_to(parameter, received[name], lambda2) for name, parameter in parameters.items()]
+        hooks.append(register_optimizer_step_post_hook(_shrinking(parameters, masks, prox, prox_power)))
         try:
             metrics = dict(train(model) or {})
         finally:
             for hook in hooks:
                 hook.remove()
         model.eval()
-        device = next(iter(own.values())).device
+        device = next(iter(parameters.values())).device
         embedding = embed(model, random_proxy_images(input_shape, seed).to(device))
         context.state[_MASKS] = to_record({name: mask.detach() for name, mask in masks.items()})
         latents = {name: mask.detach() for name, mask in masks.items()}
@@ -111,9 +111,9 @@ def load_fed_pub(message: Message, model: nn.Module, context: Context | None = N
     sent = _sent(message)
     model.load_state_dict(sent)
     if context is not None and _MASKS in context.state.array_records:
-        own = maskable(weights(model))
+        masked = maskable(weights(model))
         for name, mask in PersonalMasks(threshold).in_use(_state(context, _MASKS), ()).items():
-            own[name].data.mul_(mask.to(own[name].device))
+            masked[name].data.mul_(mask.to(masked[name].device))
 
 
 def train_hide_n_seek(
@@ -233,7 +233,7 @@ def _pull_to(parameter: nn.Parameter, anchor: Tensor, weight: float) -> Removabl
 
 
 def _shrinking(
-    own: Mapping[str, nn.Parameter], masks: Mapping[str, nn.Parameter], prox: float, power: float
+    parameters: Mapping[str, nn.Parameter], masks: Mapping[str, nn.Parameter], prox: float, power: float
 ) -> Callable[..., None]:
     """Return a hook for after a step of an optimiser that trains the masks: the proximal step."""
     trained = {id(mask) for mask in masks.values()}
@@ -243,7 +243,7 @@ def _shrinking(
         for group in optimizer.param_groups:
             if prox > 0 and not trained.isdisjoint(map(id, group["params"])):
                 for name, mask in masks.items():
-                    shrink_(mask, adaptive_steps(own[name], group["lr"] * prox, power))
+                    shrink_(mask, adaptive_steps(parameters[name], group["lr"] * prox, power))
                 return
 
     return shrink

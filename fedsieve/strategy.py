@@ -93,8 +93,8 @@ class FederatedStrategy(FlowerFedAvg):
             others: further arguments of the class.
         """
         named = _arguments(cls)
-        own = {name: value for name, value in keys if name in named}
-        return cls(**(own | others), fraction_train=setting.fraction_train)
+        arguments = {name: value for name, value in keys if name in named}
+        return cls(**(arguments | others), fraction_train=setting.fraction_train)
 
     @abstractmethod
     def begin(self, initial: Arrays) -> None:

@@ -1,7 +1,7 @@
 """Records on the wire: named arrays to and from Flower's `ArrayRecord`, and their sizes. No pickle.
 
 The bytes are those of Flower's own `Array(ndarray)`, version 1.0 of NumPy's `.npy` format; a test compares them. They
-are written and read here because Flower formats and parses each array's header anew, which cost as much as training.
+are written and read here because Flower formats and parses each array's header every time, which cost as much as training.
 """
 
 import io

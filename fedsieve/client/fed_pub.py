@@ -36,7 +36,7 @@ class FedPubTrainer:
     is: a uniform step cost more accuracy at every sparsity (docs/results.md).
 
     With a family of masks, ours too, every W is used as W ⊙ mask(m). Latents m that are learnt stay on the client as μ
-    does; λ1 and the proximal step are of real numbers and left out. A static mask is chosen anew from the weights
+    does; λ1 and the proximal step are of real numbers and left out. A static mask is chosen again from the weights
     received each round.
     """
 
@@ -76,9 +76,9 @@ class FedPubTrainer:
 
     def _own_masks(self, state: Tensors) -> Tensors:
         """Return the client's own masks, or latents; where it has none or they are static, those to begin with."""
-        kept = filed("mask", state)
-        if kept and self.kind.learnt:
-            return kept
+        masks = filed("mask", state)
+        if masks and self.kind.learnt:
+            return masks
         layers = {name: self.weights[name].detach().cpu() for name in self.masks}
         return self.kind.initial(layers, random_state(self.run.seed, "masks"))
 

@@ -96,10 +96,10 @@ class Family(ABC):
         """Return which letter of the alphabet each entry is, from 0, one dimension; a ValueError if it is none."""
         alphabet = np.asarray(self.alphabet)
         flat = entries.detach().cpu().numpy().ravel()
-        found = np.minimum(np.searchsorted(alphabet, flat), len(alphabet) - 1)
-        if not np.array_equal(alphabet[found], flat):
+        letters = np.minimum(np.searchsorted(alphabet, flat), len(alphabet) - 1)
+        if not np.array_equal(alphabet[letters], flat):
             raise ValueError(f"a mask holds entries that are none of {', '.join(map(str, self.alphabet))}")
-        return found.astype(np.uint8)
+        return letters.astype(np.uint8)
 
     def entries(self, letters: NDArray[np.uint8]) -> Tensor:
         """Return the entries, float32, that `letters` numbers."""
@@ -238,16 +238,16 @@ def _usable(name: str, refusal: Callable[[Family], str | None]) -> bool:
         return False
 
 
-def _faults(found: object) -> Iterator[str]:
+def _faults(entry: object) -> Iterator[str]:
     """Yield what makes a registered object unusable as a family, a clause each."""
-    if not (isinstance(found, type) and issubclass(found, Family)):
+    if not (isinstance(entry, type) and issubclass(entry, Family)):
         yield "is not a class of fedsieve.masks.family.Family"
         return
-    for name in sorted(getattr(found, "__abstractmethods__", ())):
+    for name in sorted(getattr(entry, "__abstractmethods__", ())):
         yield f"is a family without {name}"
-    if not isinstance(getattr(found, "summary", None), str):
+    if not isinstance(getattr(entry, "summary", None), str):
         yield "is a family without a summary"
-    letters = getattr(found, "alphabet", ())
+    letters = getattr(entry, "alphabet", ())
     if not (
         isinstance(letters, tuple)
         and MIN_LETTERS <= len(letters) <= MAX_LETTERS

@@ -51,7 +51,7 @@ def draw(folder: Path) -> None:
 def _written(folder: Path) -> tuple[int, int] | None:
     """Return what tells one summary from the next; None where there is none."""
     try:
-        found = RunLayout(folder).summary.stat()
+        status = RunLayout(folder).summary.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns

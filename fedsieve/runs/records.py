@@ -46,7 +46,7 @@ CLIENT_COLUMNS = (
     "test_count",
 )
 
-OK, METRIC_ONLY, REJECTED, LOST = "ok", "metric-only", "rejected: ", ", began anew: its state was not there"
+OK, METRIC_ONLY, REJECTED, LOST = "ok", "metric-only", "rejected: ", ", started over: its state was missing"
 
 
 def round_line(round_: Round) -> dict[str, Any]:

@@ -194,8 +194,8 @@ class RoundLoop:
         recent = Recent(_serialised)
         for client in participants:
             record, self._sent_norms[client] = recent(self.strategy.broadcast(client, client in self._acknowledged))
-            own = ConfigRecord(dict(config) | {"round": number, "continues": self.continues.get(client, 0)})
-            content = RecordDict({"arrays": record, "config": own})
+            addressed = ConfigRecord(dict(config) | {"round": number, "continues": self.continues.get(client, 0)})
+            content = RecordDict({"arrays": record, "config": addressed})
             self._sent[client] = (serialized_bytes(content), payload_bytes(content))
             message = Message(content, self.nodes[client], MessageType.TRAIN, group_id=str(number))
             self._asked[client] = message.metadata

@@ -55,12 +55,12 @@ class InlineGrid(SimulatedGrid):
                 yield answered(self._client_app, message, context)
 
 
-def run_inline(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None:
+def run_inline(run: RunConfig, folder: CheckpointFolder, server: MakeServer) -> None:
     """Run the apps in this process, on one thread, as every worker of every engine is."""
     torch.set_num_threads(1)
     choose_device(run.device)
     simulated(run)
-    states = KeptStates(kept, run.state_memory_mb * 2**20)
+    states = KeptStates(folder, run.state_memory_mb * 2**20)
     with threadpool_limits(1):
         grid = InlineGrid(make_client_app(lambda _: states), run.num_clients, run.flat())
         server(states)(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))

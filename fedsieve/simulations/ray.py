@@ -43,7 +43,7 @@ class RayGrid(SimulatedGrid):
     Client i belongs to worker i modulo their number. An array record goes into Ray's object store once, however many
     clients are sent it. After each training the client's state comes back as a reference that this process owns, and
     goes out with the client's next message: the bytes stay in the object store of the worker's machine and outlive the
-    worker. When a worker dies, Ray starts it anew, and what it has not answered is asked again with the same states.
+    worker. When a worker dies, Ray restarts it, and what it has not answered is asked again with the same states.
 
     Args:
         workers: handles of `Worker` actors.
@@ -124,7 +124,7 @@ class RayGrid(SimulatedGrid):
         self._calls = []
 
     def _restart_busy(self) -> None:
-        """Start workers anew that are out of time; their clients' states are not theirs and stay as they were."""
+        """Restart the workers that are out of time; their clients' states are not theirs and stay as they were."""
         for call in self._calls:
             ray.kill(call.worker, no_restart=False)
         self._calls = []
@@ -174,8 +174,8 @@ class _Call:
     def failed(self, error: Exception) -> Message | None:
         """Wait for the worker's restart; return an error reply if it died too often over the next client."""
         self._deaths += 1
-        told = one_line(error, None)
-        _log.warning("a worker died; client %d and those after it are asked again: %s", self.client, told)
+        reason = one_line(error, None)
+        _log.warning("a worker died; client %d and those after it are asked again: %s", self.client, reason)
         self.source, self._up = self.worker.where.remote(), False
         if self._deaths < ATTEMPTS:
             return None
@@ -183,14 +183,14 @@ class _Call:
         return failed(message, f"its worker died {ATTEMPTS} times over it", ErrorCode.UNKNOWN)
 
 
-def run_ray(run: RunConfig, kept: CheckpointFolder, server: MakeServer) -> None:
+def run_ray(run: RunConfig, folder: CheckpointFolder, server: MakeServer) -> None:
     """Run the ServerApp in this process and the clients in `num-workers` Ray actors, one thread each."""
     simulated(run)  # a user's mistake is told before Ray starts
     simulated.cache_clear()  # only workers need the data
     with cluster(run.ray_address, run.num_workers) as num_workers:
         workers = _started(run, min(num_workers, run.num_clients))
         try:
-            states = ReferredStates(kept)
+            states = ReferredStates(folder)
             grid = RayGrid(workers, run.num_clients, states)
             server(states)(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
         finally:

@@ -18,19 +18,19 @@ class ReferredStates:
     """References to packed states that this process owns, so that they outlive the workers that made them.
 
     Args:
-        kept: where the files are of which a run that goes on takes states that are not in the object store.
+        folder: where the files are from which a resumed run takes states that are not in the object store.
     """
 
-    def __init__(self, kept: CheckpointFolder) -> None:
-        self._kept = kept
+    def __init__(self, folder: CheckpointFolder) -> None:
+        self._folder = folder
         self._states: dict[tuple[int, int], Any] = {}
         self._trainings = Trainings()
 
     def reference(self, client: int, round_: int) -> Any:
         """Return the reference of the client's state after `round_`, None for 0 and where there is none."""
         name = state_file(client, round_)
-        if round_ > 0 and (client, round_) not in self._states and name in self._kept:
-            self._states[client, round_] = ray.put(pack_state(load_file(self._kept.file(name))))
+        if round_ > 0 and (client, round_) not in self._states and name in self._folder:
+            self._states[client, round_] = ray.put(pack_state(load_file(self._folder.file(name))))
         return self._states.get((client, round_))
 
     def save(self, client: int, round_: int, state: Any, continued: int) -> None:
@@ -39,11 +39,11 @@ class ReferredStates:
         self._trainings.note(client, continued, round_)
 
     def forget(self, client: int, round_: int) -> None:
-        """Let go a state; one that the object store has lost is taken from its file the next time, if it has one."""
+        """Drop a state; one that the object store has lost is taken from its file the next time, if it has one."""
         self._states.pop((client, round_), None)
 
     def round_finished(self, round_: Round) -> None:
-        """Let go the states that the server does not go on from."""
+        """Drop the states that the server will not resume."""
         for gone in self._trainings.let_go(round_):
             self.forget(*gone)
 

@@ -98,8 +98,8 @@ class Worker:
                 message.content[key] = fetch(arrays)
             self._store.carry(None if question.state is None else ray.get(question.state))
         except ray.exceptions.RayError as error:  # its machine has left the cluster
-            told = f"what was kept for it in Ray's object store is lost: {type(error).__name__}"
-            return {}, pack_answer(failed(message, told), lost=True)
+            reason = f"what was kept for it in Ray's object store is lost: {type(error).__name__}"
+            return {}, pack_answer(failed(message, reason), lost=True)
         if question.client not in self._contexts:
             self._contexts[question.client] = context_of(question.client, self._num_clients, self._run_config)
         reply = answered(self._app, message, self._contexts[question.client])

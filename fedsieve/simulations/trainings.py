@@ -1,7 +1,7 @@
-"""Which of a client's states the server may still go on from: of a round's training that before it and that after it.
+"""Which of a client's states the server may resume from: for each training of a round, the ones before and after it.
 
-When the round is over, one of the two stays: of a client with a usable reply that after it, of any other that before. A
-round that failed is tried again by whoever resumes the run, from what all had before.
+When the round is over one of the two stays: for a client with a usable reply the later, for any other the earlier. A
+failed round is repeated by whoever resumes the run, from the states before it.
 """
 
 from fedsieve.runs.rounds import Round

@@ -122,8 +122,8 @@ def test_a_device_that_lost_its_disk_misses_one_round_and_gets_the_keep_mask_aga
     told = [line["rejected"] for line in rounds_of(tmp_path / "run")]
     assert [list(rejected) for rejected in told] == [[], ["0"], []]
     assert "this node has lost the keep-mask" in told[1]["0"]
-    assert summary_of(tmp_path / "run")["lost_states"] == 1, "in round 3, with the keep-mask, it begins anew"
-    assert (tmp_path / "run" / "clients.csv").read_text().count(',"ok, began anew: its state was not there",') == 1
+    assert summary_of(tmp_path / "run")["lost_states"] == 1, "in round 3, with the keep-mask, it starts over"
+    assert (tmp_path / "run" / "clients.csv").read_text().count(',"ok, started over: its state was missing",') == 1
 
 
 @pytest.mark.parametrize("algorithm", ["fed-avg", "hide-n-seek"])

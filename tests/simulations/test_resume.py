@@ -429,7 +429,7 @@ def test_a_device_whose_disk_was_replaced_begins_anew_and_it_is_told(
     assert summary_of(deployment.folder)["lost_states"] == 1
     assert "round 5: client 1 starts from nothing: its state was not there" in caplog.text
     rows = (deployment.folder / "clients.csv").read_text().splitlines()
-    told = [row for row in rows if "began anew" in row]
+    told = [row for row in rows if "started over" in row]
     assert [row.split(",")[:2] for row in told] == [["5", "1"]]
 
 

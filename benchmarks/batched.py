@@ -26,7 +26,7 @@ from batched_fed_pub import Trial
 from batched_nets import Net, grouped, lenet, mlp, one_by_one, unfolded, vmapped
 from batched_steps import Clients, clients, in_one_program, one_after_the_other
 from fedsieve import seeds
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.config import parse
 from fedsieve.contract import Tensors
 from runs import SEEDS, heading, row
@@ -113,7 +113,7 @@ def filled(dataset: str) -> float:
     shares: list[float] = []
     for seed in SEEDS:
         run = parse({"dataset": dataset, "partition": "dirichlet", "alpha": 0.3, "num-clients": 100, "seed": seed})
-        held: list[Any] = simulated(run)
+        held: list[Any] = deal_simulated(run)
         steps = np.array([-(-len(each.part.train) // run.batch_size) for each in held])
         random = seeds.random_state(seed, "batched")
         drawn = np.stack([random.choice(steps, 10, replace=False) for _ in range(1000)])

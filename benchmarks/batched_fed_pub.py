@@ -15,13 +15,13 @@ from torch.nn.functional import cross_entropy, relu
 
 from fedsieve import seeds
 from fedsieve.client.app.graph_task import GraphTask
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.client.fed_pub import FedPubTrainer
-from fedsieve.client.training import filed, make_optimizer, optimizer_state, prefixed, squared_distance
+from fedsieve.client.training import add_prefix, make_optimizer, optimizer_state, squared_distance, take_prefix
 from fedsieve.config import RunConfig
 from fedsieve.contract import Tensors
 from fedsieve.data.proxy import random_proxy_graph
-from fedsieve.masks.personal import shrink_, thresholded
+from fedsieve.masks.personal import apply_threshold, shrink_
 from fedsieve.models import build
 from fedsieve.models.gcn import propagation
 from fedsieve.models.sparse import FixedMatrix
@@ -42,7 +42,10 @@ class BatchedFedPub:
         shapes = {name: (k, *parameter.shape) for name, parameter in trainer.trained.items()}
         dtype = trainer.weights["conv1.weight"].dtype
         self.trained = {name: nn.Parameter(torch.empty(shape, dtype=dtype)) for name, shape in shapes.items()}
-        self.masks, self.weights = filed("mask", self.trained), {name: self.trained[name] for name in trainer.weights}
+        self.masks, self.weights = (
+            take_prefix("mask", self.trained),
+            {name: self.trained[name] for name in trainer.weights},
+        )
         self.a_hat = product([task.graph.a_hat for task in tasks], n, n)
         self.a_hat_x = product([task.graph.a_hat_x for task in tasks], n, shapes["conv1.weight"][1])
         self.proxy = tasks[0].proxy
@@ -73,7 +76,7 @@ class BatchedFedPub:
         folded = self._folded()
         local, embeddings = self._evaluate(folded), self._embed(folded)
         sparsity = self._sparsity()
-        kept = prefixed("weights", self.weights) | prefixed("mask", self.masks)
+        kept = add_prefix("weights", self.weights) | add_prefix("mask", self.masks)
         kept |= optimizer_state(optimizer, self.trained)
         return [
             (
@@ -122,7 +125,7 @@ class BatchedFedPub:
     @torch.no_grad()
     def _folded(self) -> Tensors:
         return self.weights | {
-            name: self.weights[name] * thresholded(mask, self.config.threshold) for name, mask in self.masks.items()
+            name: self.weights[name] * apply_threshold(mask, self.config.threshold) for name, mask in self.masks.items()
         }
 
     @torch.no_grad()
@@ -159,7 +162,7 @@ class BatchedFedPub:
 
     @torch.no_grad()
     def _sparsity(self) -> list[float]:
-        masks = [thresholded(mask, self.config.threshold).flatten(1) for mask in self.masks.values()]
+        masks = [apply_threshold(mask, self.config.threshold).flatten(1) for mask in self.masks.values()]
         kept = torch.stack([torch.count_nonzero(mask, dim=1) for mask in masks]).sum(0)
         return (1 - kept / sum(mask.shape[1] for mask in masks)).tolist()
 
@@ -168,7 +171,7 @@ class Trial:
     """FED-PUB's clients of one run in groups of k, or with k = 0 one after the other, round after round."""
 
     def __init__(self, run: RunConfig, k: int, dtype: torch.dtype) -> None:
-        held: list[Any] = simulated(run)
+        held: list[Any] = deal_simulated(run)
         random = random_proxy_graph(held[0].graph.num_features, run.seed)
         proxy = propagation(random.x.to(dtype), random.edge_index)
         graphs = [copy.copy(each.graph) for each in held]

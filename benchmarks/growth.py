@@ -16,7 +16,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.config import parse
 from fedsieve.data.image_sets import load_images
 from runs import heading, row, run
@@ -46,9 +46,9 @@ def partitioning(keys: dict[str, Any]) -> float:
     """Return the CPU seconds of dealing the images, which are in memory, to the clients."""
     logging.disable(logging.WARNING)
     load_images("mnist")
-    simulated.cache_clear()
+    deal_simulated.cache_clear()
     began = time.process_time()
-    simulated(parse(keys))
+    deal_simulated(parse(keys))
     return time.process_time() - began
 
 

@@ -18,7 +18,7 @@ from fedsieve.masks.family import attach_family
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.pruning import prune
 from fedsieve.masks.signs import SignMask
-from fedsieve.models import ones
+from fedsieve.models import make_ones
 from fedsieve.models.lenet import LeNet
 from fedsieve.seeds import random_state, torch_stream
 from runs import SEEDS, heading, row
@@ -44,7 +44,7 @@ def made(family: str, lr: float, seed: int) -> tuple[nn.Module, torch.optim.Opti
         return model, torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     freeze_(model, "signed-constant" if "constants" in family else "kaiming-normal", seed)
     density = 0.2 if family.endswith("0.2") else 1.0
-    keep = prune("synflow", model, ones(SHAPE, torch.float64), density, random_state(seed, "pruning"))
+    keep = prune("synflow", model, make_ones(SHAPE, torch.float64), density, random_state(seed, "pruning"))
     drawn = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     if family.startswith("{0,1}"):
         for name, weight in model.named_parameters():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.config import parse
 from fedsieve.data.graphs import load_graph
 from fedsieve.simulations import simulate
@@ -72,7 +72,7 @@ def measured(data: str, algorithm: str, mask: str, seed: int) -> dict[str, float
 def largest_class(seed: int) -> float:
     """Return the test accuracy, in %, of naming each client of Cora its largest training class."""
     found = []
-    for client in simulated(parse({"dataset": "cora", "num-clients": 5, "seed": seed})):
+    for client in deal_simulated(parse({"dataset": "cora", "num-clients": 5, "seed": seed})):
         graph = client.graph  # type: ignore[attr-defined]
         largest = graph.y[graph.train_mask].bincount().argmax()
         found.append(float((graph.y[graph.test_mask] == largest).float().mean()))

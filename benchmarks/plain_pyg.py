@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.config import parse
 from fedsieve.data.proxy import random_proxy_graph
 from fedsieve.masks.attach import attach_masks, weights
@@ -16,7 +16,7 @@ class PlainFedPub:
 
     def __init__(self, dataset: str, partition: str, clients: int) -> None:
         run = parse({"dataset": dataset, "partition": partition, "num-clients": clients})
-        self.graphs = [held.graph for held in simulated(run)]
+        self.graphs = [held.graph for held in deal_simulated(run)]
         classes = max(int(graph.y.max()) for graph in self.graphs) + 1
         self.proxy = random_proxy_graph(self.graphs[0].num_features, run.seed)
         self.nets = [PlainNet(self.graphs[0].num_features, classes) for _ in self.graphs]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ConfigDict
 
 from fedsieve import plugins
-from fedsieve.errors import UserError, near, one_line
+from fedsieve.errors import UserError, one_line, suggest
 from fedsieve.kinds import Kind
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Algorithm:
         Raises:
             UserError: it cannot be imported, or a run cannot use it.
         """
-        return _half("strategy", self.strategy, _strategy_fault)  # type: ignore[no-any-return]
+        return _load_half("strategy", self.strategy, _strategy_fault)  # type: ignore[no-any-return]
 
     def load_trainer(self) -> "type[Trainer]":
         """Return the client half, imported if it is only named.
@@ -76,7 +76,7 @@ class Algorithm:
         Raises:
             UserError: it cannot be imported, or a run cannot use it.
         """
-        return _half("trainer", self.trainer, _trainer_fault)  # type: ignore[no-any-return]
+        return _load_half("trainer", self.trainer, _trainer_fault)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def algorithm_names() -> list[str]:
 
 def all_algorithm_names() -> list[str]:
     """Return the sorted names of all installed algorithms, of a family its members'; each entry is imported."""
-    return [full for name in algorithm_names() for full in _members(name)]
+    return [full for name in algorithm_names() for full in _find_members(name)]
 
 
 def load_algorithm(name: str) -> Algorithm:
@@ -131,7 +131,7 @@ def load_algorithm(name: str) -> Algorithm:
     entry, colon, member = name.partition(":")
     if entry not in plugins.entries(ENTRY_POINTS):
         names = algorithm_names()
-        raise UserError(f"algorithm: got {name!r}{near(entry, names)}, allowed: {', '.join(names)}.")
+        raise UserError(f"algorithm: got {name!r}{suggest(entry, names)}, allowed: {', '.join(names)}.")
     registered = plugins.load(ENTRY_POINTS, entry, "algorithm", _faults)
     if isinstance(registered, Algorithm):
         if colon:
@@ -140,7 +140,7 @@ def load_algorithm(name: str) -> Algorithm:
     assert isinstance(registered, AlgorithmFamily)
     if member not in registered.members:
         members = [f"{entry}:{one}" for one in registered.members]
-        hint = near(name, members) if colon else ""
+        hint = suggest(name, members) if colon else ""
         raise UserError(f"algorithm: got {name!r}{hint}, allowed: {', '.join(members)}.")
     try:
         made = registered.make(member)
@@ -151,7 +151,7 @@ def load_algorithm(name: str) -> Algorithm:
     return made
 
 
-def _members(name: str) -> list[str]:
+def _find_members(name: str) -> list[str]:
     try:
         registered = plugins.load(ENTRY_POINTS, name, "algorithm", _faults)
     except UserError:
@@ -210,7 +210,7 @@ def _trainer_fault(trainer: object) -> str | None:
     return f"has a trainer without {', '.join(lacking)}" if lacking else None
 
 
-def _half(kind: str, half: Any, fault_of: Callable[[object], str | None]) -> Any:
+def _load_half(kind: str, half: Any, fault_of: Callable[[object], str | None]) -> Any:
     if not isinstance(half, str):
         return half
     try:

@@ -15,7 +15,7 @@ import typer
 
 from fedsieve import options
 from fedsieve.errors import RunFailedError, UserError
-from fedsieve.paths import expanded
+from fedsieve.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,9 +100,9 @@ def resume(
     from fedsieve.deploy.submit import resume as resume_deployed
     from fedsieve.simulations import resume as resume_simulated
 
-    deployment = None if deployment is None else expanded(deployment)
+    deployment = None if deployment is None else expand(deployment)
     with _say_how_to_resume(folder), _keep_stdout_for_result(as_json):
-        done = resume_deployed(folder, deployment=deployment, show=_printer(quiet or as_json), changes=context.obj)
+        done = resume_deployed(folder, deployment=deployment, show=_make_printer(quiet or as_json), changes=context.obj)
         if done is None:
             done = resume_simulated(folder, quiet=quiet, changes=context.obj)
     if not (done or as_json):
@@ -128,19 +128,19 @@ def sweep(
 ) -> None:
     """Run what an experiment file asks for and has not been run yet, and make its table."""
     _set_up_log(quiet)
-    from fedsieve.simulations.combinations import combinations, layout_of
+    from fedsieve.simulations.combinations import expand_experiment, layout_of
     from fedsieve.simulations.experiment import find, read_experiment
-    from fedsieve.simulations.experiment_table import ExperimentTable, check_tables, written
-    from fedsieve.simulations.sweep import Standing, standing, standing_or_other
+    from fedsieve.simulations.experiment_table import ExperimentTable, check_tables, write_table
+    from fedsieve.simulations.sweep import Standing, read_standing, read_standing_or_other
     from fedsieve.simulations.sweep import sweep as run_all
 
     path = find(experiment)
     asked = read_experiment(path)
-    points = combinations(asked, path)
-    out = Path("runs") / path.stem if out is None else expanded(out)
+    points = expand_experiment(asked, path)
+    out = Path("runs") / path.stem if out is None else expand(out)
     if dry_run:
         for point in points:
-            typer.echo(f"{out / point.name}: {standing_or_other(point, out / point.name).value}")
+            typer.echo(f"{out / point.name}: {read_standing_or_other(point, out / point.name).value}")
         return
     check_tables(out)
     try:
@@ -149,9 +149,9 @@ def sweep(
         _leave("interrupted; the same command resumes the sweep", INTERRUPTED)
     folders = {point.name: out / point.name for point in points}
     finished = {point.name: folders[point.name] for point in points
-                if standing(point, folders[point.name]) is Standing.DONE}  # fmt: skip
+                if read_standing(point, folders[point.name]) is Standing.DONE}  # fmt: skip
     made = ExperimentTable(layout_of(asked, points), points, finished)
-    paths = written(made, out, asked.title, f"fedsieve sweep {experiment}", asked.seeds, finished)
+    paths = write_table(made, out, asked.title, f"fedsieve sweep {experiment}", asked.seeds, finished)
     for part in made.rich():
         _make_console(stderr=False).print(part)
     missing = len(points) - len(finished)
@@ -187,7 +187,7 @@ def new_plugin(
     """Write a small package of an algorithm of your own, which works at once and is there to be changed."""
     from fedsieve.new_plugin import new_plugin as write
 
-    folder = Path(name) if out is None else expanded(out)
+    folder = Path(name) if out is None else expand(out)
     for file in write(name, folder):
         typer.echo(f"  {folder / file}")
     typer.echo(f"A package of the algorithm {name} is in {folder}. Next:")
@@ -210,7 +210,7 @@ def report(
     """Write a run's report.html and figures/ again; of several, compare them in a table and on a page too."""
     from fedsieve.reports.command import report as write
 
-    local, out = (None if path is None else expanded(path) for path in (local, out))
+    local, out = (None if path is None else expand(path) for path in (local, out))
     write(folders, local, out, show=typer.echo, console=_make_console(stderr=False))
 
 
@@ -230,7 +230,7 @@ def predict(
     _set_up_log(quiet)
     from fedsieve.predictions import predict as predicted
 
-    out = expanded(out)
+    out = expand(out)
     prediction = predicted(folder, client, data, out, force=force, all_classes=probabilities)
     typer.echo(f"{out} has a line for each of {prediction.count:,} {prediction.noun}s.")
     if prediction.accuracy is not None:
@@ -334,7 +334,7 @@ def deploy_run(
     parsed = parse(values if "num-clients" in values else values | {"num-clients": max(1, count_nodes(layout))})
     place = Path(parsed.out).absolute() if parsed.out else layout.folder / folder_of(parsed)
     with _say_how_to_resume(place), _keep_stdout_for_result(as_json):
-        submit(layout, parsed.model_copy(update={"out": str(place)}), show=_printer(quiet or as_json))
+        submit(layout, parsed.model_copy(update={"out": str(place)}), show=_make_printer(quiet or as_json))
     _print_result(place, as_json=as_json)
 
 
@@ -419,9 +419,9 @@ def _list_entries(group: str, names: "Sequence[str]", summary: "Callable[[str], 
 
 
 def _list_experiments() -> dict[str, str]:
-    from fedsieve.simulations.experiment import summaries
+    from fedsieve.simulations.experiment import summarise_built_in
 
-    return summaries()
+    return summarise_built_in()
 
 
 CATALOGUES = {
@@ -474,34 +474,34 @@ def _keep_stdout_for_result(as_json: bool) -> "Iterator[None]":
         os.close(out)
 
 
-def _printer(quiet: bool) -> "Callable[[str], None]":
+def _make_printer(quiet: bool) -> "Callable[[str], None]":
     """Return what shows a line of a deployed run."""
     return lambda line: None if quiet else typer.echo(line, err=True)
 
 
 def _print_result(folder: Path, *, as_json: bool) -> None:
     """Print what a run has reached."""
-    from fedsieve.reports.compare import comparison
-    from fedsieve.reports.settings import settings_of
+    from fedsieve.reports.compare import tabulate_comparison
+    from fedsieve.reports.settings import group_by_setting
     from fedsieve.runs.reading import read_run, read_summary
 
     if as_json:
         typer.echo(json.dumps(read_summary(folder), indent=2))
         return
-    _make_console(stderr=False).print(comparison(settings_of([read_run(folder)])))
+    _make_console(stderr=False).print(tabulate_comparison(group_by_setting([read_run(folder)])))
     typer.echo(f"The run is in {folder}.")
 
 
 def _show_states(programs: "Sequence[State]") -> None:
     from rich.table import Table
 
-    from fedsieve.deploy.layout import called
+    from fedsieve.deploy.layout import describe_node_and_client
 
     table = Table("program", "process", "running since", "starts", "state")
     for state in programs:
         since = "" if state.since is None else f"{datetime.fromtimestamp(state.since, UTC):%Y-%m-%d %H:%M:%SZ}"
         pid = "" if state.pid is None else str(state.pid)
-        name = called(state.name) if state.name.startswith("node-") else state.name
+        name = describe_node_and_client(state.name) if state.name.startswith("node-") else state.name
         table.add_row(name, pid, since, str(state.starts), state.link)
     _make_console(stderr=False).print(table)
 

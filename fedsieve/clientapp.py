@@ -27,14 +27,14 @@ from torch.utils.hooks import RemovableHandle
 
 from fedsieve.client.hide_n_seek import encode_entries, read_entries, restart_place, sparsity
 from fedsieve.data.proxy import random_proxy_images
-from fedsieve.masks.attach import transposed, weights
+from fedsieve.masks.attach import find_transposed, weights
 from fedsieve.masks.binary import flatten, maskable
 from fedsieve.masks.client_masks import PersonalMasks, share_of_zeros
 from fedsieve.masks.family import Family, attach_family, family_of
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.personal import adaptive_steps, shrink_
-from fedsieve.masks.signs import masked
+from fedsieve.masks.signs import apply_signs
 from fedsieve.masks.survivors import Survivors
 from fedsieve.models.embedding import embed
 from fedsieve.protocols.fed_pub import EMBEDDING
@@ -90,7 +90,7 @@ def train_fed_pub(
     with _personal_masks(model, context, threshold) as masks:
         parameters = weights(model)
         hooks = [_pull_to(parameter, received[name], lambda2) for name, parameter in parameters.items()]
-        hooks.append(register_optimizer_step_post_hook(_shrinking(parameters, masks, prox, prox_power)))
+        hooks.append(register_optimizer_step_post_hook(_make_shrinking_hook(parameters, masks, prox, prox_power)))
         try:
             metrics = dict(train(model) or {})
         finally:
@@ -108,7 +108,7 @@ def train_fed_pub(
 
 def load_fed_pub(message: Message, model: nn.Module, context: Context | None = None, threshold: float = 1e-3) -> None:
     """Load what FED-PUB's server sent, θ̄_k, into the model; with a context, θ̄_k ⊙ μ_k of the client's own mask."""
-    sent = _sent(message)
+    sent = _read_sent(message)
     model.load_state_dict(sent)
     if context is not None and _MASKS in context.state.array_records:
         masked = maskable(weights(model))
@@ -144,8 +144,8 @@ def train_hide_n_seek(
         LookupError: the client has lost the keep-mask, and none was sent; the server sends it again next time.
     """
     before = _state(context, _SIGNS)
-    keep, survivors, broadcast, family, frozen = _opened(message, before, model)
-    groups, in_x_out = survivors.take(groups_of(model)), transposed(model)
+    keep, survivors, broadcast, family, frozen = _open_message(message, before, model)
+    groups, in_x_out = survivors.take(groups_of(model)), find_transposed(model)
     knows = "signs" in before and torch.equal(before["keep"], keep)
     last = read_entries(family, before["signs"], len(broadcast)) if knows else None
     start = restart_place(family, broadcast, last, own_share)
@@ -160,7 +160,7 @@ def train_hide_n_seek(
     finally:
         _remove(model, maskable(frozen))
     entries = survivors.layout(in_x_out).values(family, flatten(trained))
-    for name, weight in masked(frozen, survivors, entries).items():
+    for name, weight in apply_signs(frozen, survivors, entries).items():
         weights(model)[name].data.copy_(weight)
     code, packed = encode_entries(family, entries, broadcast, groups)
     context.state[_SIGNS] = to_record({"keep": keep.numpy(), "signs": packed})
@@ -174,9 +174,9 @@ def load_hide_n_seek(message: Message, context: Context, model: nn.Module) -> No
     Raises:
         LookupError: the client has lost the keep-mask, and none was sent.
     """
-    _, survivors, mean, family, frozen = _opened(message, _state(context, _SIGNS), model)
-    entries = survivors.layout(transposed(model)).values(family, torch.from_numpy(mean / LEVELS).float())
-    for name, weight in masked(frozen, survivors, entries).items():
+    _, survivors, mean, family, frozen = _open_message(message, _state(context, _SIGNS), model)
+    entries = survivors.layout(find_transposed(model)).values(family, torch.from_numpy(mean / LEVELS).float())
+    for name, weight in apply_signs(frozen, survivors, entries).items():
         weights(model)[name].data.copy_(weight)
 
 
@@ -190,14 +190,14 @@ class _Opened(NamedTuple):
     frozen: dict[str, Tensor]
 
 
-def _opened(message: Message, before: Mapping[str, Tensor], model: nn.Module) -> _Opened:
+def _open_message(message: Message, before: Mapping[str, Tensor], model: nn.Module) -> _Opened:
     """Read a message of HideNseek's server, and leave the frozen weights in the model."""
-    received = _sent(message)
+    received = _read_sent(message)
     keep = received.get("keep", before.get("keep"))
     if keep is None:
         raise LookupError("this node has lost the keep-mask, and none was sent")
     config = next(iter(message.content.config_records.values()))
-    family, frozen = family_of("mask", str(config["hide-n-seek.mask"])), _frozen(model, config)
+    family, frozen = family_of("mask", str(config["hide-n-seek.mask"])), _draw_frozen(model, config)
     survivors = Survivors.unpack(keep.numpy(), {name: weight.shape for name, weight in maskable(frozen).items()})
     broadcast = unpack_broadcast({name: tensor.numpy() for name, tensor in received.items()}, survivors)
     return _Opened(keep, survivors, broadcast, family, frozen)
@@ -232,7 +232,7 @@ def _pull_to(parameter: nn.Parameter, anchor: Tensor, weight: float) -> Removabl
     return handle
 
 
-def _shrinking(
+def _make_shrinking_hook(
     parameters: Mapping[str, nn.Parameter], masks: Mapping[str, nn.Parameter], prox: float, power: float
 ) -> Callable[..., None]:
     """Return a hook for after a step of an optimiser that trains the masks: the proximal step."""
@@ -249,14 +249,14 @@ def _shrinking(
     return shrink
 
 
-def _frozen(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Tensor]:
+def _draw_frozen(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Tensor]:
     """Draw the frozen weights that every party of the run draws, and return a copy of them."""
     gain, seed = float(config["hide-n-seek.frozen-gain"]), int(config["hide-n-seek.seed"])
     frozen = freeze_(model, config["hide-n-seek.init"], seed, gain)
     return {name: tensor.clone() for name, tensor in frozen.items()}
 
 
-def _sent(message: Message) -> dict[str, Tensor]:
+def _read_sent(message: Message) -> dict[str, Tensor]:
     return to_tensors(next(iter(message.content.array_records.values())), _CPU)
 
 

@@ -25,7 +25,7 @@ from fedsieve.algorithms import (
     section_of_key,
 )
 from fedsieve.allowed import allowed
-from fedsieve.errors import UserError, near
+from fedsieve.errors import UserError, suggest
 from fedsieve.keys import (
     GROUPS,
     DataKeys,
@@ -35,10 +35,10 @@ from fedsieve.keys import (
     Scalar,
     TrainingKeys,
     fields,
-    meant,
+    guess_key,
 )
-from fedsieve.kinds import Kind, kind_of
-from fedsieve.paths import expanded
+from fedsieve.kinds import Kind, tell_kind
+from fedsieve.paths import expand
 from fedsieve.plugins import plugin_of
 
 __all__ = ["RunConfig", "Scalar", "parse", "read"]
@@ -100,8 +100,8 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
         raise UserError("settings: is not a key; an algorithm's own keys are prefixed by its name, as in fed-pub.tau.")
     algorithm = load_algorithm(name)
     by_run, by_algorithm = _fill_open(name, algorithm, run, own_keys)
-    settings = validated(algorithm.config, own_keys | by_algorithm, f"{section_of(name)}.")
-    config = validated(RunConfig, run | by_run | {"settings": settings}, "")
+    settings = validate(algorithm.config, own_keys | by_algorithm, f"{section_of(name)}.")
+    config = validate(RunConfig, run | by_run | {"settings": settings}, "")
     assert isinstance(config, RunConfig)
     return config
 
@@ -133,7 +133,7 @@ def declared_keys() -> dict[str, Scalar]:
 def read(path: Path) -> dict[str, Any]:
     """Read a TOML file of keys; a missing or broken file is a `UserError`."""
     try:
-        return tomllib.loads(expanded(path).read_text(encoding="utf-8-sig"))
+        return tomllib.loads(expand(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
@@ -211,7 +211,7 @@ def _check_belongs(values: Mapping[str, Any], section: str, algorithm: str) -> N
     if is_family(section):
         named = f"{section}:NAME"
     else:
-        validated(load_algorithm(section).config, values, f"{section}.")
+        validate(load_algorithm(section).config, values, f"{section}.")
     given = f"{section}.{next(iter(values))}: is a key of {section}"
     raise UserError(f"{given}, allowed: with algorithm = {named!r}; this run's is {algorithm!r}.")
 
@@ -221,7 +221,7 @@ def _fill_open(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return values for the keys that the user leaves open, the run's and the algorithm's, by the kind of data."""
     dataset = run.get("dataset", fields()["dataset"].default)
-    kind = kind_of(dataset) if isinstance(dataset, str) else "graph"
+    kind = tell_kind(dataset) if isinstance(dataset, str) else "graph"
     of_dataset = BY_DATASET.get(dataset, {}) if isinstance(dataset, str) else {}
     needed = dict(algorithm.defaults.get(kind, {}))
     by_run = {key: needed.pop(key, value) for key, value in (BY_KIND[kind] | of_dataset).items()}
@@ -244,20 +244,20 @@ def _is_open(given: object, open_: Scalar) -> bool:
 
 def _known_section(section: str, key: str) -> str:
     if section not in algorithm_names():
-        hint = near(section, algorithm_names())
+        hint = suggest(section, algorithm_names())
         raise UserError(f"{key}: no algorithm is called {section!r}{hint}, allowed: {', '.join(algorithm_names())}.")
     return section
 
 
-def validated(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Any:
+def validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Any:
     """Return `values` as `schema`; the first fault is a `UserError` of one sentence, `prefix` before the key."""
     try:
         return schema.model_validate(dict(values), by_name=False, by_alias=True)
     except ValidationError as error:
-        raise UserError(_sentence(error, schema, values, prefix)) from None
+        raise UserError(_explain(error, schema, values, prefix)) from None
 
 
-def _sentence(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> str:
+def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> str:
     fault = error.errors(include_url=False)[0]
     if fault["type"] == "value_error":
         return f"{fault['ctx']['error']!s}."
@@ -266,7 +266,7 @@ def _sentence(error: ValidationError, schema: type[BaseModel], values: Mapping[s
         return f"{prefix}{key}: is missing."
     known = {kebab(name): field for name, field in schema.model_fields.items() if name != "settings"}
     if fault["type"] == "extra_forbidden":
-        hint = _suggest_prefix(key, values) or (schema is RunConfig and _suggest(key)) or near(key, known, prefix)
+        hint = _suggest_prefix(key, values) or (schema is RunConfig and _suggest(key)) or suggest(key, known, prefix)
         return f"{prefix}{key}: is not a key{hint}, allowed: {', '.join(prefix + name for name in known) or 'none'}."
     words = (key in known and allowed(known[key])) or fault["msg"].removeprefix("Input should be ")
     if fault["type"] == "finite_number":
@@ -277,7 +277,7 @@ def _sentence(error: ValidationError, schema: type[BaseModel], values: Mapping[s
 
 
 def _suggest(key: str) -> str:
-    return f" (did you mean {meant(key)}?)" if meant(key) else ""
+    return f" (did you mean {guess_key(key)}?)" if guess_key(key) else ""
 
 
 def _suggest_prefix(key: str, values: Mapping[str, Any]) -> str:

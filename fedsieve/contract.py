@@ -312,8 +312,8 @@ class Replies(Sequence[Reply]):
 
     def columns(self, name: str, start: int, stop: int) -> NDArray:
         """Return the numbers from `start` to before `stop` of each client's array `name`, flat: K x (stop - start)."""
-        return np.stack([_part(reply.arrays, name, start, stop) for reply in self._replies])
+        return np.stack([_take_part(reply.arrays, name, start, stop) for reply in self._replies])
 
 
-def _part(arrays: Mapping[str, NDArray], name: str, start: int, stop: int) -> NDArray:
+def _take_part(arrays: Mapping[str, NDArray], name: str, start: int, stop: int) -> NDArray:
     return arrays.part(name, start, stop) if isinstance(arrays, Partial) else arrays[name].reshape(-1)[start:stop]

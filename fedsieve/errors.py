@@ -18,13 +18,13 @@ class RunFailedError(Exception):
     """A run that cannot continue, and why in one sentence; what it had reached is on disk. Exit code 1."""
 
 
-def near(given: str, names: Iterable[str], prefix: str = "") -> str:
+def suggest(given: str, names: Iterable[str], prefix: str = "") -> str:
     """Return " (did you mean NAME?)", `prefix` before the name, where `given` is close to one, else ""."""
-    match = close_to(given, names)
+    match = find_close(given, names)
     return f" (did you mean {prefix}{match}?)" if match else ""
 
 
-def close_to(given: str, names: Iterable[str]) -> str:
+def find_close(given: str, names: Iterable[str]) -> str:
     """Return the name that `given` is close to, "" where it is close to none."""
     by_lower = {name.lower(): name for name in names}
     return next((by_lower[name] for name in difflib.get_close_matches(given.lower(), by_lower, n=1)), "")
@@ -35,7 +35,7 @@ def one_line(error: BaseException | None, longest: int | None = LONGEST) -> str:
     return " ".join(str(error).split())[:longest]
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """Return what a client sent as text that may be logged: one short line without control characters."""
     flat = "".join(character if character.isprintable() else " " for character in text[:1000])
     flat = " ".join(flat.split())

@@ -37,10 +37,10 @@ def explain(error: Error) -> str:
     words = _WORDS.get(error.code, f"failed with Flower's error {error.code}")
     if error.code in _WORDS and error.code not in _TELLING:
         return words
-    return f"{words}: {_said(reason) or 'no reason given'}"
+    return f"{words}: {_shorten(reason) or 'no reason given'}"
 
 
-def _said(reason: str) -> str:
+def _shorten(reason: str) -> str:
     """Return what a ClientApp has raised without Python's way to say of which class it is."""
     if raised := _RAISED.fullmatch(reason):
         reason = f"{raised[1]}: {raised[2]}"

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from fedsieve.algorithms import STRICT, kebab
-from fedsieve.paths import expanded
+from fedsieve.paths import expand
 
 Scalar = str | int | float | bool
 
@@ -45,7 +45,7 @@ class Key:
 
 DATA, LATER, NOTHING = Key(Changes.DATA), Key(Changes.LATER), Key(Changes.NOTHING)
 
-PathText = Annotated[str, AfterValidator(lambda path: str(expanded(path)) if path.startswith("~") else path)]
+PathText = Annotated[str, AfterValidator(lambda path: str(expand(path)) if path.startswith("~") else path)]
 """A path, `~` in which is the home folder wherever it was written."""
 
 
@@ -272,7 +272,7 @@ def keys_that_change(*what: Changes) -> frozenset[str]:
     return frozenset(key for key, field in fields().items() if key_of(field).changes in what)
 
 
-def meant(given: str) -> str:
+def guess_key(given: str) -> str:
     """Return the key that people mean who write `given`, "" where none is known by that name."""
     asked = given.lower().replace("_", "-")
     return next((key for key, field in fields().items() if asked in (key, *key_of(field).instead_of)), "")

@@ -3,12 +3,12 @@
 from typing import Literal
 
 from fedsieve.catalogue import GRAPHS, IMAGES
-from fedsieve.paths import expanded
+from fedsieve.paths import expand
 
 Kind = Literal["graph", "images"]
 
 
-def kind_of(dataset: str) -> Kind:
+def tell_kind(dataset: str) -> Kind:
     """Return "images" for an image set's name, a path that ends in .parquet and a folder; "graph" for all else.
 
     A name goes before a file or folder of the same name.
@@ -17,7 +17,7 @@ def kind_of(dataset: str) -> Kind:
         return "graph"
     if dataset in IMAGES or dataset.lower().endswith(".parquet"):
         return "images"
-    return "images" if dataset and expanded(dataset).is_dir() else "graph"
+    return "images" if dataset and expand(dataset).is_dir() else "graph"
 
 
 def is_named(dataset: str) -> bool:

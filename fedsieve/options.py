@@ -166,13 +166,15 @@ def _check_whole(rest: Sequence[str]) -> None:
 def _explain_unknown_flag(flag: str, args: Sequence[str], flags: Sequence[str]) -> str:
     """Return the sentence on a flag that there is not."""
     from fedsieve.algorithms import kebab
-    from fedsieve.errors import close_to
-    from fedsieve.keys import fields, meant
+    from fedsieve.errors import find_close
+    from fedsieve.keys import fields, guess_key
 
     given = kebab(flag.lstrip("-"))
     if given in fields() and f"--{given}" not in flags and flag == f"--{given}":
         return f"{flag}: is a key that cannot be given here, allowed: {', '.join(flags)}."
-    likely = f"--{meant(given)}" if meant(given) else _find_own_flag(given, args) or close_to(f"--{given}", flags)
+    likely = (
+        f"--{guess_key(given)}" if guess_key(given) else _find_own_flag(given, args) or find_close(f"--{given}", flags)
+    )
     hint = f" (did you mean {likely}?)" if likely in flags or "." in likely else ""
     return f"{flag}: is not a flag{hint}, allowed: every key, as in --lr 0.1; see --help."
 
@@ -213,11 +215,11 @@ def _find_flag_for(text: str) -> str:
     """Return the flag or command that is meant by something that is no file of keys, "" where none is known."""
     from fedsieve.algorithms import all_algorithm_names
     from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
-    from fedsieve.errors import close_to
-    from fedsieve.keys import meant
-    from fedsieve.paths import expanded
+    from fedsieve.errors import find_close
+    from fedsieve.keys import guess_key
+    from fedsieve.paths import expand
 
-    path = expanded(text)
+    path = expand(text)
     if (path / "config.toml").is_file():
         return f"{path}/config.toml"
     if path.suffix == ".toml" or (path.is_file() and path.suffix.lower() not in DATA_SUFFIXES):
@@ -228,7 +230,7 @@ def _find_flag_for(text: str) -> str:
         return f"{names.get(text, '-s')} {text}"
     if path.exists() or path.suffix.lower() in DATA_SUFFIXES:
         return f"--dataset {text}"
-    if meant(text):
-        return f"--{meant(text)} VALUE"
-    near = close_to(text, names)
+    if guess_key(text):
+        return f"--{guess_key(text)} VALUE"
+    near = find_close(text, names)
     return f"{names[near]} {near}" if near else ""

@@ -7,14 +7,14 @@ from pathlib import Path
 from fedsieve.errors import UserError
 
 
-def expanded(path: str | Path) -> Path:
+def expand(path: str | Path) -> Path:
     """Return a path with `~` and `~user` as the home folder; what stands for nobody's stays as it is."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for a user that does not exist
 
 
-def absolute(path: str | Path) -> Path:
+def make_absolute(path: str | Path) -> Path:
     """Return a path that holds in any folder, its symbolic links as they are: what they point to may have no suffix."""
-    return expanded(path).absolute()
+    return expand(path).absolute()
 
 
 def folder_named_by(variable: str, default: Callable[[], Path]) -> Path:
@@ -24,7 +24,7 @@ def folder_named_by(variable: str, default: Callable[[], Path]) -> Path:
     """
     given = os.environ.get(variable)
     try:
-        path = expanded(given) if given else default()
+        path = expand(given) if given else default()
     except RuntimeError:  # platformdirs knows no home
         path = Path("~")
     if path.parts and path.parts[0].startswith("~"):

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from fedsieve.errors import UserError, near, one_line
+from fedsieve.errors import UserError, one_line, suggest
 
 Faults = Callable[[object], Iterator[str]]
 """Yields what makes an object unusable as one of a group's parts, a clause each."""
@@ -55,7 +55,7 @@ def load(group: str, name: str, key: str, faults: Faults) -> Any:
         UserError: nobody has registered the name, or two packages have, or what is registered cannot be used.
     """
     if name not in entries(group):
-        raise UserError(f"{key}: got {name!r}{near(name, entries(group))}, allowed: {', '.join(names(group))}.")
+        raise UserError(f"{key}: got {name!r}{suggest(name, entries(group))}, allowed: {', '.join(names(group))}.")
     entry, *others = entries(group)[name]
     if others:
         packages = " and ".join(map(_describe_package, entries(group)[name]))

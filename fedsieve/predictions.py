@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsieve.client.app.image_task import EVALUATED_AT_ONCE, batch_sizes
-from fedsieve.data.image_sets import scaled
+from fedsieve.data.image_sets import scale
 from fedsieve.data.unseen import UNKNOWN, Unseen, load_unseen
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import write_whole
@@ -74,7 +74,7 @@ def _compute_logits(network: nn.Module, data: Unseen) -> Tensor:
         logits: Tensor = network(propagation(data.examples, data.edge_index))
         return logits
     sizes = batch_sizes(len(data.examples), EVALUATED_AT_ONCE, smallest_batch(network))
-    return torch.cat([network(scaled(part)) for part in torch.split(data.examples, sizes)])
+    return torch.cat([network(scale(part)) for part in torch.split(data.examples, sizes)])
 
 
 def _format_table(noun: str, data: Unseen, probabilities: Tensor, classes: tuple[str, ...], all_classes: bool) -> str:

@@ -94,7 +94,7 @@ def _load_of_device(folder: Path, client: int | None) -> Trained:
     about = None if client is None else store.about(client)
     if client is None or about is None:
         given = "none, and a device has no shared model" if client is None else client
-        raise UserError(f"client: got {given}, allowed: {ranges(store.clients())}, whose states {folder} holds.")
+        raise UserError(f"client: got {given}, allowed: {format_ranges(store.clients())}, whose states {folder} holds.")
     state = store.newest(client)
     if state is None:
         raise UserError(f"{folder}: holds no state of client {client}: it has not trained yet, or the file is damaged.")
@@ -146,7 +146,7 @@ def _explain_absence(folder: Path, client: int | None) -> str:
     layout = RunLayout(folder)
     if clients := layout.clients_with_models():
         given = f"client: got {client}" if client is not None else "client: got none, and the clients share no model"
-        return f"{given}, allowed: {ranges(clients)}, whose models {layout.models} holds."
+        return f"{given}, allowed: {format_ranges(clients)}, whose models {layout.models} holds."
     if not layout.summary.is_file():
         return f"{folder}: the run has not ended, and models are written when it does; allowed: after fedsieve resume."
     if not read_summary(folder)["num_rounds"]:
@@ -157,7 +157,7 @@ def _explain_absence(folder: Path, client: int | None) -> str:
     )
 
 
-def ranges(numbers: Sequence[int]) -> str:
+def format_ranges(numbers: Sequence[int]) -> str:
     """Return sorted whole numbers in words: "0 to 4, 7"."""
     spans: list[str] = []
     start = 0

@@ -1,7 +1,8 @@
 """Records on the wire: named arrays to and from Flower's `ArrayRecord`, and their sizes. No pickle.
 
 The bytes are those of Flower's own `Array(ndarray)`, version 1.0 of NumPy's `.npy` format; a test compares them. They
-are written and read here because Flower formats and parses each array's header every time, which cost as much as training.
+are written and read here because Flower formats and parses each array's header every time, which
+cost as much as training.
 """
 
 import io
@@ -125,7 +126,7 @@ def shape_record(shape: Shape) -> ConfigRecord:
     return ConfigRecord({"input-shape": list(shape.input), "num-classes": shape.num_classes})
 
 
-def shape_of(config: ConfigRecord) -> Shape:
+def read_shape(config: ConfigRecord) -> Shape:
     """Return the shape that `shape_record` wrote."""
     return Shape(tuple(config["input-shape"]), int(config["num-classes"]))  # type: ignore[arg-type]
 

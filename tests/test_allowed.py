@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from fedsieve.allowed import allowed
-from fedsieve.errors import near, one_line
+from fedsieve.errors import one_line, suggest
 
 
 class Keys(BaseModel):
@@ -44,9 +44,9 @@ def test_the_whole_range_of_a_key_is_told_or_none_of_it(key: str, words: str | N
 
 def test_a_name_is_near_whatever_its_case_and_none_is_near_to_another_word():
     names = ["fed-pub", "fed-prox", "local"]
-    assert near("FedPub", names) == " (did you mean fed-pub?)"
-    assert near("locale", names, "x.") == " (did you mean x.local?)"
-    assert near("scaffold", names) == ""
+    assert suggest("FedPub", names) == " (did you mean fed-pub?)"
+    assert suggest("locale", names, "x.") == " (did you mean x.local?)"
+    assert suggest("scaffold", names) == ""
 
 
 def test_an_error_is_told_on_one_line_that_is_not_long():

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fedsieve.simulations.experiment import built_in
+from fedsieve.simulations.experiment import list_built_in
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -39,13 +39,13 @@ def test_make_bench_runs_every_command_that_makes_a_table_anew():
     assert len(CONTENTS) > 20
     assert scripts(commands) <= {path.stem for path in BENCHMARKS.glob("*.py")}
     assert scripts(MAKE) - {"profile_round"} == scripts(commands)  # that one is for docs/profile.md
-    assert sweeps(MAKE) == sweeps(commands) == set(built_in())
+    assert sweeps(MAKE) == sweeps(commands) == set(list_built_in())
 
 
 def test_every_table_names_a_command_that_is_there_and_every_section_is_in_the_contents():
     told = re.sub(r"`python benchmarks/\w+\.py`\s+of\s+commit", "", RESULTS)
     assert scripts(told) == scripts("\n".join(command for _, command in CONTENTS))
-    assert sweeps(told.replace("sweep NAME", "")) == set(built_in())
+    assert sweeps(told.replace("sweep NAME", "")) == set(list_built_in())
     sections = re.split(r"^##+ (.*)$", RESULTS.partition("\n## Accuracy")[1] + RESULTS.partition("\n## Accuracy")[2],
                         flags=re.MULTILINE)  # fmt: skip
     for heading, text in zip(sections[1::2], sections[2::2], strict=True):

@@ -22,7 +22,7 @@ from fedsieve.masks.family import family_names
 from fedsieve.masks.pruning import pruner_names
 from fedsieve.models import MODELS
 from fedsieve.reports.page import PNG_NAMES
-from fedsieve.simulations.experiment import built_in
+from fedsieve.simulations.experiment import list_built_in
 from tests.helpers import fedsieve, rounds_of, summary_of, write_graph
 
 SHORT = ("--num-clients", 3, "--num-rounds", 2, "-s", "hidden-dim=4", "--quiet")
@@ -300,7 +300,7 @@ def test_a_runs_configuration_gives_the_same_run_again(graph_file: Path):
         ("models", [*MODELS, "my_package.my_module:my_function"]),
         ("masks", family_names()),
         ("pruners", pruner_names()),
-        ("experiments", [*built_in()]),
+        ("experiments", [*list_built_in()]),
     ],
 )
 def test_list_prints_every_name_with_a_line_on_it(what: str, names: Any, capfd: pytest.CaptureFixture[str]):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fedsieve.algorithms import section_of_key
 from fedsieve.config import declared_keys, parse, parse_assignment, parse_flower, read
 from fedsieve.errors import UserError
-from fedsieve.keys import Changes, RecordingKeys, fields, key_of, keys_that_change, meant
+from fedsieve.keys import Changes, RecordingKeys, fields, guess_key, key_of, keys_that_change
 from tests.helpers import ALGORITHMS
 
 ROOT = Path(__file__).parents[1]
@@ -183,8 +183,8 @@ def test_no_two_keys_are_meant_by_one_name():
     names = [name for field in fields().values() for name in key_of(field).instead_of]
     assert len(names) == len(set(names))
     assert not set(names) & set(fields())
-    assert meant("Learning_Rate") == "lr"
-    assert meant("dropouts") == ""
+    assert guess_key("Learning_Rate") == "lr"
+    assert guess_key("dropouts") == ""
 
 
 def test_what_a_key_changes():

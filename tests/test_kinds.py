@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fedsieve.catalogue import IMAGES
-from fedsieve.kinds import kind_of
+from fedsieve.kinds import tell_kind
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_the_kind_follows_from_the_name_or_path(
     (tmp_path / "cora").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert kind_of(dataset) == kind
+    assert tell_kind(dataset) == kind

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from fedsieve import load_model
-from fedsieve.data.image_sets import scaled
+from fedsieve.data.image_sets import scale
 from tests.helpers import fedsieve, simulated, write_graph
 
 KEYS = {"num-clients": 2, "num-rounds": 3}
@@ -182,7 +182,7 @@ def test_labels_of_images_are_the_models_classes_by_name_or_number(
     rows = table()
     pixels = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in files])[:, None]
     with torch.no_grad():
-        predicted = load_model(run, 1)(scaled(pixels)).argmax(1)
+        predicted = load_model(run, 1)(scale(pixels)).argmax(1)
     by_label = {row["label"]: row["predicted"] for row in rows}
     names = ["eight", "one", "zero"]
     assert by_label == dict(zip(["zero", "one", ""], [names[k] for k in predicted], strict=True))
@@ -216,7 +216,7 @@ def test_grey_images_are_repeated_for_a_network_of_colour(tmp_path: Path):
     picture(tmp_path / "grey" / "0.png", np.full((8, 8), 77))
     assert fedsieve("predict", run, "grey", "--probabilities") == 0
     with torch.no_grad():
-        expected = load_model(run)(scaled(torch.full((1, 3, 8, 8), 77))).softmax(1)[0]
+        expected = load_model(run)(scale(torch.full((1, 3, 8, 8), 77))).softmax(1)[0]
     found = [float(table()[0][f"p({name})"]) for name in ("blue", "red")]
     assert found == pytest.approx(expected.tolist(), abs=2e-6)
 

@@ -15,19 +15,19 @@ from torch.nn.utils import parametrize
 
 import fedsieve
 from fedsieve import load_model
-from fedsieve.client.app.client_app import describe_on_disk, make_client_app, on_disk
-from fedsieve.client.app.holdings import Images, Subgraph, simulated
-from fedsieve.client.app.privacy import secret
+from fedsieve.client.app.client_app import describe_on_disk, make_client_app, store_on_disk
+from fedsieve.client.app.holdings import Images, Subgraph, deal_simulated
+from fedsieve.client.app.privacy import make_secret_generator
 from fedsieve.config import RunConfig, parse, read
-from fedsieve.data.image_sets import scaled
+from fedsieve.data.image_sets import scale
 from fedsieve.errors import UserError
 from fedsieve.models.gcn import propagation
 from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import InlineGrid
-from fedsieve.trained import ranges
+from fedsieve.trained import format_ranges
 from tests.helpers import ALGORITHMS, config, summary_of, write_graph
-from tests.helpers import simulated as run_simulation
+from tests.helpers import deal_simulated as run_simulation
 
 MASKED = {"fed-mask", "fed-pm", "fed-pub", "hide-n-seek", "lottery-fl"}
 
@@ -80,7 +80,7 @@ def of_graph(model: nn.Module, held: Subgraph, own: bool = False) -> float:
 
 def of_images(model: nn.Module, held: Images) -> float:
     with torch.no_grad():
-        return accuracy(model(scaled(held.data.images[held.part.test])), held.data.labels[held.part.test])
+        return accuracy(model(scale(held.data.images[held.part.test])), held.data.labels[held.part.test])
 
 
 def assert_plain(model: nn.Module) -> None:
@@ -101,7 +101,7 @@ def test_a_loaded_gcn_is_as_accurate_on_the_clients_test_nodes_as_the_run_says(a
     folder = run_simulation(tmp_path / "run", QUICK, algorithm=algorithm, dataset=str(graph), hidden_dim=16)
     figures = told(folder)
     assert sorted(figures) == [0, 1, 2]
-    for client, held in enumerate(simulated(config_of(folder))):
+    for client, held in enumerate(deal_simulated(config_of(folder))):
         assert isinstance(held, Subgraph)
         model = load_model(folder, client)
         assert_plain(model)
@@ -119,7 +119,7 @@ def test_a_loaded_image_network_is_as_accurate_on_the_clients_test_images_as_the
         keys |= {"lottery-fl.accuracy-threshold": 0.0}
     folder = run_simulation(tmp_path / "run", keys, algorithm=algorithm)
     figures = told(folder)
-    for client, held in enumerate(simulated(config_of(folder))):
+    for client, held in enumerate(deal_simulated(config_of(folder))):
         assert isinstance(held, Images)
         model = load_model(str(folder), client)
         assert_plain(model)
@@ -131,7 +131,7 @@ def test_a_loaded_image_network_is_as_accurate_on_the_clients_test_images_as_the
         with pytest.raises(UserError, match=r"^client: got none, and the clients share no model, allowed: 0 to 2, "):
             load_model(folder)
     else:
-        model, parts = load_model(folder), simulated(config_of(folder))
+        model, parts = load_model(folder), deal_simulated(config_of(folder))
         hits = [of_images(model, held) * len(held.part.test) for held in parts if isinstance(held, Images)]
         assert sum(hits) / sum(count for _, count in figures.values()) == pytest.approx(shared)
 
@@ -141,7 +141,7 @@ def test_masks_of_every_family_are_folded_in(mask: str, tmp_path: Path):
     key, family = mask.split("=")
     keys = QUICK | {"dataset": "digits", "partition": "pathological", "examples-per-client": 100, key: family}
     folder = run_simulation(tmp_path / "run", keys, algorithm=key.partition(".")[0])
-    for client, held in enumerate(simulated(config_of(folder))):
+    for client, held in enumerate(deal_simulated(config_of(folder))):
         assert isinstance(held, Images)
         model = load_model(folder, client)
         assert_plain(model)
@@ -155,7 +155,7 @@ def test_a_network_of_the_users_own_is_loaded_as_it_is(kind: str, tmp_path: Path
     monkeypatch.chdir(tmp_path)
     dataset = "digits" if kind == "images" else str(write_graph(tmp_path / "own.npz"))
     folder = run_simulation(tmp_path / "run", QUICK, dataset=dataset, model=f"my_nets:{kind}")
-    for client, held in enumerate(simulated(config_of(folder))):
+    for client, held in enumerate(deal_simulated(config_of(folder))):
         model = load_model(folder, client)
         assert_plain(model)
         assert type(model).__module__ in ("my_nets", "torch.nn.modules.container")
@@ -205,7 +205,9 @@ def test_a_devices_own_folder_is_loaded_like_a_runs(algorithm: str, tmp_path: Pa
     keys = QUICK | {"algorithm": algorithm, "dataset": "digits", "partition": "iid", "examples-per-client": 60}
     simulation = run_simulation(tmp_path / "simulation", keys)
     run = config(keys, out=str(tmp_path / "deployed"))
-    grid = InlineGrid(make_client_app(on_disk, secret, describe=describe_on_disk), run.num_clients, run.flat())
+    grid = InlineGrid(
+        make_client_app(store_on_disk, make_secret_generator, describe=describe_on_disk), run.num_clients, run.flat()
+    )
     server = make_server_app(engine="deployment", export=False, quiet=True)
     server(grid, Context(1, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
     with pytest.raises(UserError, match=r"deployed: its models have stayed on the devices, each in a folder run"):
@@ -230,7 +232,7 @@ def test_a_run_of_no_rounds_has_no_model(tmp_path: Path):
 
 
 def test_client_numbers_are_told_as_ranges():
-    assert ranges([0, 1, 2, 4, 7, 8]) == "0 to 2, 4, 7 to 8"
+    assert format_ranges([0, 1, 2, 4, 7, 8]) == "0 to 2, 4, 7 to 8"
 
 
 def test_to_import_the_package_is_not_to_import_torch():

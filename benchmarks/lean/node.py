@@ -14,7 +14,7 @@ from flwr.proto.recorddict_pb2 import RecordDict as Nothing
 
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore
-from fedsieve.simulations.grid import answered
+from fedsieve.simulations.grid import answer
 from lean.keys import node_credentials
 from lean.wire import EXCHANGE, JOIN, OPTIONS, SERVICE
 
@@ -33,7 +33,7 @@ def serve(channel: grpc.Channel, app: ClientApp) -> None:
     replies: SimpleQueue[ProtoMessage | None] = SimpleQueue()
     try:
         for message in exchange(iter(replies.get, None)):
-            replies.put(message_to_proto(answered(app, message_from_proto(message), context)))
+            replies.put(message_to_proto(answer(app, message_from_proto(message), context)))
     finally:
         replies.put(None)
 

@@ -22,7 +22,7 @@ from fedsieve.config import RunConfig, Scalar, parse
 from fedsieve.errors import RunFailedError
 from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
-from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, SimulatedGrid, context_of, failed
+from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, SimulatedGrid, context_of, make_failed
 from lean.keys import server_credentials
 from lean.wire import EXCHANGE, JOIN, OPTIONS, SERVICE
 
@@ -131,7 +131,7 @@ class LeanGrid(SimulatedGrid):
         with self._changed:
             link = self._links.get(message.metadata.dst_node_id)
             if link is None:
-                self._inbox.put(failed(message, "the node is not connected", ErrorCode.NODE_UNAVAILABLE))
+                self._inbox.put(make_failed(message, "the node is not connected", ErrorCode.NODE_UNAVAILABLE))
             else:
                 link.asked[message.metadata.message_id] = message
                 link.outbox.put(message)
@@ -143,7 +143,7 @@ class LeanGrid(SimulatedGrid):
                 del self._links[node]
             for message_id in list(link.asked):
                 if message := link.asked.pop(message_id, None):
-                    self._inbox.put(failed(message, "the node's stream has ended", ErrorCode.NODE_UNAVAILABLE))
+                    self._inbox.put(make_failed(message, "the node's stream has ended", ErrorCode.NODE_UNAVAILABLE))
             link.outbox.put(None)
 
     def _forget(self, message_ids: Iterable[str]) -> None:
@@ -157,11 +157,11 @@ class LeanGrid(SimulatedGrid):
 def _answer(reply: ProtoMessage, to: Message) -> Message:
     """Return a node's reply; what cannot be read is an error of its."""
     if reply.HasField("error"):
-        return failed(to, reply.error.reason, reply.error.code)
+        return make_failed(to, reply.error.reason, reply.error.code)
     try:
         return Message(recorddict_from_proto(reply.content), reply_to=to)
     except Exception as error:
-        return failed(to, f"its reply cannot be read: {type(error).__name__}: {error}")
+        return make_failed(to, f"its reply cannot be read: {type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -5,7 +5,16 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from fedsieve.algorithms import AlgorithmConfig
-from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
+from fedsieve.client.training import (
+    add_prefix,
+    fit,
+    load,
+    make_optimizer,
+    metrics,
+    optimizer_state,
+    take_prefix,
+    values,
+)
 from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import weights
 
@@ -32,7 +41,7 @@ class FedAvgTrainer:
         return TrainResult(
             arrays=upload,
             metrics=metrics(task, as_received, local, loss),
-            state=prefixed("weights", upload) | optimizer_state(optimizer, self.weights),
+            state=add_prefix("weights", upload) | optimizer_state(optimizer, self.weights),
         )
 
     def penalty(self) -> Callable[[], Tensor] | None:
@@ -41,4 +50,4 @@ class FedAvgTrainer:
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return the model after its last local training."""
-        return filed("weights", state)
+        return take_prefix("weights", state)

@@ -7,18 +7,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from fedsieve.client.training import (
-    filed,
+    add_prefix,
     fit,
     load,
     make_optimizer,
     metrics,
     optimizer_state,
-    prefixed,
     squared_distance,
+    take_prefix,
     values,
 )
 from fedsieve.contract import Task, Tensors, Training, TrainResult
-from fedsieve.masks.attach import transposed, weights
+from fedsieve.masks.attach import find_transposed, weights
 from fedsieve.masks.client_masks import share_of_zeros
 from fedsieve.masks.personal import adaptive_steps, shrink_
 from fedsieve.protocols.fed_pub import EMBEDDING, FedPubConfig
@@ -42,7 +42,7 @@ class FedPubTrainer:
 
     def __init__(self, run: Training, config: FedPubConfig, model: nn.Module) -> None:
         self.run, self.config, self.model = run, config, model
-        self.kind, self.in_x_out = config.masks, transposed(model)
+        self.kind, self.in_x_out = config.masks, find_transposed(model)
         self.masks = self.kind.attach(model)
         self.weights = weights(model)
         learnt = {f"mask/{name}": mask for name, mask in self.masks.items() if mask.requires_grad}
@@ -64,19 +64,20 @@ class FedPubTrainer:
         return TrainResult(
             arrays=upload | {EMBEDDING: embedding},
             metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": self._sparsity()},
-            state=prefixed("weights", upload) | prefixed("mask", masks) | optimizer_state(optimizer, self.trained),
+            state=add_prefix("weights", upload) | add_prefix("mask", masks) | optimizer_state(optimizer, self.trained),
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return θ_k ⊙ μ_k, thresholded."""
-        masks = self.kind.in_use(filed("mask", state), self.in_x_out)
+        masks = self.kind.in_use(take_prefix("mask", state), self.in_x_out)
         return {
-            name: weight * masks[name] if name in masks else weight for name, weight in filed("weights", state).items()
+            name: weight * masks[name] if name in masks else weight
+            for name, weight in take_prefix("weights", state).items()
         }
 
     def _own_masks(self, state: Tensors) -> Tensors:
         """Return the client's own masks, or latents; where it has none or they are static, those to begin with."""
-        masks = filed("mask", state)
+        masks = take_prefix("mask", state)
         if masks and self.kind.learnt:
             return masks
         layers = {name: self.weights[name].detach().cpu() for name in self.masks}

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from fedsieve.client.training import fit, make_optimizer, metrics
 from fedsieve.contract import Task, Tensors, Training, TrainResult
-from fedsieve.masks.attach import transposed, weights
+from fedsieve.masks.attach import find_transposed, weights
 from fedsieve.masks.binary import maskable
 from fedsieve.masks.family import Family
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import Groups, groups_of
 from fedsieve.masks.planes import encode_letters, pack_letters, unpack_letters
-from fedsieve.masks.signs import SignMask, masked
+from fedsieve.masks.signs import SignMask, apply_signs
 from fedsieve.masks.survivors import Survivors
 from fedsieve.protocols.hide_n_seek import LEVELS, HideNseekConfig, levels_of, unpack_broadcast
 
@@ -35,7 +35,7 @@ class HideNseekTrainer:
         self.run, self.config, self.model = run, config, model
         frozen = freeze_(model, config.init, run.seed, config.frozen_gain)
         self.weights = {name: tensor.clone() for name, tensor in frozen.items()}
-        self._all_groups, self.family, self._in_x_out = groups_of(model), config.family, transposed(model)
+        self._all_groups, self.family, self._in_x_out = groups_of(model), config.family, find_transposed(model)
         self.mask = SignMask(weights(model), self.family, self._in_x_out)
         self._pruned: tuple[bytes, Tensor, Survivors] | None = None
 
@@ -77,7 +77,7 @@ class HideNseekTrainer:
         """Return w ⊙ sign(m) of the client's last signs."""
         _, survivors = self._prune(state["keep"])
         entries = read_entries(self.family, state["signs"], sum(survivors.layer_sizes))
-        return self.weights | masked(self.weights, survivors, entries)
+        return self.weights | apply_signs(self.weights, survivors, entries)
 
     def _prune(self, packed: Tensor) -> tuple[Tensor, Survivors]:
         """Keep what the packed keep-mask keeps; it and what it says are one for all clients of a process."""

@@ -2,7 +2,16 @@
 
 from torch import nn
 
-from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
+from fedsieve.client.training import (
+    add_prefix,
+    fit,
+    load,
+    make_optimizer,
+    metrics,
+    optimizer_state,
+    take_prefix,
+    values,
+)
 from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import weights
 from fedsieve.protocols.local import LocalConfig
@@ -18,7 +27,7 @@ class LocalTrainer:
 
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from the client's own last weights; from the run's initial ones at first."""
-        tensors = filed("weights", state) or {name: tensor.clone() for name, tensor in self.initial.items()}
+        tensors = take_prefix("weights", state) or {name: tensor.clone() for name, tensor in self.initial.items()}
         load(self.weights, tensors)
         before = task.evaluate(self.model)
         optimizer = make_optimizer(self.run, self.weights, state)
@@ -27,9 +36,9 @@ class LocalTrainer:
         return TrainResult(
             arrays={},
             metrics=metrics(task, before, local, loss),
-            state=prefixed("weights", values(self.weights)) | optimizer_state(optimizer, self.weights),
+            state=add_prefix("weights", values(self.weights)) | optimizer_state(optimizer, self.weights),
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return the client's weights."""
-        return filed("weights", state)
+        return take_prefix("weights", state)

@@ -7,10 +7,10 @@ Non-IID Datasets".
 import torch
 from torch import Tensor, nn
 
-from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, prefixed, values
+from fedsieve.client.training import add_prefix, fit, load, make_optimizer, metrics, take_prefix, values
 from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.binary import FixedMask, flatten, folded, pack, unflatten, unpack
+from fedsieve.masks.binary import FixedMask, flatten, mask_weight, pack, unflatten, unpack
 from fedsieve.protocols.lottery_fl import LotteryFLConfig
 
 
@@ -34,7 +34,7 @@ class LotteryFLTrainer:
     def train(self, task: Task, received: Tensors, state: Tensors) -> TrainResult:
         """Train `local-epochs` epochs from what was received or, if it is time to prune, from θ_0."""
         ticket = self._read_last_ticket(state)
-        self._use(ticket, self._split_layers(ticket, received["values"]) | filed("dense", received))
+        self._use(ticket, self._split_layers(ticket, received["values"]) | take_prefix("dense", received))
         as_received = task.evaluate(self.model)
         if task.num_examples > 0 and as_received.val_accuracy >= self.config.accuracy_threshold:
             pruned = self._prune(ticket)
@@ -48,14 +48,14 @@ class LotteryFLTrainer:
         dense = {name: tensor for name, tensor in trained.items() if name not in ticket}
         on_ticket = flatten({name: trained[name] for name in ticket})[bits]
         return TrainResult(
-            arrays={"values": on_ticket, "ticket": pack(bits)} | prefixed("dense", dense),
+            arrays={"values": on_ticket, "ticket": pack(bits)} | add_prefix("dense", dense),
             metrics=metrics(task, as_received, local, loss) | {"mask-sparsity": 1 - int(bits.sum()) / len(bits)},
-            state=prefixed("weights", trained) | {"ticket": pack(bits)},
+            state=add_prefix("weights", trained) | {"ticket": pack(bits)},
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return the weights of the client's ticket after its last training, 0 elsewhere."""
-        return filed("weights", state)
+        return take_prefix("weights", state)
 
     def _read_last_ticket(self, state: Tensors) -> Tensors:
         """Return the client's ticket, bool of each layer's shape; that of all weights at first."""
@@ -78,7 +78,7 @@ class LotteryFLTrainer:
         """Start from new tensors: `start` on the ticket, 0 elsewhere."""
         for name, mask in self.masks.items():
             mask.bits = ticket[name]
-        on_ticket = {name: folded(start[name], bits) for name, bits in ticket.items()}
+        on_ticket = {name: mask_weight(start[name], bits) for name, bits in ticket.items()}
         load(
             self.weights,
             {name: on_ticket[name] if name in on_ticket else tensor.clone() for name, tensor in start.items()},

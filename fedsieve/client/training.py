@@ -19,13 +19,13 @@ def values(parameters: Mapping[str, nn.Parameter]) -> Tensors:
     return {name: parameter.data for name, parameter in parameters.items()}
 
 
-def prefixed(prefix: str, tensors: Tensors) -> Tensors:
+def add_prefix(prefix: str, tensors: Tensors) -> Tensors:
     """Return `tensors` filed under `prefix/`."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def filed(prefix: str, state: Tensors) -> Tensors:
-    """Return the tensors that `prefixed` filed under `prefix/`."""
+def take_prefix(prefix: str, state: Tensors) -> Tensors:
+    """Return the tensors that `add_prefix` filed under `prefix/`."""
     start = f"{prefix}/"
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
 
@@ -40,7 +40,7 @@ def make_optimizer(run: Training, parameters: Mapping[str, nn.Parameter], state:
         optimizer = torch.optim.SGD(
             values_, lr=run.lr, momentum=run.momentum, weight_decay=run.weight_decay, fused=True
         )
-    for slot_and_name, tensor in filed("optimizer", state).items():
+    for slot_and_name, tensor in take_prefix("optimizer", state).items():
         slot, name = slot_and_name.split("/", 1)
         optimizer.state[parameters[name]][slot] = tensor.to(parameters[name].device)
     return optimizer

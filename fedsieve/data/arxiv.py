@@ -10,7 +10,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from fedsieve.data.folders import cached, raw_folder
+from fedsieve.data.folders import load_cached, raw_folder
 from fedsieve.errors import UserError
 
 URL = "https://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"
@@ -28,7 +28,7 @@ def ogbn_arxiv() -> Data:
     """
     _import_ogb()
     raw = raw_folder("ogbn-arxiv", FOLDER, FILES, _download)
-    return cached("ogbn-arxiv", raw, FILES, lambda _: _process(raw))
+    return load_cached("ogbn-arxiv", raw, FILES, lambda _: _process(raw))
 
 
 def _download(root: Path) -> Path:

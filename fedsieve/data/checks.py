@@ -72,7 +72,7 @@ def check_size(source: str, example: tuple[int, ...], num_classes: int) -> None:
 
 def _check_labels(source: str, y: Array) -> torch.Tensor:
     if y.ndim == 2:
-        y = one_a_node(source, y)
+        y = flatten_labels(source, y)
     if y.dtype.kind in "USO":
         raise UserError(f"{source}: y holds words; it must be whole numbers: number the classes from 0 on.")
     if y.ndim != 1 or not len(y) or y.dtype.kind not in "biuf":
@@ -89,7 +89,7 @@ def _check_labels(source: str, y: Array) -> torch.Tensor:
     return torch.from_numpy(y.astype(np.int64))
 
 
-def one_a_node(source: str, y: Array) -> Array:
+def flatten_labels(source: str, y: Array) -> Array:
     """Return labels N x 1 or one-hot N x C as N; a one-hot row of zeros is a node without a label."""
     if y.shape[1] == 1:
         return y[:, 0]

@@ -30,14 +30,14 @@ def decode(count: int, encoded: Iterable[tuple[str, bytes]]) -> Pixels:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for i, (where, content) in enumerate(encoded):
-            pixels = _pixels(where, content)
+            pixels = _read_pixels(where, content)
             if images is None:
-                images = _room(where, (count, *pixels.shape))
+                images = _find_room(where, (count, *pixels.shape))
             if pixels.shape[1:] != images.shape[2:]:
                 odd.append(f"{where} is {_size(pixels)}")
                 continue
             if len(pixels) > images.shape[1]:
-                wider = _room(where, (count, len(pixels), *images.shape[2:]))
+                wider = _find_room(where, (count, len(pixels), *images.shape[2:]))
                 wider[:] = images
                 images = wider
             images[i] = pixels
@@ -50,7 +50,7 @@ def decode(count: int, encoded: Iterable[tuple[str, bytes]]) -> Pixels:
     return images
 
 
-def _pixels(where: str, content: bytes) -> Pixels:
+def _read_pixels(where: str, content: bytes) -> Pixels:
     """Return one image, C x H x W."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -77,7 +77,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "LA") else "RGB")
 
 
-def _room(where: str, shape: tuple[int, ...]) -> Pixels:
+def _find_room(where: str, shape: tuple[int, ...]) -> Pixels:
     needed, free = int(np.prod(shape, dtype=np.float64)), psutil.virtual_memory().available
     if needed > free:
         raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from fedsieve.data.own_images import find
 from fedsieve.errors import UserError
 from fedsieve.kinds import is_named
-from fedsieve.paths import absolute
+from fedsieve.paths import make_absolute
 from fedsieve.runs.data_record import Fingerprint
 
 
@@ -20,7 +20,7 @@ def fingerprint(dataset: str) -> Fingerprint:
     """
     if is_named(dataset):
         return {}
-    path = absolute(dataset)
+    path = make_absolute(dataset)
     try:
         files = find(path)
         folders: Fingerprint = {f"{folder.relative_to(path).as_posix()}/": [] for folder in files.folders}

@@ -69,11 +69,11 @@ def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[
     if _holds(places[1], files):
         return places[1]
     new = [path for place in places for path in (place, *place.parents) if not path.exists()]
-    target = next(filter(_writable, places), None)
+    target = next(filter(_make_writable, places), None)
     if target is None:
         raise _cache_error()
     _log.info("downloading %s to %s", name, target)
-    with _without_empty(new), tempfile.TemporaryDirectory(dir=target, prefix=".download-") as tmp:
+    with _remove_empty(new), tempfile.TemporaryDirectory(dir=target, prefix=".download-") as tmp:
         try:
             source = download(Path(tmp))
             for file in files:
@@ -87,7 +87,7 @@ def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[
     return target
 
 
-def cached(name: str, raw: Path, files: Sequence[str], build: Callable[[Path], Data]) -> Data:
+def load_cached(name: str, raw: Path, files: Sequence[str], build: Callable[[Path], Data]) -> Data:
     """Return the graph that `build` makes of an empty folder, from the cache if it is there; see `load_or_build`."""
     return load_or_build(GRAPHS, name, raw, files, build)
 
@@ -116,7 +116,7 @@ def load_or_build(shelf: Shelf[T], name: str, raw: Path, files: Sequence[str], b
             return shelf.load(path)
         except Exception as error:  # whatever a damaged file makes torch or safetensors raise
             _log.warning("%s is damaged (%s) and is made again", path, one_line(error))
-    if not _writable(folder):
+    if not _make_writable(folder):
         if asked:
             raise _cache_error()
         return _build_uncached(name, raw, build)
@@ -151,7 +151,7 @@ def _holds(folder: Path, files: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _without_empty(folders: Sequence[Path]) -> Iterator[None]:
+def _remove_empty(folders: Sequence[Path]) -> Iterator[None]:
     """Remove those of the folders that are empty when the block ends, the innermost first."""
     try:
         yield
@@ -161,7 +161,7 @@ def _without_empty(folders: Sequence[Path]) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _writable(folder: Path) -> bool:
+def _make_writable(folder: Path) -> bool:
     """Make the folder if need be and say whether a file can be written there; root may do so where modes forbid it."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

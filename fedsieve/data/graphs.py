@@ -14,9 +14,9 @@ from fedsieve.data.digits import SPLIT, digits_knn
 from fedsieve.data.own import READERS
 from fedsieve.data.published import amazon, planetoid
 from fedsieve.data.split import MASKS, Split, random_split
-from fedsieve.data.strange import not_read
-from fedsieve.errors import UserError, near
-from fedsieve.paths import expanded
+from fedsieve.data.strange import explain_unread
+from fedsieve.errors import UserError, suggest
+from fedsieve.paths import expand
 
 _log = logging.getLogger("fedsieve")
 
@@ -80,14 +80,14 @@ def graph_arrays(dataset: str) -> dict[str, Array]:
     """
     if dataset in DATASETS:
         return {key: value.numpy() for key, value in DATASETS[dataset].load().to_dict().items()}
-    path = expanded(dataset)
+    path = expand(dataset)
     reader = READERS.get(path.suffix.lower())
     if reader is None and dataset and path.exists():
-        raise not_read(path)
+        raise explain_unread(path)
     if reader is None:
         names = [*DATASETS, *IMAGES]
         raise UserError(
-            f"dataset = {dataset!r} is unknown{near(dataset, names)}; allowed are {', '.join(names)}, the path of a "
+            f"dataset = {dataset!r} is unknown{suggest(dataset, names)}; allowed are {', '.join(names)}, the path of a "
             f"graph that ends in {' or '.join(READERS)}, and of images: a .parquet file or a folder."
         )
     if not path.is_file():

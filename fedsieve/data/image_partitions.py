@@ -10,7 +10,7 @@ import numpy as np
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS, Indices, Knobs
 from fedsieve.data.lacking import check_parts
 from fedsieve.data.split import Split
-from fedsieve.errors import UserError, near
+from fedsieve.errors import UserError, suggest
 from fedsieve.seeds import derive, random_state
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def partition_images(
     Raises `UserError` for an unknown name, impossible numbers and more clients than images.
     """
     if name not in IMAGE_PARTITIONS:
-        hint, allowed = near(name, IMAGE_PARTITIONS), ", ".join(IMAGE_PARTITIONS)
+        hint, allowed = suggest(name, IMAGE_PARTITIONS), ", ".join(IMAGE_PARTITIONS)
         raise UserError(f"partition = {name!r} is unknown{hint}; allowed for images are {allowed}.")
     if num_clients < 1:
         raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")

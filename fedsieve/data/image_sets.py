@@ -16,7 +16,7 @@ from fedsieve.data.folders import Shelf, load_or_build, raw_folder
 from fedsieve.data.own_images import Files, find, read
 from fedsieve.data.shards import check_whole
 from fedsieve.errors import UserError
-from fedsieve.paths import absolute
+from fedsieve.paths import make_absolute
 
 PARTS = ("train.parquet", "test.parquet")
 
@@ -44,7 +44,7 @@ def load_images(dataset: str, *, part: bool = False) -> ImageSet:
     """
     if dataset in IMAGE_DATASETS:
         return IMAGE_DATASETS[dataset]()
-    path = absolute(dataset)
+    path = make_absolute(dataset)
     if (dataset and path.is_dir()) or (path.is_file() and path.suffix.lower() == ".parquet"):
         check_whole(path)
         files = find(path)
@@ -61,7 +61,7 @@ def load_images(dataset: str, *, part: bool = False) -> ImageSet:
     )
 
 
-def scaled(pixels: Tensor) -> Tensor:
+def scale(pixels: Tensor) -> Tensor:
     """Return pixels, bytes, as a network takes them: float32 in [-1, 1].
 
     The numbers are fixed: means and deviations of the data would be something that clients tell each other.

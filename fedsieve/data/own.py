@@ -36,19 +36,19 @@ def read_npz(path: Path) -> dict[str, Array]:
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise _not_readable(path, "it holds one bare array")
+            raise _refuse(path, "it holds one bare array")
         with archive:
             _log_ignored(path, set(archive.files) - {*KEYS, *CSR_KEYS})
             arrays = {key: archive[key] for key in archive.files if key in {*KEYS, *CSR_KEYS}}
     except ValueError as error:
-        raise _not_readable(path, "it holds Python objects or is not an archive of plain arrays") from error
+        raise _refuse(path, "it holds Python objects or is not an archive of plain arrays") from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
-        raise _not_readable(path, str(error) or "it is cut off") from error
+        raise _refuse(path, str(error) or "it is cut off") from error
     sparse = {key: arrays.pop(key) for key in CSR_KEYS if key in arrays}
     if sparse:
         if "x" in arrays or len(sparse) < len(CSR_KEYS):
             raise UserError(f"{path}: give the features either as x or as all of {', '.join(CSR_KEYS)}.")
-        arrays["x"] = _dense(path, *(sparse[key] for key in CSR_KEYS))
+        arrays["x"] = _make_dense(path, *(sparse[key] for key in CSR_KEYS))
     return arrays
 
 
@@ -58,36 +58,36 @@ def read_pt(path: Path) -> dict[str, Array]:
     Only tensors, plain containers and what `_CLASSES` names are unpickled.
     """
     try:
-        with _only(_CLASSES):
+        with _allow_only(_CLASSES):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-        graph = _as_dict(_single(path, loaded) if isinstance(loaded, tuple) else loaded)
+        graph = _as_dict(_take_single(path, loaded) if isinstance(loaded, tuple) else loaded)
     except UserError:
         raise
     except OSError as error:
-        raise _not_readable(path, str(error)) from error
+        raise _refuse(path, str(error)) from error
     except Exception as error:  # a foreign or damaged pickle can raise anything
-        raise _not_readable(path, _fault(path)) from error
+        raise _refuse(path, _explain_fault(path)) from error
     if not isinstance(graph, Mapping):
-        raise _not_readable(path, f"it holds a {type(graph).__name__}")
+        raise _refuse(path, f"it holds a {type(graph).__name__}")
     _log_ignored(path, {str(key) for key in graph} - {*KEYS, "num_nodes"})
-    return {key: _array(path, key, graph[key]) for key in KEYS if graph.get(key) is not None}
+    return {key: _make_array(path, key, graph[key]) for key in KEYS if graph.get(key) is not None}
 
 
 def _as_dict(graph: object) -> object:
     return graph.to_dict() if isinstance(graph, Data) else graph
 
 
-def _single(path: Path, saved: tuple[Any, ...]) -> object:
+def _take_single(path: Path, saved: tuple[Any, ...]) -> object:
     """Return the one graph of what PyG's `InMemoryDataset` saves: (data or dict, where each graph begins, class)."""
     if len(saved) not in (2, 3) or not isinstance(saved[0], Data | Mapping):
-        raise _not_readable(path, f"it holds a tuple of {len(saved)}")
+        raise _refuse(path, f"it holds a tuple of {len(saved)}")
     starts = saved[1].get("y", saved[1].get("edge_index")) if isinstance(saved[1], Mapping) else None
     if starts is not None and len(starts) > 2:
-        raise _not_readable(path, f"it holds {len(starts) - 1} graphs and not one")
+        raise _refuse(path, f"it holds {len(starts) - 1} graphs and not one")
     return saved[0]
 
 
-def _fault(path: Path) -> str:
+def _explain_fault(path: Path) -> str:
     """Return why torch has not read a file: the first class that is not allowed, or that it is cut off."""
     try:
         allowed = {f"{kind.__module__}.{kind.__qualname__}" for kind in _CLASSES if not isinstance(kind, tuple)}
@@ -103,7 +103,7 @@ READERS: dict[str, Callable[[Path], dict[str, Array]]] = {".npz": read_npz, ".pt
 
 
 @contextmanager
-def _only(classes: list[Any]) -> Iterator[None]:
+def _allow_only(classes: list[Any]) -> Iterator[None]:
     """Let torch unpickle just these classes; `torch.serialization.safe_globals` would add to PyG's, then drop them."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
@@ -115,7 +115,7 @@ def _only(classes: list[Any]) -> Iterator[None]:
         torch.serialization.add_safe_globals(before)
 
 
-def _dense(path: Path, *parts: Array) -> Array:
+def _make_dense(path: Path, *parts: Array) -> Array:
     data, indices, indptr, shape = parts
     try:
         rows, columns = map(int, shape)
@@ -126,7 +126,7 @@ def _dense(path: Path, *parts: Array) -> Array:
         raise UserError(f"{path}: {', '.join(CSR_KEYS)} are no CSR matrix that fits in memory ({error}).") from error
 
 
-def _array(path: Path, key: str, value: object) -> Array:
+def _make_array(path: Path, key: str, value: object) -> Array:
     if isinstance(value, np.ndarray):
         return value
     if not isinstance(value, torch.Tensor):
@@ -143,7 +143,7 @@ def _log_ignored(path: Path, keys: set[str]) -> None:
         _log.warning("%s: %s ignored; used are %s", path, ", ".join(sorted(keys)), ", ".join(KEYS))
 
 
-def _not_readable(path: Path, why: str) -> UserError:
+def _refuse(path: Path, why: str) -> UserError:
     return UserError(
         f"{path} is not a graph that can be read, for {why}; give a .npz or .pt file with x, edge_index and y."
     )

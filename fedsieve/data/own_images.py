@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fedsieve.data.checks import MAX_CLASSES
 from fedsieve.data.decoding import Pixels, decode
 from fedsieve.data.shards import find_tables
-from fedsieve.data.strange import flat, no_images
+from fedsieve.data.strange import explain_flat, explain_no_images
 from fedsieve.errors import UserError, one_line
 
 _log = logging.getLogger("fedsieve")
@@ -62,16 +62,16 @@ def find(path: Path) -> Files:
         return Files((path,), ())
     if tables := find_tables(path):
         return Files(*tables)
-    parted = bool(_folders(path / "train"))
+    parted = bool(_list_folders(path / "train"))
     roots = [path / "train", path / "test"] if parted else [path]
-    ignored = [(path, tuple(folder.name for folder in _folders(path) if parted and folder not in roots))]
-    folders = [_folders(root) for root in roots]
+    ignored = [(path, tuple(folder.name for folder in _list_folders(path) if parted and folder not in roots))]
+    folders = [_list_folders(root) for root in roots]
     images = [tuple(image for folder in part for image in _images(folder)) for part in folders]
-    ignored += [(folder, tuple(_others(folder))) for part in folders for folder in part]
+    ignored += [(folder, tuple(_list_others(folder))) for part in folders for folder in part]
     if not images[0]:
-        raise flat(path) if _images(path) else no_images(path)
+        raise explain_flat(path) if _images(path) else explain_no_images(path)
     if not parted and {image.parent.name.lower() for image in images[0]} <= SPLITS:
-        raise flat(images[0][0].parent)
+        raise explain_flat(images[0][0].parent)
     return Files(
         images[0],
         images[1] if parted else (),
@@ -93,7 +93,7 @@ def read(files: Files) -> tuple[Pixels, Labels, int, int, tuple[str, ...]]:
         parents = [path.parent.name for path in paths]
         classes = tuple(sorted({folder.name for folder in files.folders}))
         labels = np.searchsorted(classes, parents).astype(np.int64)
-        images = decode(len(paths), contents(paths))
+        images = decode(len(paths), read_contents(paths))
         return images, labels, len(files.train), len(classes), classes
     tables = [Table.open(path) for path in (*files.train, *files.test)]
     labels, num_classes, names = _table_labels(tables)
@@ -125,14 +125,14 @@ class Table:
         import pyarrow.parquet as pq
         from datasets import ClassLabel, Features
 
-        with _parquet(path):
+        with _read_parquet(path):
             file = pq.ParquetFile(path)
             schema = file.schema_arrow
             features = Features.from_arrow_schema(schema)
             if not file.metadata.num_rows:
                 raise UserError(f"{path}: there is no image in it.")
             image = _image_column(path, schema, features)
-            label = _label_column(path, schema, features, labelled)
+            label = _find_label_column(path, schema, features, labelled)
             feature = None if label is None else features[label]
             if not isinstance(feature, ClassLabel):
                 return cls(path, file, image, label, 0, ())
@@ -146,7 +146,7 @@ class Table:
     def images(self) -> Iterator[tuple[str, bytes]]:
         """Yield each image's place and its encoded bytes, a batch in memory at a time."""
         row = 0
-        with _parquet(self.path):
+        with _read_parquet(self.path):
             for batch in self.file.iter_batches(BATCH, columns=[self.image]):
                 column = batch.column(0)
                 for value in column.to_pylist():
@@ -165,7 +165,7 @@ class Table:
         """Return the labels, int64 or str. Raises `UserError` for one that is missing or out of range."""
         import pyarrow as pa
 
-        with _parquet(self.path):
+        with _read_parquet(self.path):
             column = self._column()
             if column.null_count:
                 raise UserError(f"{self.path}: {column.null_count} rows have no {self.label}; each image needs one.")
@@ -183,7 +183,7 @@ class Table:
         """Return each image's label, an int, a str or None: nothing is wrong where a file is only to be predicted."""
         if self.label is None:
             return [None] * self.num_rows
-        with _parquet(self.path):
+        with _read_parquet(self.path):
             return list(self._column().to_pylist())
 
     def _whole(self, column: Any) -> Any:
@@ -229,7 +229,7 @@ def _image_column(path: Path, schema: Any, features: Any) -> str:
     )
 
 
-def _label_column(path: Path, schema: Any, features: Any, labelled: bool) -> str | None:
+def _find_label_column(path: Path, schema: Any, features: Any, labelled: bool) -> str | None:
     """Return the only column with a label's name, else the only one of classes, of whole numbers or of words.
 
     None where there is none such and the file need not be `labelled`; then a column counts only by its name or type.
@@ -279,15 +279,15 @@ def _table_labels(tables: Sequence[Table]) -> tuple[Labels, int, tuple[str, ...]
     return labels.astype(np.int64), num_classes, names
 
 
-def loose(path: Path) -> tuple[Path, ...]:
+def list_loose(path: Path) -> tuple[Path, ...]:
     """Return the images that lie in a folder itself, in the order of their names; what else is there is told."""
     images = tuple(_images(path)) if path.is_dir() else ()
-    if images and (others := _others(path)):
+    if images and (others := _list_others(path)):
         Files((), (), (), ((path, tuple(others)),)).log_ignored()
     return images
 
 
-def contents(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+def read_contents(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
     """Yield each image file's name and its bytes. Raises `UserError` for one that cannot be read."""
     return ((str(path), _bytes(path)) for path in paths)
 
@@ -299,7 +299,7 @@ def _bytes(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def _folders(path: Path) -> list[Path]:
+def _list_folders(path: Path) -> list[Path]:
     """Return the folders in a folder by name, none if there is no such folder."""
     if not path.is_dir():
         return []
@@ -310,7 +310,7 @@ def _images(folder: Path) -> list[Path]:
     return [entry for entry in _entries(folder) if _is_image(entry)]
 
 
-def _others(folder: Path) -> list[str]:
+def _list_others(folder: Path) -> list[str]:
     return [entry.name for entry in _entries(folder) if not _is_image(entry)]
 
 
@@ -323,7 +323,7 @@ def _is_image(entry: Path) -> bool:
 
 
 @contextmanager
-def _parquet(path: Path) -> Iterator[None]:
+def _read_parquet(path: Path) -> Iterator[None]:
     try:
         yield
     except UserError:

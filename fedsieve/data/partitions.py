@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import remove_self_loops, to_scipy_sparse_matrix, to_undirected
 
 from fedsieve.data.metis import Nodes, cut
-from fedsieve.errors import UserError, near
+from fedsieve.errors import UserError, suggest
 from fedsieve.seeds import derive, random_state
 
 _log = logging.getLogger("fedsieve")
@@ -29,7 +29,9 @@ def partition_nodes(name: str, data: Data, num_clients: int, *, seed: int, clien
     """
     if name not in PARTITIONS:
         allowed = ", ".join(PARTITIONS)
-        raise UserError(f"partition = {name!r} is unknown{near(name, PARTITIONS)}; allowed for graphs are {allowed}.")
+        raise UserError(
+            f"partition = {name!r} is unknown{suggest(name, PARTITIONS)}; allowed for graphs are {allowed}."
+        )
     if num_clients < 1:
         raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")
     if clients_per_part < 1:

@@ -10,7 +10,7 @@ from typing import Any
 from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
 
-from fedsieve.data.folders import cached, raw_folder
+from fedsieve.data.folders import load_cached, raw_folder
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Published:
         """Return the whole graph without masks, each row of features divided by its sum."""
         name = self.folder.lower()
         raw = raw_folder(name, f"pyg/{self.folder}/raw", self.files, self._download)
-        data = cached(name, raw, self.files, lambda root: self._process(root, raw))
+        data = load_cached(name, raw, self.files, lambda root: self._process(root, raw))
         graph = Data(x=data.x, edge_index=data.edge_index, y=data.y)
         return NormalizeFeatures()(graph)
 

@@ -23,7 +23,7 @@ INSTEAD = {
 }
 
 
-def not_read(path: Path) -> UserError:
+def explain_unread(path: Path) -> UserError:
     """Return what to say of a file whose name ends in nothing that is read."""
     ending = f"{path.suffix.lower()} files are not read" if path.suffix else "its name ends in nothing that is read"
     instead = f" ({INSTEAD[path.suffix.lower()]})" if path.suffix.lower() in INSTEAD else ""
@@ -33,13 +33,13 @@ def not_read(path: Path) -> UserError:
     )
 
 
-def no_images(folder: Path) -> UserError:
+def explain_no_images(folder: Path) -> UserError:
     """Return what to say of a folder without images."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     return UserError(f"{folder}: there is no parquet file and no image; {_hint(folder, entries)}.")
 
 
-def flat(folder: Path) -> UserError:
+def explain_flat(folder: Path) -> UserError:
     """Return what to say of images for training that no folder gives a class."""
     return UserError(
         f"{folder}: its images lie in no folder of a class; give folder/class/image.png or "

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsieve.data.checks import Array, one_a_node, screen
+from fedsieve.data.checks import Array, flatten_labels, screen
 from fedsieve.data.decoding import decode
 from fedsieve.data.graphs import DATASETS, graph_arrays
 from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
-from fedsieve.data.own_images import Table, contents, find, loose
-from fedsieve.errors import UserError, near
-from fedsieve.kinds import Kind, kind_of
-from fedsieve.paths import expanded
+from fedsieve.data.own_images import Table, find, list_loose, read_contents
+from fedsieve.errors import UserError, suggest
+from fedsieve.kinds import Kind, tell_kind
+from fedsieve.paths import expand
 
 _log = logging.getLogger("fedsieve")
 
@@ -57,11 +57,13 @@ def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str
         UserError: there is no such data, they cannot be read, are of the other kind or their examples of another shape.
     """
     kind: Kind = "graph" if len(input_shape) == 1 else "images"
-    path = expanded(source)
+    path = expand(source)
     names = [*DATASETS, *IMAGE_DATASETS]
     if source not in names and not path.exists():
-        raise UserError(f"{source}: there is no such file{near(source, names)}; allowed: one, or {', '.join(names)}.")
-    if kind_of(source) != kind:
+        raise UserError(
+            f"{source}: there is no such file{suggest(source, names)}; allowed: one, or {', '.join(names)}."
+        )
+    if tell_kind(source) != kind:
         given, taken = ("images", "a graph") if kind == "graph" else ("a graph", "images")
         raise UserError(f"{source}: holds {given}, allowed: {taken}, which is what the run's models take.")
     unseen = _read_graph(source, len(classes)) if kind == "graph" else _read_images(source, path, classes, named)
@@ -88,35 +90,35 @@ def _read_graph(source: str, num_classes: int) -> Unseen:
         given = np.full(len(arrays["x"]), UNKNOWN)
     bare: dict[str, Array] = {key: arrays[key] for key in ("x", "edge_index") if key in arrays}
     if given is not None:
-        given = one_a_node(source, given) if given.ndim == 2 else given
+        given = flatten_labels(source, given) if given.ndim == 2 else given
         plain = given.ndim == 1 and given.dtype.kind in "biuf"
         bare["y"] = np.full(given.shape, UNKNOWN) if plain else given  # a label is no reason to refuse a graph here
     graph = screen(source, bare)
     assert given is not None
     labels = [_number(label, num_classes) for label in given.tolist()]
-    return Unseen(graph.x, graph.edge_index, torch.tensor(labels), range_of(len(labels)))
+    return Unseen(graph.x, graph.edge_index, torch.tensor(labels), describe_range(len(labels)))
 
 
 def _read_images(source: str, path: Path, classes: Sequence[str], named: bool) -> Unseen:
     if source in IMAGE_DATASETS:
         data = load_images(source)
         labels = _number_classes(data.labels.tolist(), data.names, classes, named)
-        return Unseen(data.images, None, labels, range_of(len(labels)))
-    if files := loose(path):
-        images = torch.from_numpy(decode(len(files), contents(files)))
+        return Unseen(data.images, None, labels, describe_range(len(labels)))
+    if files := list_loose(path):
+        images = torch.from_numpy(decode(len(files), read_contents(files)))
         return Unseen(images, None, torch.full((len(files),), UNKNOWN), [file.name for file in files])
     image_files = find(path)
     image_files.log_ignored()
     paths = (*image_files.train, *image_files.test)
     if image_files.folders:
         labels = _number_classes([file.parent.name for file in paths], (), classes, named)
-        images = torch.from_numpy(decode(len(paths), contents(paths)))
+        images = torch.from_numpy(decode(len(paths), read_contents(paths)))
         return Unseen(images, None, labels, [file.relative_to(path).as_posix() for file in paths])
     tables = [Table.open(file, labelled=False) for file in paths]
     labels = torch.cat([_number_classes(table.labels_as_given(), table.names, classes, named) for table in tables])
     images = torch.from_numpy(decode(len(labels), (image for table in tables for image in table.images())))
     if len(tables) == 1:
-        return Unseen(images, None, labels, range_of(len(labels)))
+        return Unseen(images, None, labels, describe_range(len(labels)))
     places = [f"{table.path.name}:{row}" for table in tables for row in range(table.num_rows)]
     return Unseen(images, None, labels, places)
 
@@ -143,6 +145,6 @@ def _number(label: Any, num_classes: int) -> int:
     return int(label) if label == int(label) and 0 <= label < num_classes else _ODD
 
 
-def range_of(count: int) -> list[str]:
+def describe_range(count: int) -> list[str]:
     """Return the numbers below `count` as words."""
     return [str(number) for number in range(count)]

@@ -28,7 +28,7 @@ LOOK = 1.0
 """Seconds to wait at least for a reply that is still being pushed."""
 
 
-def checked(pull: Pull, time_left: Callable[[], float], largest: Callable[[], int]) -> Pull:
+def make_checked_pull(pull: Pull, time_left: Callable[[], float], largest: Callable[[], int]) -> Pull:
     """Return a stand-in for Flower's `pull_objects`, which pulls one reply, that refuses what is no message.
 
     What it refuses, and what has not come in time, is an `ObjectPullError`, of which Flower makes an error reply.

@@ -124,6 +124,6 @@ def node_name(index: int) -> str:
     return f"node-{index}"
 
 
-def called(name: str) -> str:
+def describe_node_and_client(name: str) -> str:
     """Return what messages call a trial's node: its name, and the client that it is."""
     return f"{name} (client {name.removeprefix('node-')})"

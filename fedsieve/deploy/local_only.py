@@ -8,7 +8,7 @@ HERE = ("localhost", "127.0.0.1", "::1")
 PROXIES = ("all_proxy", "http_proxy", "https_proxy", "grpc_proxy")
 
 
-def without_local_proxy(variables: Mapping[str, str]) -> dict[str, str]:
+def exempt_local_from_proxy(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment with this machine in `no_proxy`, spelled in both ways, as gRPC reads one and httpx both.
 
     A proxy for other hosts stays, for data that a node downloads, if Flower's HTTP client can use one of its kind; it

@@ -81,7 +81,7 @@ def end(running: Mapping[str, Running]) -> int:
 
 
 def _end_members(running: Mapping[str, Running]) -> None:
-    left = {*_members(running)}
+    left = {*_list_members(running)}
     for process in left:
         with suppress(psutil.Error):
             process.terminate()
@@ -97,7 +97,7 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _members(running: Mapping[str, Running]) -> list[psutil.Process]:
+def _list_members(running: Mapping[str, Running]) -> list[psutil.Process]:
     """Return the processes themselves, what they have started, and what is in the groups that they lead or led."""
     alive = [process for each in running.values() if (process := each.process())]
     members = [*alive, *(child for process in alive for child in _children(process))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedsieve.deploy.layout import BIN, Deployment, Layout, Node, node_name
-from fedsieve.deploy.local_only import without_local_proxy
+from fedsieve.deploy.local_only import exempt_local_from_proxy
 
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
 """Nothing is reported to Flower's makers, and no second torch is fetched."""
@@ -43,7 +43,7 @@ def environment(changes: Mapping[str, str]) -> dict[str, str]:
     Local connections use no proxy.
     """
     path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return without_local_proxy(os.environ) | dict(changes) | {"PATH": path}
+    return exempt_local_from_proxy(os.environ) | dict(changes) | {"PATH": path}
 
 
 def _build_superlink_command(layout: Layout, deployment: Deployment) -> tuple[str, ...]:

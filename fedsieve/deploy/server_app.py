@@ -10,8 +10,8 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.superlink.grid import http_grid
 
-from fedsieve.deploy.arrivals import checked
-from fedsieve.deploy.layout import Layout, called, read_registered
+from fedsieve.deploy.arrivals import make_checked_pull
+from fedsieve.deploy.layout import Layout, describe_node_and_client, read_registered
 from fedsieve.server.app import make_server_app
 from fedsieve.server.polling import PollingGrid
 
@@ -30,9 +30,9 @@ def main(grid: Grid, context: Context) -> None:
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
     polling = PollingGrid(grid, INTERVAL)
-    http_grid.pull_objects = checked(  # type: ignore[attr-defined]
+    http_grid.pull_objects = make_checked_pull(  # type: ignore[attr-defined]
         pull_objects, polling.time_left, lambda: polling.largest
     )
     here = Layout(Path(os.environ.get("FLWR_HOME", "")).parent)
-    names = {node_id: called(name) for name, node_id in read_registered(here).items()}
+    names = {node_id: describe_node_and_client(name) for name, node_id in read_registered(here).items()}
     make_server_app(engine="deployment", export=False, names=names)(polling, context)

@@ -17,14 +17,14 @@ from fedsieve.algorithms import section_of
 from fedsieve.config import RunConfig
 from fedsieve.deploy.flower import flwr, flwr_environment
 from fedsieve.deploy.layout import BIN, CONNECTION, Layout, read_deployment
-from fedsieve.deploy.trial import missing_nodes, node_states
+from fedsieve.deploy.trial import describe_missing, node_states
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.keys import key_of
 from fedsieve.kinds import is_named
 from fedsieve.reports.ending import report_at_end
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.folder import check_folder, folder_of
-from fedsieve.runs.reopen import alone, reopened
+from fedsieve.runs.reopen import lock_run, reopen
 
 _log = logging.getLogger("fedsieve")
 
@@ -67,11 +67,11 @@ def submit(
         UserError: there is no SuperLink, too few nodes are online, or the folder is not empty.
         RunFailedError: the run failed or was stopped; why.
     """
-    folder = Path(run.out).absolute() if run.out else layout.folder / named_by_data(layout, run)
+    folder = Path(run.out).absolute() if run.out else layout.folder / name_by_data(layout, run)
     if not resuming:
         check_folder(folder)
     if run.num_clients > (online := count_nodes(layout, "online")):
-        missing = f" ({missing})" if (missing := missing_nodes(layout)) else ""
+        missing = f" ({missing})" if (missing := describe_missing(layout)) else ""
         allowed = f"allowed: at most the number of nodes online, {online}{missing}"
         raise UserError(f"num-clients: got {run.num_clients}, {allowed}.")
     dataset = run.dataset if is_named(run.dataset) or not Path(run.dataset).exists() else Path(run.dataset).absolute()
@@ -116,7 +116,7 @@ def resume(
     newest = newest_manifest(folder)
     if deployment is None and (newest.states is not None if newest else within is None):
         return None
-    with report_at_end(folder), reopened(folder) as (run, checkpoint_folder):
+    with report_at_end(folder), reopen(folder) as (run, checkpoint_folder):
         if checkpoint_folder.newest is not None and checkpoint_folder.newest.covers(run):
             return False
     if (folder_of_deployment := deployment or within) is None:
@@ -125,7 +125,7 @@ def resume(
     return True
 
 
-def named_by_data(layout: Layout, run: RunConfig) -> Path:
+def name_by_data(layout: Layout, run: RunConfig) -> Path:
     """Return a new folder's name, which names the data only where it is known that no device has its own."""
     try:
         are_own = [node.data is not None for node in read_deployment(layout).nodes[: run.num_clients]]
@@ -210,7 +210,7 @@ def _wait_until_left(folder: Path) -> None:
     """Wait until a ServerApp that was stopped has left what it has reached, but no longer than `LEAVING`."""
     until = time.monotonic() + LEAVING
     while folder.exists() and time.monotonic() < until:
-        with suppress(UserError), alone(folder):
+        with suppress(UserError), lock_run(folder):
             return
         time.sleep(PAUSE / 10)
 

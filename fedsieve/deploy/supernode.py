@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedsieve.deploy.certificates import check_server
 from fedsieve.deploy.layout import BIN
-from fedsieve.deploy.local_only import without_local_proxy
+from fedsieve.deploy.local_only import exempt_local_from_proxy
 from fedsieve.errors import UserError
 
 PATH = Path(__file__).parent / "path"
@@ -27,7 +27,7 @@ def main() -> None:
     warm = () if os.environ.get("FEDSIEVE_COLD") else (str(PATH),)
     path = os.pathsep.join((*warm, str(BIN), os.environ.get("PATH", os.defpath)))
     program = str(BIN / "flower-supernode")
-    os.execve(program, [program, *sys.argv[1:]], without_local_proxy(os.environ) | {"PATH": path})
+    os.execve(program, [program, *sys.argv[1:]], exempt_local_from_proxy(os.environ) | {"PATH": path})
 
 
 def check(arguments: Sequence[str]) -> None:

@@ -17,12 +17,20 @@ from typing import Any
 from fedsieve.deploy.certificates import check_certificates
 from fedsieve.deploy.flower import flwr
 from fedsieve.deploy.keys import count_keys, make_keys
-from fedsieve.deploy.layout import Deployment, Layout, Node, called, node_name, read_deployment, read_registered
+from fedsieve.deploy.layout import (
+    Deployment,
+    Layout,
+    Node,
+    describe_node_and_client,
+    node_name,
+    read_deployment,
+    read_registered,
+)
 from fedsieve.deploy.processes import SERVER, SUPERVISOR, Running, end, read_running, write_running
-from fedsieve.errors import RunFailedError, UserError, printable
+from fedsieve.errors import RunFailedError, UserError, make_printable
 from fedsieve.files import write_whole
 from fedsieve.kinds import is_named
-from fedsieve.paths import absolute, expanded
+from fedsieve.paths import expand, make_absolute
 
 NODES = 3
 LOOK = 0.2
@@ -80,7 +88,7 @@ def up(
     num_nodes = num_nodes or keys or NODES
     if data and len(data) != num_nodes:
         raise UserError(f"--data: got {len(data)} paths for {num_nodes} nodes, allowed: one a node, or none.")
-    if missing := [path for path in data if not is_named(path) and not expanded(path).exists()]:
+    if missing := [path for path in data if not is_named(path) and not expand(path).exists()]:
         raise UserError(f"--data: {missing[0]} does not exist.")
     if unfit := [path for path in data if '"' in path]:
         raise UserError(f"--data: got {unfit[0]!r}, allowed: a path without quotation marks.")
@@ -96,7 +104,7 @@ def up(
         for folder in (layout.logs, layout.runs, *(layout.node(index) for index in range(num_nodes))):
             folder.mkdir(parents=True, exist_ok=True)
         fleet, control, *ports = _find_free_ports(num_nodes + 2)
-        paths: list[str | None] = [path if is_named(path) else str(absolute(path)) for path in data]
+        paths: list[str | None] = [path if is_named(path) else str(make_absolute(path)) for path in data]
         paths = paths or [None] * num_nodes
         nodes = tuple(Node(port, path) for port, path in zip(ports, paths, strict=True))
         deployment = Deployment(fleet, control, nodes)
@@ -108,10 +116,10 @@ def up(
         before = {name: _measure_log(layout, name) for name in SERVER}
         _start_supervisor(layout)
         progress("the SuperLink")
-        _wait(lambda: _listens(control), lambda: "the SuperLink does not answer", layout, until, before)
+        _wait(lambda: _is_listening(control), lambda: "the SuperLink does not answer", layout, until, before)
         _register(layout, num_nodes)
         progress("the nodes")
-        _wait(lambda: not missing_nodes(layout), lambda: missing_nodes(layout), layout, until, before)
+        _wait(lambda: not describe_missing(layout), lambda: describe_missing(layout), layout, until, before)
     except BaseException:
         down(layout)
         raise
@@ -140,7 +148,7 @@ def states(layout: Layout) -> list[State]:
     for name in names:
         each = running.get(name)
         alive = each is not None and each.process() is not None
-        words = ("running" if alive else "not running") if name in SERVER else node_words(each, links.get(name))
+        words = ("running" if alive else "not running") if name in SERVER else describe_node(each, links.get(name))
         of_programs.append(
             State(
                 name,
@@ -165,13 +173,13 @@ def node_states(layout: Layout) -> list[State] | None:
     return [state for state in states(layout) if state.name not in SERVER]
 
 
-def missing_nodes(layout: Layout) -> str:
+def describe_missing(layout: Layout) -> str:
     """Return which of a trial's nodes are not online and what has become of them, "" if all are."""
     missing = [state for state in node_states(layout) or () if not state.link.startswith("online")]
-    return "; ".join(f"{called(state.name)}: {state.link}" for state in missing)
+    return "; ".join(f"{describe_node_and_client(state.name)}: {state.link}" for state in missing)
 
 
-def node_words(started: Running | None, link: Mapping[str, Any] | None) -> str:
+def describe_node(started: Running | None, link: Mapping[str, Any] | None) -> str:
     """Return what has become of a node.
 
     The SuperLink's word for a node that it has known before holds for the time after the node's start only.
@@ -274,10 +282,10 @@ def _read_last_line(log: Path, start: int) -> str:
     if not log.exists():
         return ""
     text = _COLOUR.sub("", log.read_bytes()[start:].decode(errors="replace"))
-    return printable(next(filter(str.strip, reversed(text.splitlines())), ""))
+    return make_printable(next(filter(str.strip, reversed(text.splitlines())), ""))
 
 
-def _listens(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

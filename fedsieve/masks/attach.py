@@ -32,7 +32,7 @@ def _take_masked(module: nn.RNNBase, _: object) -> None:
     module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
 
 
-def transposed(model: nn.Module) -> set[str]:
+def find_transposed(model: nn.Module) -> set[str]:
     """Return the plain names of weight matrices that are in x out, as those of torch's transposed convolutions are.
 
     To be asked before masks are attached.

@@ -40,7 +40,7 @@ class BernoulliMask(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weights that are kept, 0 elsewhere."""
         if not self.training:
-            return folded(weight, self.bits)
+            return mask_weight(weight, self.bits)
         drawn: Tensor = _Drawn.apply(weight, self.scores)  # type: ignore[no-untyped-call]
         return drawn
 
@@ -56,10 +56,10 @@ class FixedMask(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weights that are kept, 0 elsewhere."""
-        return folded(weight, self.bits)
+        return mask_weight(weight, self.bits)
 
 
-def folded(weight: Tensor, bits: Tensor) -> Tensor:
+def mask_weight(weight: Tensor, bits: Tensor) -> Tensor:
     """Return `weight`, finite, where the bool `bits` is True, 0 elsewhere; the 0 has the sign of the weight."""
     return weight * bits  # seven times as fast as torch.where on a CPU
 
@@ -68,7 +68,7 @@ def fold(weights: Mapping[str, Tensor], vector: Tensor) -> dict[str, Tensor]:
     """Return all `weights`, the maskable ones 0 where `vector`, bool over all of them, is False."""
     masked = maskable(weights)
     bits = unflatten(vector.to(next(iter(masked.values())).device), masked)
-    return dict(weights) | {name: folded(weight, bits[name]) for name, weight in masked.items()}
+    return dict(weights) | {name: mask_weight(weight, bits[name]) for name, weight in masked.items()}
 
 
 def maskable(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -114,7 +114,7 @@ class _Drawn(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, scores: Tensor) -> Tensor:
         theta = scores.sigmoid()
         ctx.save_for_backward(weight, theta)
-        return folded(weight, _draw(theta))
+        return mask_weight(weight, _draw(theta))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:

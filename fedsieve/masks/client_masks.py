@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fedsieve.contract import Tensors
 from fedsieve.masks.attach import attach_masks
 from fedsieve.masks.family import Family, attach_family
-from fedsieve.masks.personal import PersonalMask, thresholded
+from fedsieve.masks.personal import PersonalMask, apply_threshold
 
 START = 0.1
 """As under hide-n-seek and fed-mask: at 1 Adam would need a hundred steps of 0.01 to change an entry."""
@@ -73,7 +73,7 @@ class PersonalMasks:
 
     def in_use(self, latents: Mapping[str, Tensor], in_x_out: Collection[str]) -> Tensors:
         """Return the masks, thresholded."""
-        return {name: thresholded(mask, self.threshold) for name, mask in latents.items()}
+        return {name: apply_threshold(mask, self.threshold) for name, mask in latents.items()}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsieve.masks.binary import folded
+from fedsieve.masks.binary import mask_weight
 from fedsieve.masks.family import Family
 
 LARGEST_GROUP = 16
@@ -32,7 +32,7 @@ class Binary(Family):
 
     def fold(self, weight: Tensor, latent: Tensor, outputs: int = 0) -> Tensor:
         """Return the weights that are kept, 0 elsewhere."""
-        return folded(weight, latent >= 0)
+        return mask_weight(weight, latent >= 0)
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class NOfM(Family):
         rows = scores.flatten(1)
         whole = rows.shape[1] // self.m * self.m
         groups = rows[:, :whole].reshape(len(rows), whole // self.m, self.m)
-        parts = [_largest(groups, self.n).flatten(1)]
+        parts = [_mark_largest(groups, self.n).flatten(1)]
         if rest := rows.shape[1] - whole:
-            parts.append(_largest(rows[:, whole:], -(-self.n * rest // self.m)))
+            parts.append(_mark_largest(rows[:, whole:], -(-self.n * rest // self.m)))
         return torch.cat(parts, 1).view(scores.shape).transpose(0, outputs)
 
 
-def _largest(scores: Tensor, n: int) -> Tensor:
+def _mark_largest(scores: Tensor, n: int) -> Tensor:
     """Return 1 at the n largest of the last dimension, 0 elsewhere."""
     ahead = torch.zeros(scores.shape, dtype=torch.int8, device=scores.device)
     for first, second in combinations(range(scores.shape[-1]), 2):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from fedsieve import plugins
 from fedsieve.contract import Layout
-from fedsieve.errors import UserError, near
-from fedsieve.masks.attach import attach_masks, transposed, weights
+from fedsieve.errors import UserError, suggest
+from fedsieve.masks.attach import attach_masks, find_transposed, weights
 from fedsieve.masks.binary import levels, maskable
 from fedsieve.masks.names import FAMILIES, family_and_parameter
 
@@ -137,7 +137,7 @@ class FamilyMask(nn.Module):
 
 def attach_family(model: nn.Module, family: Family) -> dict[str, nn.Parameter]:
     """Put a mask of the family on every weight matrix and return the latents by plain name."""
-    in_x_out = transposed(model)
+    in_x_out = find_transposed(model)
     turned = {id(weight) for name, weight in weights(model).items() if name in in_x_out}
     attached = attach_masks(model, lambda weight: FamilyMask(weight, family, int(id(weight) in turned)))
     return {name: mask.latent for name, mask in attached.items() if isinstance(mask, FamilyMask)}
@@ -157,7 +157,7 @@ class MaskLayout(Layout):
     def of_network(cls, network: nn.Module) -> Self:
         """Return the layout of all of a network's weight matrices, before masks are attached."""
         layers = maskable(weights(network))
-        return cls({name: tuple(weight.shape) for name, weight in layers.items()}, transposed(network))
+        return cls({name: tuple(weight.shape) for name, weight in layers.items()}, find_transposed(network))
 
     def values(self, family: Family, latent: Tensor) -> Tensor:
         """Return the entries that a vector of latents gives."""
@@ -209,29 +209,29 @@ def family_of(
     """
     name, parameter = family_and_parameter(given)
     if name not in family_names():
-        possible = _possible(refusal, besides)
-        raise UserError(f"{key}: got {given!r}{near(given, possible)}, allowed: {', '.join(possible)}.")
+        possible = _list_possible(refusal, besides)
+        raise UserError(f"{key}: got {given!r}{suggest(given, possible)}, allowed: {', '.join(possible)}.")
     try:
         family = load_family(name, key).of(parameter)
     except ValueError as error:
         raise UserError(f"{key}: got {given!r}, but {error}.") from error
     if (why := refusal(family)) is not None:
-        raise UserError(f"{key}: got {given!r}, but {why}, allowed: {', '.join(_possible(refusal, besides))}.")
+        raise UserError(f"{key}: got {given!r}, but {why}, allowed: {', '.join(_list_possible(refusal, besides))}.")
     return family
 
 
-def learnt_only(family: Family) -> str | None:
+def refuse_static(family: Family) -> str | None:
     """Return why an algorithm whose weights are frozen cannot use a family, one clause; None if it can."""
     return (
         None if family.learnt else "its weights are frozen, so that a mask that is not learnt leaves nothing to train"
     )
 
 
-def _possible(refusal: Callable[[Family], str | None], besides: Collection[str]) -> list[str]:
-    return [*besides, *(name for name in family_names() if _usable(name, refusal))]
+def _list_possible(refusal: Callable[[Family], str | None], besides: Collection[str]) -> list[str]:
+    return [*besides, *(name for name in family_names() if _is_usable(name, refusal))]
 
 
-def _usable(name: str, refusal: Callable[[Family], str | None]) -> bool:
+def _is_usable(name: str, refusal: Callable[[Family], str | None]) -> bool:
     try:
         return refusal(load_family(name).of("")) is None
     except (UserError, ValueError):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedsieve.masks.attach import MATRIX_DIM, transposed, weights
+from fedsieve.masks.attach import MATRIX_DIM, find_transposed, weights
 from fedsieve.masks.names import Init
 from fedsieve.seeds import random_state
 
@@ -23,7 +23,7 @@ def freeze_(model: nn.Module, init: Init, seed: int, gain: float = 0.0) -> dict[
     NumPy's `RandomState` gives the same values everywhere and for ever, so that a seed is all that needs to be sent.
     """
     random, gain = random_state(seed, "frozen weights"), gain or 1.0
-    in_x_out = transposed(model)
+    in_x_out = find_transposed(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(False)
         if parameter.dim() < MATRIX_DIM:

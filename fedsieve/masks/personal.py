@@ -23,10 +23,10 @@ class PersonalMask(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the masked weights."""
-        return weight * (self.mask if self.training else thresholded(self.mask, self.threshold))
+        return weight * (self.mask if self.training else apply_threshold(self.mask, self.threshold))
 
 
-def thresholded(mask: Tensor, threshold: float) -> Tensor:
+def apply_threshold(mask: Tensor, threshold: float) -> Tensor:
     """Return `mask` (float32) with its entries below `threshold` in absolute value set to 0."""
     # hardshrink, one pass, zeroes what is at or below its bound: the next float below the threshold.
     return hardshrink(mask, float(np.nextafter(np.float32(threshold), np.float32(0))))

@@ -125,7 +125,7 @@ def magnitude(model: nn.Module, _: Any, density: float, random: np.random.Random
 
     Of the largest |w| in float32, and the largest of every layer; ties are broken at random.
     """
-    return largest(_take_matrices(model), density, random)
+    return keep_largest(_take_matrices(model), density, random)
 
 
 def erk(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
@@ -133,12 +133,12 @@ def erk(model: nn.Module, _: Any, density: float, random: np.random.RandomState,
     return random_erk(_take_matrices(model), density, random)
 
 
-def uniform(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
+def keep_uniform(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
     """Keep random weights, the same share of each layer's."""
     return _choose_at_random(_take_matrices(model), Tensor.numel, density, random)
 
 
-def largest(weights: Mapping[str, Tensor], density: float, random: np.random.RandomState) -> Keep:
+def keep_largest(weights: Mapping[str, Tensor], density: float, random: np.random.RandomState) -> Keep:
     """Keep the largest |w| of these layers together, in float32, and of each at least one; ties are random."""
     sizes = [weight.abs().float().contiguous().view(torch.int32).numpy().ravel() for weight in weights.values()]
     return _shape_masks(

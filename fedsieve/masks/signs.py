@@ -86,7 +86,7 @@ class SignMask:
             self.layers[name].view(-1).scatter_(0, self._index[name], part)
 
 
-def masked(weights: Mapping[str, Tensor], survivors: Survivors, entries: Tensor) -> dict[str, Tensor]:
+def apply_signs(weights: Mapping[str, Tensor], survivors: Survivors, entries: Tensor) -> dict[str, Tensor]:
     """Return w ⊙ mask of each pruned layer; `entries` are those of the surviving weights."""
     masks = survivors.scatter(entries)
     return {name: weights[name] * mask.to(weights[name].device) for name, mask in masks.items()}

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from fedsieve.masks.families import Binary
-from fedsieve.masks.pruning import Keep, largest, random_erk
+from fedsieve.masks.pruning import Keep, keep_largest, random_erk
 
 DENSITY = 0.2
 
@@ -43,7 +43,7 @@ class Magnitude(OfDensity):
 
     def initial(self, weights: Mapping[str, Tensor], random: np.random.RandomState) -> dict[str, Tensor]:
         """Return 1 where a weight is kept, -1 elsewhere."""
-        return _choose(largest, weights, self.density, random)
+        return _choose(keep_largest, weights, self.density, random)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from fedsieve import seeds
 from fedsieve.config import RunConfig
 from fedsieve.contract import Setting, Shape
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
-from fedsieve.errors import UserError, near
+from fedsieve.errors import UserError, suggest
 from fedsieve.kinds import Kind
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.gcn import GCN, propagation
 from fedsieve.models.lenet import LeNet
 from fedsieve.models.mlp import MLP
-from fedsieve.models.own import own_network
+from fedsieve.models.own import load_network
 from fedsieve.models.resnet import ResNet18
 from fedsieve.models.trial import smallest_batch
 
@@ -65,14 +65,14 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
     if not is_own and (run.model not in MODELS or MODELS[run.model].kind != kind):
         allowed = [name for name, model in MODELS.items() if model.kind == kind]
         raise UserError(
-            f"model: got {run.model!r}{near(run.model, allowed)}, "
+            f"model: got {run.model!r}{suggest(run.model, allowed)}, "
             f"allowed for {kind.removesuffix('s')} data: {', '.join(allowed)}, "
             "or your own, as my_package.my_module:my_function."
         )
     with seeds.torch_stream(run.seed, "initial weights"):
         try:
             model = (
-                own_network(run.model, shape.input, shape.num_classes, partial(_try_on, shape))
+                load_network(run.model, shape.input, shape.num_classes, partial(_try_on, shape))
                 if is_own
                 else MODELS[run.model].make(shape, run)
             )
@@ -96,7 +96,7 @@ def setting_of(run: RunConfig, shape: Shape) -> Setting:
         fraction_train=run.fraction_train,
         shape=shape,
         network=partial(build, run, shape),
-        ones=partial(ones, shape),
+        ones=partial(make_ones, shape),
         proxy=partial(_make_proxy, run, shape),
     )
 
@@ -104,7 +104,7 @@ def setting_of(run: RunConfig, shape: Shape) -> Setting:
 def _make_proxy(run: RunConfig, shape: Shape) -> Any:
     """Return the random inputs, on which a user's own network may fail; for a built-in one, any."""
     if ":" not in run.model:
-        return ones(shape)
+        return make_ones(shape)
     if len(shape.input) > 1:
         return random_proxy_images(shape.input, run.seed)
     graph = random_proxy_graph(shape.input[0], run.seed)
@@ -120,7 +120,7 @@ def _try_on(shape: Shape, count: int) -> Any:
     return propagation(drawn, torch.stack([nodes, nodes.roll(1)]))
 
 
-def ones(shape: Shape, dtype: torch.dtype = torch.float32, count: int = 1) -> Any:
+def make_ones(shape: Shape, dtype: torch.dtype = torch.float32, count: int = 1) -> Any:
     """Return an input of ones as a network for `shape` takes it: `count` images, or as many nodes without an edge."""
     examples = torch.ones(count, *shape.input, dtype=dtype)
     return propagation(examples, torch.empty(2, 0, dtype=torch.int64)) if len(shape.input) == 1 else examples

@@ -60,7 +60,7 @@ def embed(model: nn.Module, inputs: Any) -> Tensor:
     if type(model).__module__.startswith(f"{__package__}."):  # a user's method of this name may do anything else
         embedding: Tensor = model.embed(inputs)  # type: ignore[operator]
         return embedding
-    last = last_linear(model, inputs)
+    last = find_last_linear(model, inputs)
     if not last.calls:
         raise UserError(
             f"model: the logits of {type(model).__name__} are not those of a torch.nn.Linear, whose input would be its "
@@ -76,7 +76,7 @@ def embed(model: nn.Module, inputs: Any) -> Tensor:
     return torch.cat([inputs_.reshape(-1, inputs_.shape[-1]) for inputs_ in seen.inputs]).mean(0)
 
 
-def last_linear(model: nn.Module, inputs: Any) -> LastLinear:
+def find_last_linear(model: nn.Module, inputs: Any) -> LastLinear:
     """Return which linear calls give the logits; found once for a network, in eval mode and before masks are attached.
 
     Of the operations with a weight matrix, those are looked for from which the logits come without another between.
@@ -116,7 +116,7 @@ class _Uses(TorchFunctionMode):
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         super().__init__()
         self.seen: list[_Use] = []
-        self._matrices = {_address_of(parameter) for parameter in parameters if _is_matrix(parameter)}
+        self._matrices = {_find_address(parameter) for parameter in parameters if _is_matrix(parameter)}
         self._linear = 0
 
     def __torch_function__(
@@ -125,13 +125,15 @@ class _Uses(TorchFunctionMode):
         """Call `func`."""
         result = func(*args, **(kwargs or {}))
         if func is linear:
-            self.seen.append(_Use(result.grad_fn, _address_of(_get_argument(1, "weight", args, kwargs)), self._linear))
+            self.seen.append(
+                _Use(result.grad_fn, _find_address(_get_argument(1, "weight", args, kwargs)), self._linear)
+            )
             self._linear += 1
             return result
-        taken = [_address_of(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        taken = [_find_address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         used = [memory for memory in taken if memory in self._matrices]
         for leaf in tree_leaves(result) if used else []:
-            if isinstance(leaf, Tensor) and _address_of(leaf) not in self._matrices:
+            if isinstance(leaf, Tensor) and _find_address(leaf) not in self._matrices:
                 self.seen.append(_Use(leaf.grad_fn, used[0], None))
         return result
 
@@ -189,7 +191,7 @@ def _get_argument(place: int, name: str, args: tuple[Any, ...], kwargs: Mapping[
     return value
 
 
-def _address_of(tensor: Tensor) -> int:
+def _find_address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
 
 

@@ -10,7 +10,7 @@ from fedsieve.errors import one_line
 from fedsieve.models.trial import Examples, UnusableError, try_network
 
 
-def own_network(path: str, input_shape: tuple[int, ...], num_classes: int, examples: Examples) -> nn.Module:
+def load_network(path: str, input_shape: tuple[int, ...], num_classes: int, examples: Examples) -> nn.Module:
     """Return `make(input_shape, num_classes)` for the path `my_package.my_module:make`, tried on `examples`.
 
     Modules in the present folder are found as well as installed ones.

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from fedsieve.masks.attach import MATRIX_DIM, attach_masks
 from fedsieve.masks.synflow import one_thread
-from fedsieve.models.embedding import last_linear
+from fedsieve.models.embedding import find_last_linear
 
 _SMALLEST = "_fedsieve_smallest_batch"
 """The attribute under which a network keeps how many examples it takes at least, so that copies of it have it too."""
@@ -54,7 +54,7 @@ def _try(model: nn.Module, examples: Examples, num_classes: int) -> None:
         try:
             trial.check_training()
             with suppress(Exception):  # of what finds it; who needs it, tries it again and is told
-                last_linear(model.eval(), examples(2))
+                find_last_linear(model.eval(), examples(2))
             trial.check_memory()
             trial.check_reach()
             setattr(model, _SMALLEST, 1 if trial.takes_one() else 2)

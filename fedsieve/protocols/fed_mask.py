@@ -35,9 +35,9 @@ class FedMaskConfig(AlgorithmConfig):
     @model_validator(mode="after")
     def _mask_is_learnt(self) -> "FedMaskConfig":
         if is_chosen(self, "mask"):
-            from fedsieve.masks.family import family_of, learnt_only
+            from fedsieve.masks.family import family_of, refuse_static
 
-            family_of("fed-mask.mask", self.mask, learnt_only)
+            family_of("fed-mask.mask", self.mask, refuse_static)
         return self
 
     @property

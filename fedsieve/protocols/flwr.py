@@ -41,7 +41,7 @@ def algorithm_of(member: str) -> Algorithm:
 
     flowers = getattr(strategy, member)
     common = inspect.signature(strategy.FedAvg).parameters
-    described = _described(inspect.getdoc(flowers) or "")
+    described = _read_descriptions(inspect.getdoc(flowers) or "")
     fields: dict[str, Any] = {
         name: (argument.annotation, Field(_default(argument), description=described.get(name, "see Flower's docs")))
         for name, argument in inspect.signature(flowers).parameters.items()
@@ -62,7 +62,7 @@ def _default(argument: inspect.Parameter) -> Any:
     return WITHOUT_DEFAULT[argument.name] if argument.default is argument.empty else argument.default
 
 
-def _described(docstring: str) -> dict[str, str]:
+def _read_descriptions(docstring: str) -> dict[str, str]:
     """Return what a NumPy docstring says of each argument."""
     paragraphs = re.findall(r"^(\w+) : [^\n]*\n((?:[ \t]+[^\n]*\n?)+)", docstring, re.MULTILINE)
     return {name: " ".join(text.split()).rstrip(".") for name, text in paragraphs}

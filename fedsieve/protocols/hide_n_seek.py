@@ -61,9 +61,9 @@ class HideNseekConfig(AlgorithmConfig):
     def _mask_is_learnt(self) -> "HideNseekConfig":
         if not is_chosen(self, "mask"):
             return self
-        from fedsieve.masks.family import family_of, learnt_only
+        from fedsieve.masks.family import family_of, refuse_static
 
-        family = family_of("hide-n-seek.mask", self.mask, learnt_only)
+        family = family_of("hide-n-seek.mask", self.mask, refuse_static)
         given = f"hide-n-seek.mask: got {self.mask!r}"
         if family.scope == "row" and self.density < 1:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 from fedsieve.reports.figure import Drawn, Missing, Part, Table, Zone
 from fedsieve.reports.theme import LIGHT, SERIES, make_figure, use_style
 from fedsieve.reports.words import format_count, format_percent, thin_out, thin_out_rows
@@ -43,7 +43,7 @@ def draw_final_accuracies(run: RunRecord, local: RunRecord | None) -> Part:
             places, before, after = zip(*pairs, strict=True)
             axes.vlines(places, before, after, color=LIGHT["client"], linewidth=1)
             axes.plot(places, before, "D", color=SERIES[1], markerfacecolor="none", label="local-only", markersize=size)
-        axes.plot(x, y, "o", color=SERIES[0], label=printable(run.summary["algorithm"]), markersize=size)
+        axes.plot(x, y, "o", color=SERIES[0], label=make_printable(run.summary["algorithm"]), markersize=size)
         mean = float(np.mean(list(accuracies.values())))
         axes.axhline(mean, color=SERIES[0], linestyle=(0, (5, 2)), linewidth=1, label=f"mean, {format_percent(mean)}")
         axes.grid(visible=False, axis="x")
@@ -54,7 +54,7 @@ def draw_final_accuracies(run: RunRecord, local: RunRecord | None) -> Part:
         axes.set(xlabel="client, from the least accurate to the most", ylabel="test accuracy, %")
         axes.set_xlim(-0.7, len(shown) - 0.3)
         figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.1, handletextpad=0.5, columnspacing=1.2)
-    words = [_describe_client(client, accuracies, local_accuracies) for client in shown]
+    words = [_describe_node_and_client(client, accuracies, local_accuracies) for client in shown]
     zones = [Zone(at - 0.5, at + 0.5, text) for at, text in enumerate(words)]
     head = ["client", "test accuracy", *(["local-only", "difference, points"] if local_accuracies else [])]
     rows = thin_out_rows(
@@ -75,7 +75,7 @@ def draw_final_accuracies(run: RunRecord, local: RunRecord | None) -> Part:
     return Drawn("clients", TITLE, caption, figure, zones=zones, table=Table(head, rows))
 
 
-def _describe_client(client: int, accuracies: dict[int, float], local_accuracies: dict[int, float]) -> str:
+def _describe_node_and_client(client: int, accuracies: dict[int, float], local_accuracies: dict[int, float]) -> str:
     text = f"client {client}: {format_percent(accuracies[client])}"
     return f"{text}, local-only {format_percent(local_accuracies[client])}" if client in local_accuracies else text
 

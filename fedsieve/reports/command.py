@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsieve.errors import UserError
-from fedsieve.reports.compare import comparison
+from fedsieve.reports.compare import tabulate_comparison
 from fedsieve.reports.comparison import (
     PAGE,
     check_ours,
@@ -19,7 +19,7 @@ from fedsieve.reports.comparison import (
 )
 from fedsieve.reports.page import write_report
 from fedsieve.reports.paired import find_other_data
-from fedsieve.reports.settings import Setting, list_stopped, settings_of
+from fedsieve.reports.settings import Setting, group_by_setting, list_stopped
 from fedsieve.runs.layout import RunLayout
 from fedsieve.runs.reading import RunRecord, read_run
 
@@ -51,8 +51,8 @@ def report(
         check_ours(path)
     runs = [read_run(folder) for folder in folders]
     alone = None if local is None else _read_local(local, runs)
-    settings = settings_of(runs)
-    console.print(comparison(settings))
+    settings = group_by_setting(runs)
+    console.print(tabulate_comparison(settings))
     for sentence in list_stopped(settings):
         show(sentence)
     if len(settings) > 1:

@@ -48,7 +48,7 @@ def tabulate(settings: Sequence[Setting]) -> figure.Table:
     return figure.Table(head, rows)
 
 
-def comparison(settings: Sequence[Setting]) -> Table:
+def tabulate_comparison(settings: Sequence[Setting]) -> Table:
     """Return `rows_of` for a terminal, with what all settings have in common as its title."""
     rows = tabulate(settings)
     title = Text(make_title(settings), style="bold")

@@ -22,15 +22,15 @@ def report_at_end(folder: Path) -> Iterator[None]:
     Raises:
         UserError: the run has finished, and the report cannot be written.
     """
-    before = _written(folder)
+    before = _stat_summary(folder)
     try:
         yield
     except BaseException:
-        if _written(folder) != before:
+        if _stat_summary(folder) != before:
             with suppress(UserError):  # the disk is full, say; it is the run's end that is to be told
                 draw(folder)
         raise
-    if (after := _written(folder)) and (after != before or not RunLayout(folder).report.exists()):
+    if (after := _stat_summary(folder)) and (after != before or not RunLayout(folder).report.exists()):
         draw(folder)
 
 
@@ -48,7 +48,7 @@ def draw(folder: Path) -> None:
         _log.warning("report.html could not be made: %s; `fedsieve report %s` tries again", one_line(error), folder)
 
 
-def _written(folder: Path) -> tuple[int, int] | None:
+def _stat_summary(folder: Path) -> tuple[int, int] | None:
     """Return what tells one summary from the next; None where there is none."""
     try:
         status = RunLayout(folder).summary.stat()

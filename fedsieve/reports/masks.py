@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedsieve.contract import NDArray
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 from fedsieve.reports.figure import Drawn, Missing, Part, Table
 from fedsieve.reports.heat import POINTED, draw_heat_map
 from fedsieve.reports.kept_weights import KeptWeights, measure_kept_weights
@@ -42,7 +42,7 @@ def _explain_absence(run: RunRecord) -> str:
 
 def _draw_layers(weights: KeptWeights) -> Drawn:
     layers, zeros = weights.layers[:MOST_LAYERS], 100 * weights.zeros.T[:MOST_LAYERS]
-    layers = [printable(layer) for layer in layers]
+    layers = [make_printable(layer) for layer in layers]
     names = [str(client) for client in weights.clients]
     figure, zones = draw_heat_map(
         zeros,

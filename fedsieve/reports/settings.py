@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsieve.algorithms import kebab
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 from fedsieve.reports.words import format_count
 from fedsieve.runs.reading import RunRecord
 
@@ -33,7 +33,7 @@ class Setting:
     runs: list[RunRecord]
 
 
-def settings_of(runs: Sequence[RunRecord]) -> list[Setting]:
+def group_by_setting(runs: Sequence[RunRecord]) -> list[Setting]:
     """Group the runs, in the order in which each setting comes first."""
     settings: dict[tuple[Any, ...], Setting] = {}
     for run in runs:
@@ -59,7 +59,8 @@ def format_values(settings: Sequence[Setting]) -> list[tuple[Any, ...]]:
     names = Counter(Path(path).name for path in paths)
     return [
         tuple(
-            printable(value) if isinstance(value, str) else value for value in (_shorten_path(dataset, names), *others)
+            make_printable(value) if isinstance(value, str) else value
+            for value in (_shorten_path(dataset, names), *others)
         )
         for dataset, *others in (setting.values for setting in settings)
     ]

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fedsieve.errors import UserError
-from fedsieve.paths import absolute
+from fedsieve.paths import make_absolute
 from fedsieve.runs.layout import RunLayout
 
 Fingerprint: TypeAlias = dict[str, list[int | str]]
 """Bytes and BLAKE2b of each file, by its path in the data's folder; "." is data that are one file."""
 
 
-def written(fingerprint: Fingerprint) -> str:
+def format_fingerprint(fingerprint: Fingerprint) -> str:
     """Return a fingerprint as the text of a run's `data.json`."""
     return json.dumps({"format": 1, "files": fingerprint}, indent=2) + "\n"
 
@@ -40,6 +40,6 @@ def check_same_data(run: Path, dataset: str, fingerprint: Callable[[str], Finger
         if before.get(name) != now.get(name):
             how = "is new" if name not in before else "is gone" if name not in now else "has changed"
             raise UserError(
-                f"{absolute(dataset) / name}: {how} since the run in {run} began, allowed: the data as they were, or "
-                "a new run."
+                f"{make_absolute(dataset) / name}: {how} since the run in {run} began, allowed: the data as "
+                "they were, or a new run."
             )

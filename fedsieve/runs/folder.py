@@ -15,7 +15,7 @@ from fedsieve.contract import Arrays
 from fedsieve.errors import UserError
 from fedsieve.files import PARTIAL, Extent, write_whole
 from fedsieve.kinds import is_named
-from fedsieve.paths import absolute
+from fedsieve.paths import make_absolute
 from fedsieve.runs.given_data import note_on
 from fedsieve.runs.layout import CLIENTS, CONFIG, RECORDS, ROUNDS, TIMINGS, RunLayout
 from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, round_line, timing_line
@@ -52,7 +52,7 @@ class RunFolder:
             check_folder(self.path)
             with _explain_write_errors(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-            _write(self.layout.config, ((note_on(given) if given else "") + anywhere(run).toml()).encode())
+            _write(self.layout.config, ((note_on(given) if given else "") + make_portable(run).toml()).encode())
         else:
             for name, extent in self.records.items():
                 self._cut(name, extent)
@@ -118,9 +118,9 @@ def _explain_write_errors(path: Path) -> Iterator[None]:
         raise UserError(f"out: {path} cannot be written: {error.strerror}.") from error
 
 
-def anywhere(run: RunConfig) -> RunConfig:
+def make_portable(run: RunConfig) -> RunConfig:
     """Return the configuration as it can be run in any folder, into a new one."""
-    path = absolute(run.dataset)
+    path = make_absolute(run.dataset)
     is_file = bool(run.dataset) and not is_named(run.dataset) and path.exists()
     return run.model_copy(update={"out": ""} | ({"dataset": str(path)} if is_file else {}))
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from fedsieve.config import RunConfig
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 
 
-def given_data(run: RunConfig, clients: Collection[int], devices: Collection[int]) -> dict[str, Any]:
+def describe_given_data(run: RunConfig, clients: Collection[int], devices: Collection[int]) -> dict[str, Any]:
     """Return what the run's record says in place of the keys `dataset` and `partition`; nothing if all data are dealt.
 
     Args:
@@ -29,5 +29,5 @@ def given_data(run: RunConfig, clients: Collection[int], devices: Collection[int
 
 def note_on(given: Mapping[str, Any]) -> str:
     """Return the comment with which `config.toml` of such a run begins."""
-    about = printable(str(given["dataset"]))
+    about = make_printable(str(given["dataset"]))
     return f"# The run was on {about}: the keys dataset and partition say nothing of devices' own data.\n"

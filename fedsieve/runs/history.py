@@ -19,7 +19,7 @@ class History:
 
     def round_finished(self, round_: Round) -> None:
         """Add a round."""
-        self.rounds.append(round_.without_arrays())
+        self.rounds.append(round_.drop_arrays())
 
     def accuracy_summary(self) -> dict[str, object]:
         """Return the summary's figures on accuracy, those of an empty run where no round was finished.

@@ -12,7 +12,7 @@ from fedsieve.errors import UserError
 from fedsieve.keys import Changes, keys_that_change
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.data_record import fingerprint_of
-from fedsieve.runs.folder import anywhere, check_folder
+from fedsieve.runs.folder import check_folder, make_portable
 from fedsieve.runs.layout import CONFIG, RunLayout
 from fedsieve.runs.reading import read_round_lines
 
@@ -21,7 +21,7 @@ FREE = keys_that_change(Changes.LATER, Changes.NOTHING)
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Have the run in `folder` to this process as long as the block runs; the system ends it with the process.
 
     Raises:
@@ -38,7 +38,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
+def reopen(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
     """Yield the configuration and the checkpoints of the run in `folder`, which this process alone may then resume.
 
     Raises:
@@ -48,7 +48,7 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
     layout = RunLayout(folder)
     if not layout.config.is_file():
         raise UserError(f"{folder}: holds no {CONFIG}; allowed: the folder of a run.")
-    with alone(folder):
+    with lock_run(folder):
         run, checkpoint_folder = parse(read(layout.config)), CheckpointFolder(layout.checkpoint)
         checkpoint_folder.open()
         if checkpoint_folder.newest is not None:
@@ -59,11 +59,11 @@ def reopened(folder: Path) -> Iterator[tuple[RunConfig, CheckpointFolder]]:
 
 
 @contextmanager
-def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
+def open_run(run: RunConfig) -> Iterator[CheckpointFolder]:
     """Yield the checkpoints of the folder `run.out`, be it a new one or that of the same run.
 
     Raises:
-        UserError: it holds something else, or see `reopened`.
+        UserError: it holds something else, or see `reopen`.
     """
     folder = Path(run.out)
     layout = RunLayout(folder)
@@ -71,7 +71,7 @@ def opened(run: RunConfig) -> Iterator[CheckpointFolder]:
         check_folder(folder)
         yield CheckpointFolder(layout.checkpoint)
         return
-    with reopened(folder) as (before, checkpoint_folder):
+    with reopen(folder) as (before, checkpoint_folder):
         check_same(before.flat(), run)
         yield checkpoint_folder
 
@@ -91,6 +91,6 @@ def check_same(before: Mapping[str, Any], run: RunConfig, *, moved: bool = False
     `moved`: the data may lie elsewhere, for their content is compared.
     """
     began = parse(before).flat()
-    for key, value in anywhere(run).flat().items():
+    for key, value in make_portable(run).flat().items():
         if key not in FREE and not (moved and key == "dataset") and began[key] != value:
             raise UserError(f"{key}: got {value!r}, allowed: {began[key]!r}, with which the run began.")

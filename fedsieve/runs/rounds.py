@@ -44,12 +44,12 @@ class Round:
         """Clients that have started from nothing, because the state that they were to continue from was not there."""
         return tuple(reply.client for reply in self.replies if reply.metrics.get(STATE_LOST))
 
-    def without_arrays(self) -> "Round":
+    def drop_arrays(self) -> "Round":
         """Return the same round without the arrays of its replies, to be kept."""
-        return replace(self, replies=tuple(without_arrays(reply) for reply in self.replies))
+        return replace(self, replies=tuple(drop_arrays(reply) for reply in self.replies))
 
 
-def without_arrays(reply: Reply) -> Reply:
+def drop_arrays(reply: Reply) -> Reply:
     """Return the reply without its arrays."""
     return replace(reply, arrays={})
 

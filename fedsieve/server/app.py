@@ -18,15 +18,15 @@ from fedsieve.errors import UserError
 from fedsieve.models import initial_weights, setting_of
 from fedsieve.rows import Storage
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
-from fedsieve.runs.data_record import written
+from fedsieve.runs.data_record import format_fingerprint
 from fedsieve.runs.folder import RunFolder, folder_of
-from fedsieve.runs.given_data import given_data
+from fedsieve.runs.given_data import describe_given_data
 from fedsieve.runs.history import History
-from fedsieve.runs.reopen import alone, opened
+from fedsieve.runs.reopen import lock_run, open_run
 from fedsieve.runs.rounds import Observer
 from fedsieve.runs.usage import Usage
 from fedsieve.server.binding import Binding, bind
-from fedsieve.server.checkpoints import Checkpoints, ClientStates, past_of
+from fedsieve.server.checkpoints import Checkpoints, ClientStates, read_past
 from fedsieve.server.event_files import EventFiles, check_installed
 from fedsieve.server.export import write_models, write_similarity
 from fedsieve.server.loop import RoundLoop
@@ -69,7 +69,7 @@ def make_server_app(
         if export:
             _run(run, grid, engine, quiet, checkpoint_folder if states is not None else None, states)
             return
-        with opened(run) as of_deployment:
+        with open_run(run) as of_deployment:
             if of_deployment.newest is not None and of_deployment.newest.covers(run):
                 _log.info("the run in %s has finished: there is nothing to do", run.out)
             else:
@@ -95,13 +95,13 @@ def _run(
     binding = bind(grid, run.num_clients, run.round_timeout, run.min_clients, names, _say_nothing if export else _say)
     config = ConfigRecord(dict(shape_record(binding.shape)) | {"run": token})
     initial = {name: tensor.numpy() for name, tensor in initial_weights(run, binding.shape).items()}
-    given = given_data(run, binding.nodes, binding.devices)
+    given = describe_given_data(run, binding.nodes, binding.devices)
     folder = _open_folder(run, checkpoint_folder, given, fingerprinted=export)
-    past = None if checkpoint_folder is None else past_of(checkpoint_folder, folder)
+    past = None if checkpoint_folder is None else read_past(checkpoint_folder, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:
         if checkpoint_folder is None or checkpoint_folder.records is None:
-            stack.enter_context(alone(folder.path))
+            stack.enter_context(lock_run(folder.path))
         progress = stack.enter_context(Progress(run, quiet=quiet, past=history.rounds))
         observers: list[Observer] = [history, folder, _Sampling(usage), progress]
         observers += [stack.enter_context(EventFiles(run, folder.path, history.rounds))] if run.tensorboard else []
@@ -162,7 +162,7 @@ def _open_folder(
     records = checkpoint_folder.records if checkpoint_folder is not None else None
     folder = RunFolder(run, records, given)
     if fingerprinted and records is None and (data := fingerprint(run.dataset)):
-        folder.write_data(written(data))
+        folder.write_data(format_fingerprint(data))
     return folder
 
 

@@ -9,10 +9,10 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedsieve.contract import Shape
-from fedsieve.errors import RunFailedError, printable
+from fedsieve.errors import RunFailedError, make_printable
 from fedsieve.failures import explain
-from fedsieve.server.class_names import other_classes
-from fedsieve.server.introduction import Introduction, introduced, sizes
+from fedsieve.server.class_names import find_other_classes
+from fedsieve.server.introduction import Introduction, format_shape, read_introduction
 
 _log = logging.getLogger("fedsieve")
 
@@ -72,10 +72,10 @@ def bind(
         else:
             ((nodes[client], known[client]),) = claims.items()
     for client in _find_odd({client: one.shape for client, one in known.items()}):
-        features = sizes(known[client].shape.input)
+        features = format_shape(known[client].shape.input)
         _log.warning("client %d is rejected: its data have features of shape %s", client, features)
         del nodes[client], known[client]
-    for client, fault in other_classes({client: one.classes for client, one in known.items()}).items():
+    for client, fault in find_other_classes({client: one.classes for client, one in known.items()}).items():
         _log.warning("client %d is rejected: %s", client, fault)
         del nodes[client], known[client]
     if len(nodes) < min_clients:
@@ -105,10 +105,10 @@ def _collect_claims(
         node = _find_asked(reply, queries) if reply.has_error() else reply.metadata.src_node_id
         silent.discard(node)
         if reply.has_error():
-            _log.warning("%s: %s", _name_of(node, names), printable(explain(reply.error)))
+            _log.warning("%s: %s", _name_of(node, names), make_printable(explain(reply.error)))
         elif node not in queries or reply.metadata.reply_to_message_id != queries[node].metadata.message_id:
             _log.warning("an answer in the name of %s, which it has not given, is ignored", _name_of(node, names))
-        elif isinstance(answer := introduced(reply), str):
+        elif isinstance(answer := read_introduction(reply), str):
             _log.warning("%s is rejected: %s", _name_of(node, names), answer)
         else:
             client, claims_to_be = answer
@@ -144,7 +144,7 @@ def _find_common_shape(shapes: Mapping[int, Shape]) -> Shape:
     """Return the shape of a network for all clients."""
     first = {shape.input: client for client, shape in sorted(shapes.items(), reverse=True)}
     if len(first) > 1:
-        features = ", ".join(f"{sizes(input_)} (client {client})" for input_, client in sorted(first.items()))
+        features = ", ".join(f"{format_shape(input_)} (client {client})" for input_, client in sorted(first.items()))
         raise RunFailedError(f"clients' data differ in their features: {features}.")
     num_classes = max(shape.num_classes for shape in shapes.values())
     if num_classes == 0:

@@ -14,7 +14,7 @@ from fedsieve.config import RunConfig
 from fedsieve.errors import UserError
 from fedsieve.files import Extent
 from fedsieve.runs.checkpoint_folder import Checkpoint, CheckpointFolder
-from fedsieve.runs.folder import RunFolder, anywhere
+from fedsieve.runs.folder import RunFolder, make_portable
 from fedsieve.runs.layout import server_client_file, server_file, state_file
 from fedsieve.runs.reading import read_rounds
 from fedsieve.runs.rounds import Past, Round
@@ -194,10 +194,10 @@ class Checkpoints:
             writing.result()
 
     def _config(self) -> dict[str, Any]:
-        return anywhere(self._run).flat()
+        return make_portable(self._run).flat()
 
 
-def past_of(checkpoint_folder: CheckpointFolder, folder: RunFolder) -> Past | None:
+def read_past(checkpoint_folder: CheckpointFolder, folder: RunFolder) -> Past | None:
     """Return what a resumed run begins with, its arrays read one client's after the other; None for a new run."""
     newest = checkpoint_folder.newest
     if newest is None:

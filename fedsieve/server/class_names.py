@@ -4,12 +4,12 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
-from fedsieve.errors import RunFailedError, printable
+from fedsieve.errors import RunFailedError, make_printable
 
 _log = logging.getLogger("fedsieve")
 
 
-def other_classes(classes: Mapping[int, tuple[str, ...]]) -> dict[int, str]:
+def find_other_classes(classes: Mapping[int, tuple[str, ...]]) -> dict[int, str]:
     """Return what is wrong with the clients whose classes have other names than those of more than half of all.
 
     Two agree if they name those alike that both have. Clients whose labels are only numbers agree with all.
@@ -50,5 +50,5 @@ def _find_difference(one: tuple[str, ...], other: tuple[str, ...]) -> int | None
 
 
 def _quote(name: str) -> str:
-    short = printable(name)
+    short = make_printable(name)
     return f'"{short if len(short) <= 40 else short[:37] + "..."}"'

@@ -88,7 +88,7 @@ class EventFiles:
     def _add(self, round_: Round, at: float) -> None:
         if round_.for_metric_only:
             return
-        for tag, value in points(round_).items():
+        for tag, value in make_points(round_).items():
             self._writer.add_scalar(tag, value, round_.number, walltime=at)
 
     def _add_settings(self, run: RunConfig) -> None:
@@ -101,7 +101,7 @@ class EventFiles:
             writer.add_summary(summary)
 
 
-def points(round_: Round) -> dict[str, float]:
+def make_points(round_: Round) -> dict[str, float]:
     """Return the value of each tag."""
     values = {tag: round_.means[metric] for tag, metric in MEANS.items() if metric in round_.means}
     if sparsities := [reply.metrics[SPARSITY] for reply in round_.replies if SPARSITY in reply.metrics]:

@@ -8,7 +8,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedsieve.contract import Arrays
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 from fedsieve.failures import explain
 from fedsieve.runs.folder import RunFolder
 from fedsieve.runs.history import History
@@ -61,7 +61,7 @@ def _export(
     for reply in grid.send_and_receive(asked, timeout=timeout):
         client = clients[reply.metadata.src_node_id]
         if reply.has_error():
-            _log.warning("client %d did not export its model: %s", client, printable(explain(reply.error)))
+            _log.warning("client %d did not export its model: %s", client, make_printable(explain(reply.error)))
             continue
         model = to_arrays(reply.content.array_records["arrays"])
         names = list(reply.content.config_records["classes"]["names"])  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ def _measure_global_accuracy(
             _log.warning(
                 "node %d did not evaluate the global model: %s",
                 reply.metadata.src_node_id,
-                printable(explain(reply.error)),
+                make_printable(explain(reply.error)),
             )
             continue
         metrics = reply.content.metric_records["metrics"]

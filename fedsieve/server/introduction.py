@@ -8,7 +8,7 @@ from flwr.app import ConfigRecord, Message
 
 from fedsieve.contract import Shape
 from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 from fedsieve.wire import MAX_NAME
 
 
@@ -21,7 +21,7 @@ class Introduction:
     classes: tuple[str, ...] = ()
 
 
-def introduced(reply: Message) -> tuple[int, Introduction] | str:
+def read_introduction(reply: Message) -> tuple[int, Introduction] | str:
     """Return which client a node says that it is, and what it says of its data, or why this is not taken."""
     record = reply.content.config_records.get("client", ConfigRecord())
     values = [record.get(key) for key in ("partition-id", "input-shape", "num-classes")]
@@ -29,12 +29,12 @@ def introduced(reply: Message) -> tuple[int, Introduction] | str:
     if not (type(client) is int and isinstance(input_, list) and type(num_classes) is int) or any(
         type(length) is not int for length in input_
     ):
-        return printable(f"it answers {values} where whole numbers are expected")
+        return make_printable(f"it answers {values} where whole numbers are expected")
     lengths = tuple(int(length) for length in input_)
     if len(lengths) not in {1, 3} or min(lengths) < 1:
-        return printable(f"its data has examples of shape {sizes(lengths)}")
+        return make_printable(f"its data has examples of shape {format_shape(lengths)}")
     if math.prod(lengths) > MAX_LENGTH or not 0 <= num_classes <= MAX_CLASSES:
-        return printable(f"its data has {math.prod(lengths)} features and {num_classes} classes")
+        return make_printable(f"its data has {math.prod(lengths)} features and {num_classes} classes")
     is_own, names = record.get("own-data", False), _names(record.get("class-names", []), num_classes)
     if type(is_own) is not bool or names is None:
         return "it does not say properly whose its data are and what its classes are called"
@@ -50,6 +50,6 @@ def _names(given: object, num_classes: int) -> tuple[str, ...] | None:
     return tuple(unicodedata.normalize("NFC", name) for name in given)
 
 
-def sizes(input_: tuple[int, ...]) -> str:
+def format_shape(input_: tuple[int, ...]) -> str:
     """Return an example's shape in words."""
     return " x ".join(map(str, input_))

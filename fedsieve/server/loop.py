@@ -15,9 +15,9 @@ from fedsieve.errors import RunFailedError
 from fedsieve.recent import Recent
 from fedsieve.rows import Storage
 from fedsieve.runs.latest import LatestMetrics
-from fedsieve.runs.rounds import Observer, Past, Round, without_arrays
+from fedsieve.runs.rounds import Observer, Past, Round, drop_arrays
 from fedsieve.server.interrupts import interrupts_wait
-from fedsieve.server.magnitude import Norms, magnitudes, out_of_proportion
+from fedsieve.server.magnitude import Norms, find_out_of_proportion, magnitudes
 from fedsieve.server.patience import Patience
 from fedsieve.server.screening import screen
 from fedsieve.server.uploads import Uploads
@@ -133,7 +133,7 @@ class RoundLoop:
         came = grid.send_and_receive(messages, timeout=self.run.round_timeout)
         replies = self.watched(came, len(participants), combine)
         self._uploads.begin_round(self.strategy.expected() if combine else {}, len(participants))
-        self._screen(number, replies, self._uploads.keep if combine else without_arrays)
+        self._screen(number, replies, self._uploads.keep if combine else drop_arrays)
         answered = {*self._rejected, *(reply.client for reply in self._replies)}
         self._rejected |= {client: "no reply in time" for client in participants if client not in answered}
         with interrupts_wait():
@@ -145,7 +145,7 @@ class RoundLoop:
             finished = Round(
                 number=number,
                 participants=participants,
-                replies=tuple(map(without_arrays, self._replies)),
+                replies=tuple(map(drop_arrays, self._replies)),
                 rejected=dict(sorted(self._rejected.items())),
                 downlink_bytes={client: sizes[0] for client, sizes in sorted(self._sent.items())},
                 downlink_payload_bytes={client: sizes[1] for client, sizes in sorted(self._sent.items())},
@@ -191,7 +191,7 @@ class RoundLoop:
         return self._patience.runs_out(round_.means.get("val-accuracy", -math.inf), len(self._latest.by_client))
 
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
-        recent = Recent(_serialised)
+        recent = Recent(_serialise)
         for client in participants:
             record, self._sent_norms[client] = recent(self.strategy.broadcast(client, client in self._acknowledged))
             addressed = ConfigRecord(dict(config) | {"round": number, "continues": self.continues.get(client, 0)})
@@ -227,10 +227,10 @@ class RoundLoop:
                 usable[client] = hold(outcome)
             else:
                 self._rejected[client] = outcome
-        too_large = out_of_proportion(norms, self._sent_norms, self.run.norm_limit)
+        too_large = find_out_of_proportion(norms, self._sent_norms, self.run.norm_limit)
         self._rejected |= too_large
         self._replies = [usable[client] for client in sorted(usable.keys() - too_large.keys())]
 
 
-def _serialised(arrays: Arrays) -> tuple[ArrayRecord, Norms]:
+def _serialise(arrays: Arrays) -> tuple[ArrayRecord, Norms]:
     return to_record(arrays), magnitudes(arrays)

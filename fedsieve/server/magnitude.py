@@ -23,7 +23,7 @@ def magnitudes(arrays: Arrays) -> Norms:
     }
 
 
-def out_of_proportion(replies: Mapping[int, Norms], sent: Mapping[int, Norms], limit: float) -> dict[int, str]:
+def find_out_of_proportion(replies: Mapping[int, Norms], sent: Mapping[int, Norms], limit: float) -> dict[int, str]:
     """Return which clients' replies are more than `limit` times too large, and why, one clause each.
 
     A reply as a whole, and each of its arrays, is held against the median of the others, the lower of two, and against

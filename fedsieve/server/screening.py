@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from flwr.app import Message, MetricRecord
 
 from fedsieve.contract import COUNTS, FRACTIONS, STATE_LOST, Arrays, Expected, Reply
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 from fedsieve.failures import explain
 from fedsieve.wire import checked_arrays, payload_bytes, serialized_bytes
 
@@ -27,7 +27,7 @@ def screen(
     fractions fractions, and what `unpack` makes of the arrays: it raises a ValueError for those that stand for nothing.
     """
     if message.has_error():
-        return printable(explain(message.error))
+        return make_printable(explain(message.error))
     content = message.content
     try:
         names = sorted(content.array_records), sorted(content.metric_records), sorted(content.config_records)
@@ -39,7 +39,7 @@ def screen(
         metrics = _screen_metrics(content.metric_records["metrics"])
         meant = unpack(client, arrays)
     except ValueError as reason:
-        return printable(str(reason))
+        return make_printable(str(reason))
     return Reply(client, meant, metrics, serialized_bytes(content), payload_bytes(content))
 
 

@@ -15,7 +15,7 @@ from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.data_record import check_same_data
 from fedsieve.runs.folder import check_folder, check_writable, folder_of
 from fedsieve.runs.layout import RunLayout
-from fedsieve.runs.reopen import reopened
+from fedsieve.runs.reopen import reopen
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoints import ClientStates
 from fedsieve.simulations.grid import MakeServer
@@ -61,7 +61,7 @@ def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | No
 
     Return False if it had ended already.
     """
-    with report_at_end(folder), reopened(folder) as (run, checkpoint_folder):
+    with report_at_end(folder), reopen(folder) as (run, checkpoint_folder):
         check_same_data(folder, run.dataset, fingerprint)
         if run.engine == "flower":
             raise UserError(f"{folder}: got a run of the engine flower, allowed: one of inline or ray.")

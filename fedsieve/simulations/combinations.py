@@ -10,9 +10,9 @@ from typing import Any
 
 from fedsieve.algorithms import section_of, section_of_key
 from fedsieve.config import RunConfig, Scalar, dotted, parse
-from fedsieve.errors import UserError, near
+from fedsieve.errors import UserError, suggest
 from fedsieve.keys import fields
-from fedsieve.simulations.experiment import LABEL, Column, Compared, Experiment, Layout, check_keys, naming
+from fedsieve.simulations.experiment import LABEL, Column, Compared, Experiment, Layout, check_keys, name_file
 
 LONGEST = 120
 """Characters of a folder's name, above which its end is a hash."""
@@ -53,13 +53,13 @@ class _Axis:
         return list(dict.fromkeys(key for choice in self.choices for key in choice))
 
 
-def combinations(experiment: Experiment, path: Path) -> list[Point]:
+def expand_experiment(experiment: Experiment, path: Path) -> list[Point]:
     """Return the runs of the experiment in the file `path`, in order.
 
     Raises:
         UserError: one of them is not valid, two are the same, or the table names what none of them has.
     """
-    with naming(path):
+    with name_file(path):
         common = _axes(experiment.sweep, "sweep")
         compared = experiment.runs or [Compared(label="", keys={}, sweep={})]
         labels = [one.label for one in compared]
@@ -179,7 +179,7 @@ def _check_layout(layout: Layout, points: Sequence[Point]) -> None:
     used += [(f"columns[{index}].where", key) for index, column in enumerate(layout.columns) for key in column.where]
     for where, key in used:
         if key not in known:
-            raise UserError(f"table.{where}: got {key!r}{near(key, known)}, allowed: label, or a key of the runs.")
+            raise UserError(f"table.{where}: got {key!r}{suggest(key, known)}, allowed: label, or a key of the runs.")
     if layout.choose and (layout.choose not in layout.rows or len(layout.rows) < 2):
         raise UserError(f"table.choose: got {layout.choose!r}, allowed: one of two or more rows.")
     labels = list(dict.fromkeys(point.label for point in points))
@@ -193,7 +193,7 @@ def _check_layout(layout: Layout, points: Sequence[Point]) -> None:
             raise UserError(f"table.{where}.metric: got {column.metric!r}, allowed: with table.target.")
     for where, label in named:
         if label and label not in labels:
-            raise UserError(f"table.{where}: got {label!r}{near(label, labels)}, allowed: {', '.join(labels)}.")
+            raise UserError(f"table.{where}: got {label!r}{suggest(label, labels)}, allowed: {', '.join(labels)}.")
         settings = [tuple(point.setting.items()) for point in points if point.label == label]
         if len(settings) > len(set(settings)):
             raise UserError(f"table.{where}: got {label!r}, allowed: a label without a sweep of its own.")

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedsieve.algorithms import algorithm_names, kebab
-from fedsieve.config import Scalar, dotted, read, validated
-from fedsieve.errors import UserError, near
+from fedsieve.config import Scalar, dotted, read, validate
+from fedsieve.errors import UserError, suggest
 from fedsieve.keys import fields
 from fedsieve.reports.quantities import FIGURES
 
@@ -111,23 +111,23 @@ def find(given: str) -> Path:
     Raises:
         UserError: there is neither.
     """
-    names = built_in()
+    names = list_built_in()
     if Path(given).is_file():
         return Path(given)
     if given in names:
         return names[given]
-    raise UserError(f"sweep: got {given!r}{near(given, names)}, allowed: a file, or one of {', '.join(names)}.")
+    raise UserError(f"sweep: got {given!r}{suggest(given, names)}, allowed: a file, or one of {', '.join(names)}.")
 
 
-def built_in() -> dict[str, Path]:
+def list_built_in() -> dict[str, Path]:
     """Return the built-in experiment files by name."""
     return {path.stem: path for path in sorted(BUILT_IN.glob("*.toml"), key=lambda path: path.stem)}
 
 
-def summaries() -> dict[str, str]:
+def summarise_built_in() -> dict[str, str]:
     """Return a line on each built-in experiment: its title, and what it has cost where that is known."""
     by_name = {}
-    for name, path in built_in().items():
+    for name, path in list_built_in().items():
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         cost = f"; {values['cpu-hours']:g} CPU hours" if "cpu-hours" in values else ""
         by_name[name] = values["title"] + cost
@@ -141,7 +141,7 @@ def read_experiment(path: Path) -> Experiment:
         UserError: it cannot be read, or what it says is none; the sentence names the file and the key.
     """
     values = read(path)
-    with naming(path):
+    with name_file(path):
         own_keys = {key: values[key] for key in OWN if key in values}
         base = {key: value for key, value in values.items() if key not in own_keys}
         check_keys(base, "", OWN)
@@ -150,12 +150,12 @@ def read_experiment(path: Path) -> Experiment:
         ]
         if "table" in own_keys:
             own_keys["table"] = _read_layout(own_keys["table"])
-        experiment: Experiment = validated(Experiment, own_keys | {"base": dotted(base)}, "")
+        experiment: Experiment = validate(Experiment, own_keys | {"base": dotted(base)}, "")
     return experiment
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def name_file(path: Path) -> Iterator[None]:
     """Name the file in front of what is wrong with it."""
     try:
         yield
@@ -182,16 +182,16 @@ def _read_layout(given: Any) -> Layout:
         prefix = f"table.columns[{index}]."
         if isinstance(where := column.get("where"), dict):
             column |= {"where": dotted(where)}
-        columns.append(validated(Column, column, prefix))
+        columns.append(validate(Column, column, prefix))
         if columns[-1].over and columns[-1].under:
             raise UserError(f"{prefix}over: got {columns[-1].over!r} beside under, allowed: one of the two.")
         metric = columns[-1].metric
         if metric not in FIGURES:
-            raise UserError(f"{prefix}metric: got {metric!r}{near(metric, FIGURES)}, allowed: {', '.join(FIGURES)}.")
+            raise UserError(f"{prefix}metric: got {metric!r}{suggest(metric, FIGURES)}, allowed: {', '.join(FIGURES)}.")
     values = given | ({"columns": columns} if columns else {})
     if isinstance(given.get("target"), dict):
-        values["target"] = validated(Target, given["target"], "table.target.")
-    layout: Layout = validated(Layout, values, "table.")
+        values["target"] = validate(Target, given["target"], "table.target.")
+    layout: Layout = validate(Layout, values, "table.")
     return layout
 
 
@@ -216,7 +216,7 @@ def check_keys(values: Mapping[str, Any], prefix: str, own_keys: Sequence[str] =
         if key == "out":
             raise UserError(f"{prefix}out: is not a key here: each run has a folder of its own; see --out.")
         if key.partition(".")[0] not in known:
-            hint = near(key, known)
+            hint = suggest(key, known)
             allowed = ", ".join([*own_keys, "the keys of a run (docs/configuration.md)"])
             raise UserError(f"{prefix}{key}: is not a key{hint}, allowed: {allowed}.")
         if isinstance(value, list):

@@ -189,7 +189,7 @@ def check_tables(out: Path) -> None:
             raise UserError(f"{path}: is not a table of fedsieve sweep; move it, or choose another --out.")
 
 
-def written(
+def write_table(
     table: ExperimentTable, out: Path, title: str, command: str, seeds: Sequence[int], finished: Mapping[str, Path]
 ) -> list[Path]:
     """Write `table.md`, with what a reader must know beside the table, and `table.csv`; return their paths.

@@ -21,14 +21,14 @@ from flwr.simulation import run_simulation
 from threadpoolctl import threadpool_limits
 
 from fedsieve.client.app.client_app import make_client_app
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig, Scalar
 from fedsieve.errors import RunFailedError, one_line
 from fedsieve.server.polling import PollingGrid
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
-from fedsieve.simulations.grid import MakeServer, answered
-from fedsieve.simulations.ray_cluster import available_cpus, cluster, ended, gpu_share
+from fedsieve.simulations.grid import MakeServer, answer
+from fedsieve.simulations.ray_cluster import available_cpus, cluster, end_started, gpu_share
 
 PULL_INTERVAL = 0.1
 """Seconds between two looks for replies, as in Flower's own Grid."""
@@ -57,7 +57,7 @@ class ProcessApp(ClientApp):
         run_config, states, folder = self._made_of
         node, config = context.node_config, dict(run_config)
         of_run = Context(context.run_id, context.node_id, node, context.state, config)
-        return answered(_app_of_process(states, folder), message, of_run)
+        return answer(_app_of_process(states, folder), message, of_run)
 
 
 @lru_cache(maxsize=1)
@@ -82,8 +82,8 @@ def run_flower(run: RunConfig, server: MakeServer) -> None:
     late. The ServerApp that it is given therefore hands its Grid to this thread and waits. Nothing is kept: a run that
     has ended cannot be resumed.
     """
-    simulated(run)  # a user's mistake is told before Ray starts
-    simulated.cache_clear()  # only workers need the data
+    deal_simulated(run)  # a user's mistake is told before Ray starts
+    deal_simulated.cache_clear()  # only workers need the data
     num_workers = min(run.num_workers or available_cpus(), run.num_clients)
     grids: queue.SimpleQueue[Grid] = queue.SimpleQueue()
     finished = threading.Event()
@@ -96,7 +96,7 @@ def run_flower(run: RunConfig, server: MakeServer) -> None:
 
     with (
         tempfile.TemporaryDirectory(prefix="fedsieve-states-") as states,
-        ended() as look,
+        end_started() as look,
         cluster("", num_workers),
         _quiet_flower(),
         ThreadPoolExecutor(1) as thread,
@@ -107,7 +107,7 @@ def run_flower(run: RunConfig, server: MakeServer) -> None:
             run_simulation, stand_in, client_app, run.num_clients, backend_config={"client_resources": resources}
         )
         try:
-            flowers = _handed_over(grids, runtime, run.round_timeout)
+            flowers = _take_grid(grids, runtime, run.round_timeout)
             grid = PollingGrid(flowers, PULL_INTERVAL, lambda: _fail_if_ended(runtime))
             server(None)(grid, Context(grid.run.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
         finally:
@@ -115,7 +115,7 @@ def run_flower(run: RunConfig, server: MakeServer) -> None:
             finished.set()
 
 
-def _handed_over(grids: "queue.SimpleQueue[Grid]", runtime: "Future[None]", timeout: float) -> Grid:
+def _take_grid(grids: "queue.SimpleQueue[Grid]", runtime: "Future[None]", timeout: float) -> Grid:
     """Return the Grid that Flower's runtime hands over when it is up."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:

@@ -86,14 +86,14 @@ def context_of(client: int, num_nodes: int, run_config: dict[str, Scalar]) -> Co
     )
 
 
-def answered(app: App, message: Message, context: Context) -> Message:
+def answer(app: App, message: Message, context: Context) -> Message:
     """Call a ClientApp as Flower's runtime does: what it raises becomes an error reply."""
     try:
         return app(message, context)
     except Exception as error:
-        return failed(message, f"{type(error).__name__}: {error}")
+        return make_failed(message, f"{type(error).__name__}: {error}")
 
 
-def failed(message: Message, reason: str, code: int = ErrorCode.CLIENT_APP_RAISED_EXCEPTION) -> Message:
+def make_failed(message: Message, reason: str, code: int = ErrorCode.CLIENT_APP_RAISED_EXCEPTION) -> Message:
     """Return an error reply to `message`."""
     return Message(Error(code, reason), reply_to=message)

@@ -8,7 +8,7 @@ from flwr.common.constant import ErrorCode
 from threadpoolctl import threadpool_limits
 
 from fedsieve.client.app.client_app import make_client_app
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.client.app.resident import choose_device
 from fedsieve.config import RunConfig, Scalar
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
@@ -19,9 +19,9 @@ from fedsieve.simulations.grid import (
     App,
     MakeServer,
     SimulatedGrid,
-    answered,
+    answer,
     context_of,
-    failed,
+    make_failed,
 )
 from fedsieve.simulations.states import KeptStates
 
@@ -50,16 +50,16 @@ class InlineGrid(SimulatedGrid):
         for message in map(self._numbered, messages):
             context = self._contexts.get(message.metadata.dst_node_id)
             if context is None:
-                yield failed(message, "no such node", ErrorCode.NODE_UNAVAILABLE)
+                yield make_failed(message, "no such node", ErrorCode.NODE_UNAVAILABLE)
             else:
-                yield answered(self._client_app, message, context)
+                yield answer(self._client_app, message, context)
 
 
 def run_inline(run: RunConfig, folder: CheckpointFolder, server: MakeServer) -> None:
     """Run the apps in this process, on one thread, as every worker of every engine is."""
     torch.set_num_threads(1)
     choose_device(run.device)
-    simulated(run)
+    deal_simulated(run)
     states = KeptStates(folder, run.state_memory_mb * 2**20)
     with threadpool_limits(1):
         grid = InlineGrid(make_client_app(lambda _: states), run.num_clients, run.flat())

@@ -11,7 +11,7 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from fedsieve.contract import NDArray, Tensors
-from fedsieve.simulations.grid import FIRST_NODE_ID, failed
+from fedsieve.simulations.grid import FIRST_NODE_ID, make_failed
 
 PackedArrays = dict[str, tuple[str, tuple[int, ...], str, NDArray]]
 """An ArrayRecord: dtype, shape, type of serialisation and bytes of each array."""
@@ -87,7 +87,7 @@ def unpack_content(rest: bytes, arrays: Mapping[str, ArrayRecord]) -> RecordDict
     return content
 
 
-def message_of(question: Question, content: RecordDict) -> Message:
+def restore_message(question: Question, content: RecordDict) -> Message:
     """Return the message that a question was made of, with any content."""
     message = Message(
         content, FIRST_NODE_ID + question.client, question.kind, ttl=question.ttl, group_id=question.group_id
@@ -106,10 +106,10 @@ def pack_answer(reply: Message, *, saved: int = 0, lost: bool = False) -> Answer
 
 def unpack_answer(answer: Answer, question: Question) -> Message:
     """Return the reply to the message that `question` was made of."""
-    to = message_of(question, RecordDict())
+    to = restore_message(question, RecordDict())
     if answer.error is not None:
         code, reason = answer.error
-        return failed(to, reason, code)
+        return make_failed(to, reason, code)
     arrays = {key: unpack_arrays(packed) for key, packed in answer.arrays.items()}
     return Message(unpack_content(answer.rest, arrays), reply_to=to)
 

@@ -15,15 +15,15 @@ import ray
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.config import RunConfig
 from fedsieve.errors import RunFailedError, one_line
 from fedsieve.recent import Recent
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.usage import PROCESSES
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
-from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, MakeServer, SimulatedGrid, failed
-from fedsieve.simulations.parcels import Answer, Question, message_of, pack_arrays, pack_rest, unpack_answer
+from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID, MakeServer, SimulatedGrid, make_failed
+from fedsieve.simulations.parcels import Answer, Question, pack_arrays, pack_rest, restore_message, unpack_answer
 from fedsieve.simulations.ray_cluster import cluster, gpu_share
 from fedsieve.simulations.ray_states import ReferredStates
 from fedsieve.simulations.ray_worker import Worker
@@ -66,7 +66,7 @@ class RayGrid(SimulatedGrid):
             client = message.metadata.dst_node_id - FIRST_NODE_ID
             batch = batches[client % len(self._workers)]
             if not 0 <= client < self._num_nodes:
-                yield failed(message, "no such node", ErrorCode.NODE_UNAVAILABLE)
+                yield make_failed(message, "no such node", ErrorCode.NODE_UNAVAILABLE)
                 continue
             if client in batch:  # its state is needed first
                 yield from self._exchanged(batches, until)
@@ -103,7 +103,7 @@ class RayGrid(SimulatedGrid):
             try:
                 made = call.take()
             except ray.exceptions.RayError as error:
-                if given_up := call.failed(error):
+                if given_up := call.note_death(error):
                     yield given_up
             else:
                 if made is not None:
@@ -113,7 +113,7 @@ class RayGrid(SimulatedGrid):
                         self._states.save(call.client, answer.saved, state, question.continued)
                     if answer.lost:
                         self._states.forget(call.client, question.continued)
-                    yield unpack_answer(answer, call.answered())
+                    yield unpack_answer(answer, call.take_question())
             if not call.asked:
                 self._calls.remove(call)
 
@@ -166,12 +166,12 @@ class _Call:
             raise
         return state, ray.get(answer)
 
-    def answered(self) -> Question:
+    def take_question(self) -> Question:
         """Take the next client's question off the list and return it."""
         self._deaths = 0
         return self.asked.pop(self.client)
 
-    def failed(self, error: Exception) -> Message | None:
+    def note_death(self, error: Exception) -> Message | None:
         """Wait for the worker's restart; return an error reply if it died too often over the next client."""
         self._deaths += 1
         reason = one_line(error, None)
@@ -179,16 +179,16 @@ class _Call:
         self.source, self._up = self.worker.where.remote(), False
         if self._deaths < ATTEMPTS:
             return None
-        message = message_of(self.answered(), RecordDict())
-        return failed(message, f"its worker died {ATTEMPTS} times over it", ErrorCode.UNKNOWN)
+        message = restore_message(self.take_question(), RecordDict())
+        return make_failed(message, f"its worker died {ATTEMPTS} times over it", ErrorCode.UNKNOWN)
 
 
 def run_ray(run: RunConfig, folder: CheckpointFolder, server: MakeServer) -> None:
     """Run the ServerApp in this process and the clients in `num-workers` Ray actors, one thread each."""
-    simulated(run)  # a user's mistake is told before Ray starts
-    simulated.cache_clear()  # only workers need the data
+    deal_simulated(run)  # a user's mistake is told before Ray starts
+    deal_simulated.cache_clear()  # only workers need the data
     with cluster(run.ray_address, run.num_workers) as num_workers:
-        workers = _started(run, min(num_workers, run.num_clients))
+        workers = _start_workers(run, min(num_workers, run.num_clients))
         try:
             states = ReferredStates(folder)
             grid = RayGrid(workers, run.num_clients, states)
@@ -203,7 +203,7 @@ def _put(record: ArrayRecord) -> Any:
     return ray.put(pack_arrays(record))
 
 
-def _started(run: RunConfig, num_workers: int) -> list[Any]:
+def _start_workers(run: RunConfig, num_workers: int) -> list[Any]:
     """Start the workers and wait until they are up."""
     actor: Any = ray.remote(Worker)
     actor = actor.options(num_cpus=1, num_gpus=gpu_share(run.device, num_workers), max_restarts=-1, max_task_retries=0)

@@ -45,7 +45,7 @@ def cluster(address: str, num_workers: int) -> Iterator[int]:
     Raises:
         UserError: there is no such cluster, or it has fewer CPUs than workers are asked for.
     """
-    with _connected(address, num_workers or available_cpus()):
+    with _connect(address, num_workers or available_cpus()):
         cpus = int(_find_resources().get("CPU", 0))
         if num_workers > cpus:
             raise UserError(f"num-workers: got {num_workers}, allowed: at most the {cpus} CPUs of the Ray cluster.")
@@ -70,16 +70,16 @@ def _find_resources() -> dict[str, float]:
 
 
 @contextmanager
-def _connected(address: str, num_cpus: int) -> Iterator[None]:
+def _connect(address: str, num_cpus: int) -> Iterator[None]:
     if ray.is_initialized():
-        with _silenced():
+        with _silence():
             yield
         return
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _name_temporary_folder() as folder, ended() as look, _silenced():
+    with _name_temporary_folder() as folder, end_started() as look, _silence():
         try:
-            with _neutral(folder):
+            with _enter_neutral(folder):
                 if address:
                     _join(address)
                 else:
@@ -91,7 +91,7 @@ def _connected(address: str, num_cpus: int) -> Iterator[None]:
 
 
 @contextmanager
-def ended() -> Iterator[Callable[[], None]]:
+def end_started() -> Iterator[Callable[[], None]]:
     """Wait, after the block, until the processes that it has started are gone, and end those that stay.
 
     Yields:
@@ -141,7 +141,7 @@ def _name_temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _neutral(folder: Path) -> Iterator[None]:
+def _enter_neutral(folder: Path) -> Iterator[None]:
     """Be in `folder`: Ray puts the present folder in front of its workers' paths, where it could hide a package."""
     if paths := os.environ.get("PYTHONPATH"):
         os.environ["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths.split(os.pathsep))
@@ -150,7 +150,7 @@ def _neutral(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def _silence() -> Iterator[None]:
     """Keep what Ray says of workers that died off standard output; our own log says it."""
     before = driver._worker_logs_enabled
     driver._worker_logs_enabled = False

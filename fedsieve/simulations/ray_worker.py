@@ -17,14 +17,14 @@ from fedsieve.config import Scalar
 from fedsieve.contract import Tensors
 from fedsieve.recent import Recent
 from fedsieve.simulations.flower_internals import take_identity
-from fedsieve.simulations.grid import RUN_ID, answered, context_of, failed
+from fedsieve.simulations.grid import RUN_ID, answer, context_of, make_failed
 from fedsieve.simulations.parcels import (
     Answer,
     PackedState,
     Question,
-    message_of,
     pack_answer,
     pack_state,
+    restore_message,
     unpack_arrays,
     unpack_content,
     unpack_state,
@@ -92,17 +92,17 @@ class Worker:
             yield answer
 
     def _answer(self, question: Question, fetch: Recent[Any, ArrayRecord]) -> tuple[PackedState, Answer]:
-        message = message_of(question, unpack_content(question.rest, {}))
+        message = restore_message(question, unpack_content(question.rest, {}))
         try:
             for key, arrays in question.arrays.items():
                 message.content[key] = fetch(arrays)
             self._store.carry(None if question.state is None else ray.get(question.state))
         except ray.exceptions.RayError as error:  # its machine has left the cluster
             reason = f"what was kept for it in Ray's object store is lost: {type(error).__name__}"
-            return {}, pack_answer(failed(message, reason), lost=True)
+            return {}, pack_answer(make_failed(message, reason), lost=True)
         if question.client not in self._contexts:
             self._contexts[question.client] = context_of(question.client, self._num_clients, self._run_config)
-        reply = answered(self._app, message, self._contexts[question.client])
+        reply = answer(self._app, message, self._contexts[question.client])
         round_, state = self._store.saved
         return pack_state(state), pack_answer(reply, saved=round_)
 

@@ -22,11 +22,11 @@ from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.keys import Changes, keys_that_change
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.data_record import check_same_data, fingerprint_of
-from fedsieve.runs.folder import anywhere, check_folder
+from fedsieve.runs.folder import check_folder, make_portable
 from fedsieve.runs.layout import RunLayout
 from fedsieve.simulations import resume, simulate
 from fedsieve.simulations.combinations import Point
-from fedsieve.simulations.experiment import naming
+from fedsieve.simulations.experiment import name_file
 from fedsieve.simulations.sweep_progress import SweepProgress
 
 INTERRUPTED = 130
@@ -46,7 +46,7 @@ class Standing(Enum):
     OTHER = "another run"
 
 
-def standing(point: Point, folder: Path) -> Standing:
+def read_standing(point: Point, folder: Path) -> Standing:
     """Return how far the run in `folder` is; nothing is written.
 
     Raises:
@@ -56,10 +56,10 @@ def standing(point: Point, folder: Path) -> Standing:
     if not config.is_file():
         check_folder(folder)
         return Standing.NEW
-    with naming(config):
+    with name_file(config):
         before = parse(read(config)).flat()
     has_data = fingerprint_of(folder) is not None
-    for key, value in anywhere(point.run).flat().items():
+    for key, value in make_portable(point.run).flat().items():
         if has_data and key == "dataset":
             check_same_data(folder, point.run.dataset, fingerprint)  # wherever they lie
         elif key not in CHANGES_NOTHING and before.get(key) != value:
@@ -69,10 +69,10 @@ def standing(point: Point, folder: Path) -> Standing:
     return Standing.DONE if newest is not None and newest.covers(point.run) else Standing.BEGUN
 
 
-def standing_or_other(point: Point, folder: Path) -> Standing:
+def read_standing_or_other(point: Point, folder: Path) -> Standing:
     """Return how far the run in `folder` is; also that it is another one, or no run."""
     try:
-        return standing(point, folder)
+        return read_standing(point, folder)
     except UserError:
         return Standing.OTHER
 
@@ -87,7 +87,7 @@ def sweep(points: Sequence[Point], out: Path, *, jobs: int = 1, quiet: bool = Fa
         UserError: a folder holds something else; then nothing is run.
         KeyboardInterrupt: once the runs under way have left what they have reached on disk.
     """
-    stand = {point.name: standing(point, out / point.name) for point in points}
+    stand = {point.name: read_standing(point, out / point.name) for point in points}
     waiting = deque(point for point in points if stand[point.name] is not Standing.DONE)
     running: dict[int, _Job] = {}
     failed: dict[str, str] = {}
@@ -140,13 +140,13 @@ class _Job:
 def _start(point: Point, folder: Path, stand: Standing, quiet: bool) -> _Job:
     receiver, sender = _PROCESSES.Pipe(duplex=False)
     arguments = (point.name, point.run.flat(), str(folder), stand is Standing.BEGUN, quiet, sender)
-    process = _PROCESSES.Process(target=_work, args=arguments, name=point.name)
+    process = _PROCESSES.Process(target=_run_once, args=arguments, name=point.name)
     process.start()
     sender.close()
     return _Job(point.name, process, receiver, time.monotonic())
 
 
-def _work(name: str, keys: dict[str, Scalar], folder: str, begun: bool, quiet: bool, sender: Connection) -> None:
+def _run_once(name: str, keys: dict[str, Scalar], folder: str, begun: bool, quiet: bool, sender: Connection) -> None:
     """Run once; in a process group of its own, so that Ctrl-C comes once, from the process that has started this."""
     os.setpgrp()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -16,7 +16,7 @@ from torch import nn
 from fedsieve import seeds
 from fedsieve.contract import Arrays, Expected, NDArray, Replies, Setting
 from fedsieve.masks.binary import flatten
-from fedsieve.masks.family import MaskLayout, family_of, learnt_only
+from fedsieve.masks.family import MaskLayout, family_of, refuse_static
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.names import Init
@@ -55,7 +55,7 @@ class FedMask(FederatedStrategy):
     ) -> None:
         super().__init__(**flower)
         self.network, self.seed, self.init, self.frozen_gain = model, seed, init, frozen_gain
-        self.family = family_of("mask", mask, learnt_only)
+        self.family = family_of("mask", mask, refuse_static)
 
     @classmethod
     def for_run(cls, setting: Setting, keys: BaseModel, **others: Any) -> Self:

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from fedsieve import seeds
 from fedsieve.contract import Arrays, Expected, Replies, Setting
 from fedsieve.errors import UserError, one_line
-from fedsieve.masks.attach import transposed
+from fedsieve.masks.attach import find_transposed
 from fedsieve.masks.binary import flatten
-from fedsieve.masks.family import family_of, learnt_only
+from fedsieve.masks.family import family_of, refuse_static
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.names import ITERATIONS, Init
 from fedsieve.masks.planes import decode_letters, max_letters_bytes, pack_letters, unpack_letters
 from fedsieve.masks.pruning import prune, pruner_names
-from fedsieve.masks.signs import masked
+from fedsieve.masks.signs import apply_signs
 from fedsieve.masks.survivors import Survivors
 from fedsieve.protocols.hide_n_seek import LEVELS, levels_of, pack_broadcast
 from fedsieve.strategies.mixing import size_weights
@@ -76,7 +76,7 @@ class HideNseek(FederatedStrategy):
         self.network, self.example = model, example
         self.seed, self.density, self.pruner, self.prune_iterations = seed, density, pruner, prune_iterations
         self.init, self.frozen_gain, self.aggregate, self.memory = init, frozen_gain, aggregate, memory
-        self.mask, self.family = mask, family_of("mask", mask, learnt_only)
+        self.mask, self.family = mask, family_of("mask", mask, refuse_static)
 
     @classmethod
     def for_run(cls, setting: Setting, keys: BaseModel, **others: Any) -> Self:
@@ -101,7 +101,7 @@ class HideNseek(FederatedStrategy):
         except Exception as error:  # a plug-in's own
             fault = f"{type(error).__name__}: {one_line(error)}"
             raise UserError(f"hide-n-seek.pruner: got {self.pruner!r}, but it failed: {fault}.") from error
-        self._all_groups, self._in_x_out = groups_of(network), transposed(network)
+        self._all_groups, self._in_x_out = groups_of(network), find_transposed(network)
         self._keep_only(Survivors(keep))
         begins = self.family.initial(self.survivors.weights(self.frozen), seeds.random_state(self.seed, "masks"))
         self.average = flatten(begins).double().numpy()
@@ -134,7 +134,7 @@ class HideNseek(FederatedStrategy):
     def global_model(self) -> Arrays:
         """Return the frozen weights with the signs, or other mask, of the mean."""
         entries = self.layout.values(self.family, torch.from_numpy(self.mean / LEVELS).float())
-        folded = self.frozen | masked(self.frozen, self.survivors, entries)
+        folded = self.frozen | apply_signs(self.frozen, self.survivors, entries)
         return {name: tensor.numpy() for name, tensor in folded.items()}
 
     def client_config(self) -> dict[str, str | int | float]:

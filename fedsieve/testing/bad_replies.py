@@ -15,16 +15,16 @@ from fedsieve.wire import to_arrays, to_record
 Metrics = dict[str, Any]
 
 
-def not_a_number(arrays: Arrays, metrics: Metrics) -> None:
+def put_nan(arrays: Arrays, metrics: Metrics) -> None:
     """Put a NaN into every array of floats."""
-    spoilt = [name for name, array in arrays.items() if array.dtype.kind == "f" and array.size]
-    for name in spoilt:
+    floats = [name for name, array in arrays.items() if array.dtype.kind == "f" and array.size]
+    for name in floats:
         arrays[name].flat[0] = np.nan
-    if not spoilt:
+    if not floats:
         metrics["train-loss"] = float("nan")
 
 
-def wrong_shape(arrays: Arrays, metrics: Metrics) -> None:
+def put_wrong_shape(arrays: Arrays, metrics: Metrics) -> None:
     """Give every array one dimension more."""
     for name, array in arrays.items():
         arrays[name] = array[np.newaxis]
@@ -77,7 +77,7 @@ Spoil = Callable[[Arrays, Metrics], None]
 """Changes a reply's arrays and metrics in place."""
 
 
-def spoilt(reply: Message, spoil: Spoil) -> Message:
+def spoil_reply(reply: Message, spoil: Spoil) -> Message:
     """Return the train reply, spoilt."""
     if reply.has_error():
         return reply

@@ -21,7 +21,7 @@ def client_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def forms(path: Path) -> dict[str, str]:
+def read_forms(path: Path) -> dict[str, str]:
     """Return the type and shape of each tensor in a safetensors file, as `F32 (2, 3)`."""
     with safe_open(path, framework="numpy") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

@@ -13,7 +13,7 @@ from flwr.app import Context, Message
 from torch import Tensor
 
 from fedsieve.algorithms import load_algorithm
-from fedsieve.client.app.holdings import simulated
+from fedsieve.client.app.holdings import deal_simulated
 from fedsieve.errors import RunFailedError, UserError, one_line
 from fedsieve.kinds import Kind
 from fedsieve.models import initial_weights
@@ -21,7 +21,7 @@ from fedsieve.runs.layout import RunLayout
 from fedsieve.runs.reading import read_round_lines
 from fedsieve.simulations.grid import App
 from fedsieve.testing import bad_replies
-from fedsieve.testing.compare import MODELS, RECORDS, SERVER, client_rows, difference, forms
+from fedsieve.testing.compare import MODELS, RECORDS, SERVER, client_rows, difference, read_forms
 from fedsieve.testing.runs import CLIENTS, ROUNDS, Between, Clients, Run, play, play_on_devices, resume
 from fedsieve.testing.trial import AT, FAILS, Trial, is_spoilt, round_of
 
@@ -76,20 +76,20 @@ def runs(trial: Trial, kind: Kind) -> None:
     for number, rejected in _read_rejected(run):
         for whose, reason in rejected.items():
             _fail(f"a run on {kind} rejects client {whose} in round {number}: {reason}", run)
-    expected = initial_weights(run.config, simulated(run.config)[0].shape)
+    expected = initial_weights(run.config, deal_simulated(run.config)[0].shape)
     for client in range(CLIENTS):
         path = RunLayout(run.folder).model_of(client)
         if not path.exists():
             _fail(f"personal_model of client {client} raises on {kind}", run)
-        _fits(path, expected, f"personal_model returns other weights than the network's on {kind}")
+        _check_fits(path, expected, f"personal_model returns other weights than the network's on {kind}")
     shared = run.folder / "model" / "global.safetensors"
     if shared.exists():
-        _fits(shared, expected, f"global_model returns other weights than the network's on {kind}")
+        _check_fits(shared, expected, f"global_model returns other weights than the network's on {kind}")
 
 
-def _fits(path: Path, expected: Mapping[str, Tensor], broken: str) -> None:
+def _check_fits(path: Path, expected: Mapping[str, Tensor], broken: str) -> None:
     """Check that a file holds the network's weights, so that `load_model` can use it."""
-    written, needed = forms(path), {name: f"F32 {tuple(weight.shape)}" for name, weight in expected.items()}
+    written, needed = read_forms(path), {name: f"F32 {tuple(weight.shape)}" for name, weight in expected.items()}
     if odd := [name for name in {**needed, **written} if written.get(name) != needed.get(name)]:
         first = odd[0]
         _fail(f"{broken}: {first} is {written.get(first, 'missing')} where the network has {needed.get(first, 'none')}")
@@ -197,7 +197,7 @@ def rejects(trial: Trial, what: str, spoil: bad_replies.Spoil) -> None:
 
     def answer(app: App, message: Message, context: Context) -> Message:
         reply = app(message, context)
-        return bad_replies.spoilt(reply, spoil) if is_spoilt(message, context) else reply
+        return bad_replies.spoil_reply(reply, spoil) if is_spoilt(message, context) else reply
 
     with _explain_errors(f"a reply with {what} ends the run with"):
         run = play(trial.setting.config("graph", everybody=True), Between(answer=answer))
@@ -251,8 +251,8 @@ PROMISES: dict[str, Promise] = {
     "survives-an-absent-client": survives_an_absent_client,
     "keeps-client-state": keeps_client_state,
     "keeps-server-state": keeps_server_state,
-    "rejects-nan": _make_rejects("NaN", bad_replies.not_a_number),
-    "rejects-wrong-shape": _make_rejects("arrays of another shape", bad_replies.wrong_shape),
+    "rejects-nan": _make_rejects("NaN", bad_replies.put_nan),
+    "rejects-wrong-shape": _make_rejects("arrays of another shape", bad_replies.put_wrong_shape),
     "rejects-wrong-type": _make_rejects("arrays of another type", bad_replies.wrong_type),
     "rejects-missing-array": _make_rejects("an array missing", bad_replies.missing_array),
     "rejects-unknown-array": _make_rejects("an unknown array", bad_replies.unknown_array),

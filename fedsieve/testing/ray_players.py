@@ -34,7 +34,7 @@ class Player(Worker):
 
 
 @contextmanager
-def players() -> Iterator[list[Any]]:
+def start_players() -> Iterator[list[Any]]:
     """Have so many workers while the block runs, in a Ray of their own or in that which this process has."""
     with cluster("", WORKERS):
         actor: Any = ray.remote(Player)

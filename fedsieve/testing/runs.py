@@ -17,7 +17,7 @@ from fedsieve.errors import RunFailedError
 from fedsieve.kinds import Kind
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.layout import RunLayout
-from fedsieve.runs.reopen import reopened
+from fedsieve.runs.reopen import reopen
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoints import ClientStates
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
@@ -132,7 +132,7 @@ def play(config: RunConfig, between: Between = Between(), clients: Clients | Non
 
 def resume(run: Run, clients: Clients) -> None:
     """Resume a run with a new server and the clients that are there."""
-    with reopened(run.folder) as (config, checkpoint_folder):
+    with reopen(run.folder) as (config, checkpoint_folder):
         _play(config, checkpoint_folder, Between(), clients)
 
 

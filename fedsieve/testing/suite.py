@@ -76,11 +76,11 @@ def _make_case(algorithm: str, promise: str) -> Any:
 
 def ray_players(request: pytest.FixtureRequest) -> list[Any]:
     """Return the Ray workers of the module whose test this is, started once."""
-    from fedsieve.testing.ray_players import players  # Ray takes a second to import
+    from fedsieve.testing.ray_players import start_players  # Ray takes a second to import
 
     module = request.node.getparent(pytest.Module)
     if _PLAYERS not in module.stash:
         stack = ExitStack()
         module.addfinalizer(stack.close)
-        module.stash[_PLAYERS] = stack.enter_context(players())
+        module.stash[_PLAYERS] = stack.enter_context(start_players())
     return list(module.stash[_PLAYERS])

@@ -15,7 +15,7 @@ from fedsieve.masks.attach import weights
 from fedsieve.masks.binary import levels
 from fedsieve.masks.codec import decode
 from fedsieve.masks.frozen import freeze_
-from fedsieve.models import build, initial_weights, ones
+from fedsieve.models import build, initial_weights, make_ones
 from fedsieve.server.screening import REQUIRED
 from tests.client.toy import Toy, linear
 from tests.helpers import config
@@ -104,14 +104,14 @@ class OnOnes:
         self.seen: list[Tensor] = []
 
     def batches(self) -> Iterator[Any]:
-        yield ones(self.shape)
+        yield make_ones(self.shape)
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return model(batch).square().sum()
 
     def evaluate(self, model: nn.Module) -> Evaluation:
         model.eval()
-        self.seen.append(model(ones(self.shape)))
+        self.seen.append(model(make_ones(self.shape)))
         return Evaluation(1.0, 5, 1.0, 6, 1.0)
 
     def functional_embedding(self, model: nn.Module) -> Tensor:
@@ -143,7 +143,7 @@ def test_on_any_network_the_personal_model_computes_what_was_evaluated(
         plain = build(run, shape).eval()
         for name, parameter in weights(plain).items():
             parameter.data = ours.personal_model(state)[name]
-        assert torch.equal(plain(ones(shape)), task.seen[-1])
+        assert torch.equal(plain(make_ones(shape)), task.seen[-1])
     folded = server.global_model()
     assert folded is not None
     assert {name: array.shape for name, array in folded.items()} == {name: a.shape for name, a in initial.items()}

@@ -14,7 +14,7 @@ from fedsieve.contract import Shape, Tensors, TrainResult
 from fedsieve.masks.attach import weights
 from fedsieve.masks.codec import decode
 from fedsieve.masks.survivors import Survivors
-from fedsieve.models import build, ones
+from fedsieve.models import build, make_ones
 from fedsieve.protocols.hide_n_seek import HideNseekConfig, pack_broadcast, unpack_broadcast
 from fedsieve.server.screening import REQUIRED
 from tests.client.test_fed_mask import NETWORKS, OnOnes
@@ -240,6 +240,6 @@ def test_on_any_network_the_personal_model_computes_what_was_evaluated(
         folded = ours.personal_model(state)
         for name, parameter in weights(plain).items():
             parameter.data = folded[name]
-        assert torch.equal(plain(ones(shape)), task.seen[-1])
+        assert torch.equal(plain(make_ones(shape)), task.seen[-1])
         assert signs.tolist() == state["signs"].tolist()
         assert 0 < np.unpackbits(signs).mean() < 1

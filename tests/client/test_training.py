@@ -3,14 +3,14 @@ import torch
 from torch import Tensor, nn
 
 from fedsieve.client.training import (
-    filed,
+    add_prefix,
     fit,
     load,
     make_optimizer,
     metrics,
     optimizer_state,
-    prefixed,
     squared_distance,
+    take_prefix,
 )
 from tests.client.toy import Toy, arrays, linear
 from tests.helpers import config
@@ -98,8 +98,8 @@ def test_the_squared_distance_by_hand():
 
 def test_filing_is_undone():
     tensors = arrays([1.0, 2.0], 3.0)
-    state = prefixed("weights", tensors) | prefixed("weights-of-another", {"x": torch.ones(1)})
-    assert filed("weights", state) == tensors
+    state = add_prefix("weights", tensors) | add_prefix("weights-of-another", {"x": torch.ones(1)})
+    assert take_prefix("weights", state) == tensors
 
 
 def test_metrics_tell_the_model_received_from_the_trained_one():

@@ -5,7 +5,7 @@ import pytest
 
 from fedsieve.data.fingerprint import fingerprint
 from fedsieve.errors import UserError
-from fedsieve.runs.data_record import check_same_data, fingerprint_of, written
+from fedsieve.runs.data_record import check_same_data, fingerprint_of, format_fingerprint
 from fedsieve.runs.layout import RunLayout
 
 
@@ -20,7 +20,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path, images: Path) -> Path:
     (tmp_path / "run").mkdir()
-    RunLayout(tmp_path / "run").data.write_text(written(fingerprint(str(images))))
+    RunLayout(tmp_path / "run").data.write_text(format_fingerprint(fingerprint(str(images))))
     return tmp_path / "run"
 
 

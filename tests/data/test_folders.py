@@ -7,7 +7,7 @@ import torch
 from platformdirs import user_cache_path
 from torch_geometric.data import Data
 
-from fedsieve.data.folders import cache_dir, cached, data_dir, raw_folder
+from fedsieve.data.folders import cache_dir, data_dir, load_cached, raw_folder
 from fedsieve.errors import UserError
 
 
@@ -53,7 +53,7 @@ def test_raw_files_are_found_and_used_without_a_home_folder(
     homeless: None, raw: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     assert raw_folder("g", ".", ["file"], lambda _: pytest.fail("a download")) == raw
-    assert cached("g", raw, ["file"], lambda _: number(1)).x.item() == 1
+    assert load_cached("g", raw, ["file"], lambda _: number(1)).x.item() == 1
     assert "there is no folder for a cache: g is made again for each run; FEDSIEVE_CACHE names one" in caplog.text
     monkeypatch.delenv("FEDSIEVE_DATA")
     with pytest.raises(UserError, match=r"^FEDSIEVE_CACHE: is not set, and no home folder is known, allowed: a folder"):
@@ -65,7 +65,7 @@ def test_a_cache_of_the_users_own_that_cannot_be_written_is_done_without(
 ):
     monkeypatch.delenv("FEDSIEVE_CACHE")
     monkeypatch.setattr("fedsieve.data.folders.user_cache_path", lambda _: raw / "file" / "cache")
-    assert cached("g", raw, ["file"], lambda _: number(1)).x.item() == 1
+    assert load_cached("g", raw, ["file"], lambda _: number(1)).x.item() == 1
     assert "there is no folder for a cache" in caplog.text
 
 
@@ -82,8 +82,8 @@ def test_a_download_that_fails_leaves_nothing_behind(folders: Path):
 
 
 def test_a_graph_is_built_once(raw: Path):
-    cached("g", raw, ["file"], lambda _: number(1))
-    assert cached("g", raw, ["file"], lambda _: number(2)).x.item() == 1
+    load_cached("g", raw, ["file"], lambda _: number(1))
+    assert load_cached("g", raw, ["file"], lambda _: number(2)).x.item() == 1
 
 
 def test_two_at_a_time_do_not_disturb_each_other(raw: Path):
@@ -95,21 +95,21 @@ def test_two_at_a_time_do_not_disturb_each_other(raw: Path):
         return number(7)
 
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda _: cached("g", raw, ["file"], build), range(2)))
+        results = list(pool.map(lambda _: load_cached("g", raw, ["file"], build), range(2)))
     assert [data.x.item() for data in results] == [7, 7]
     assert len(list((cache_dir() / "graphs").iterdir())) == 1
 
 
 def test_a_damaged_cache_file_is_made_again(raw: Path, caplog: pytest.LogCaptureFixture):
-    cached("g", raw, ["file"], lambda _: number(1))
+    load_cached("g", raw, ["file"], lambda _: number(1))
     (file,) = (cache_dir() / "graphs").iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    assert cached("g", raw, ["file"], lambda _: number(2)).x.item() == 2
+    assert load_cached("g", raw, ["file"], lambda _: number(2)).x.item() == 2
     assert "is damaged" in caplog.text
-    assert cached("g", raw, ["file"], lambda _: number(3)).x.item() == 2
+    assert load_cached("g", raw, ["file"], lambda _: number(3)).x.item() == 2
 
 
 def test_a_cache_that_cannot_be_written_is_named(raw: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FEDSIEVE_CACHE", str(raw / "file"))
     with pytest.raises(UserError, match=rf"FEDSIEVE_CACHE: the folder {raw / 'file'} cannot be written"):
-        cached("g", raw, ["file"], lambda _: number(1))
+        load_cached("g", raw, ["file"], lambda _: number(1))

@@ -9,7 +9,7 @@ from flwr.supercore.inflatable.inflatable_object import add_header_to_object_bod
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectUnavailableError, pull_objects
 from flwr.superlink.grid import http_grid
 
-from fedsieve.deploy.arrivals import LEAST, checked
+from fedsieve.deploy.arrivals import LEAST, make_checked_pull
 from tests.messages import asking, reply
 
 Objects = dict[str, Any]
@@ -24,7 +24,7 @@ def objects(message: Message) -> tuple[list[str], Objects]:
 
 
 def pulled(ids: list[str], contents: Objects, largest: int = 0) -> Objects:
-    return checked(pull_objects, lambda: 10.0, lambda: largest)(ids, contents.__getitem__)
+    return make_checked_pull(pull_objects, lambda: 10.0, lambda: largest)(ids, contents.__getitem__)
 
 
 def honest() -> Message:
@@ -84,7 +84,7 @@ def test_a_reply_that_is_not_pushed_whole_is_waited_for_as_long_as_the_round_has
         return bytes(contents[name])
 
     with pytest.raises(ObjectPullError, match="timeout"):
-        checked(pull_objects, lambda: -5.0, lambda: 0)(ids, missing)
+        make_checked_pull(pull_objects, lambda: -5.0, lambda: 0)(ids, missing)
 
 
 def test_flowers_grid_pulls_by_the_name_that_is_replaced():

@@ -13,8 +13,8 @@ from fedsieve.deploy import trial
 from fedsieve.deploy.keys import make_keys
 from fedsieve.deploy.layout import Deployment, Layout, Node, read_deployment
 from fedsieve.deploy.processes import Running, write_running
-from fedsieve.deploy.submit import named_by_data
-from fedsieve.deploy.trial import State, check_server_runs, down, is_healthy, node_words, states, up
+from fedsieve.deploy.submit import name_by_data
+from fedsieve.deploy.trial import State, check_server_runs, describe_node, down, is_healthy, states, up
 from fedsieve.errors import RunFailedError, UserError
 from tests.helpers import config
 
@@ -95,13 +95,13 @@ def moment(seconds: float) -> str:
 def test_of_a_node_only_what_came_after_its_start_is_believed(link: dict[str, Any] | None, words: str):
     here = Running.of(os.getpid())
     told = link and {key: moment(here.created + at) if key != "status" else at for key, at in link.items()}
-    assert node_words(here, told).startswith(words)
+    assert describe_node(here, told).startswith(words)
 
 
 def test_a_node_that_has_ended_is_killed_or_cut_off_whatever_the_superlink_says():
     gone = Running(os.getpid(), 1.0)
-    assert node_words(gone, {"status": "online", "online-at": moment(time.time())}) == "killed or cut off"
-    assert node_words(None, None) == "not running"
+    assert describe_node(gone, {"status": "online", "online-at": moment(time.time())}) == "killed or cut off"
+    assert describe_node(None, None) == "not running"
 
 
 @pytest.mark.parametrize(
@@ -160,5 +160,5 @@ def test_a_runs_folder_is_named_by_what_it_is_run_on(data: Sequence[str | None],
     layout = Layout(tmp_path)
     if data:
         Deployment(1, 2, tuple(Node(port, path) for port, path in enumerate(data))).write(layout)
-    found = named_by_data(layout, config(algorithm="fed-pub", dataset="cora", num_clients=2))
+    found = name_by_data(layout, config(algorithm="fed-pub", dataset="cora", num_clients=2))
     assert found.name.startswith(name)

@@ -29,7 +29,7 @@ from fedsieve.deploy.processes import Running, end, read_running
 from fedsieve.deploy.submit import submit
 from fedsieve.deploy.trial import State, down, states, up
 from fedsieve.errors import UserError
-from fedsieve.runs.reopen import alone
+from fedsieve.runs.reopen import lock_run
 from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID
@@ -337,7 +337,7 @@ def has_been_killed(layout: Layout, folder: Path) -> bool:
     """Kill the ServerApps that are there, and return whether no process has the run any more."""
     for process in server_apps(layout):
         process.kill()
-    with suppress(UserError), alone(folder):
+    with suppress(UserError), lock_run(folder):
         return True
     return False
 

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn.functional import softshrink
 
 from fedsieve.masks.attach import attach_masks, weights
-from fedsieve.masks.personal import PersonalMask, adaptive_steps, shrink_, thresholded
+from fedsieve.masks.personal import PersonalMask, adaptive_steps, apply_threshold, shrink_
 from fedsieve.models.gcn import GCN, propagation
 
 
@@ -40,12 +40,12 @@ def test_an_entry_at_the_threshold_is_kept_and_the_next_one_below_is_not(thresho
     below, above = np.nextafter(at, np.float32(0)), np.nextafter(at, np.float32(9))
     values = torch.tensor([at, below, above, -at, -below, -above])
     kept = torch.tensor([at, 0, above, -at, 0, -above])
-    assert torch.equal(thresholded(values, threshold), kept)
+    assert torch.equal(apply_threshold(values, threshold), kept)
 
 
 def test_a_threshold_of_zero_keeps_every_entry():
     values = torch.tensor([0.0, 1e-45, -1e-45, 2.0])
-    assert torch.equal(thresholded(values, 0.0), values)
+    assert torch.equal(apply_threshold(values, 0.0), values)
 
 
 def test_shrinking_by_hand():

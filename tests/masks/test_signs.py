@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedsieve.masks.attach import weights
-from fedsieve.masks.signs import SIGN, SignMask, masked
+from fedsieve.masks.signs import SIGN, SignMask, apply_signs
 from fedsieve.masks.survivors import Survivors
 
 W = torch.tensor([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]])
@@ -148,7 +148,7 @@ def test_it_is_torch_where_and_its_gradient(layer: tuple[Tensor, Tensor, Tensor]
     layer, mask = made(weight, keep, latent[keep].clone())
     assert torch.equal(layer, torch.where(keep, torch.where(latent >= 0, weight, -weight), 0.0))
     # `masked` folds the same signs
-    folded = masked({"w": weight}, Survivors({"w": keep}), SIGN.values(latent[keep]))
+    folded = apply_signs({"w": weight}, Survivors({"w": keep}), SIGN.values(latent[keep]))
     assert torch.equal(folded["w"], layer.detach())
     outer = torch.arange(1.0, weight.numel() + 1).view(weight.shape)
     layer.backward(outer)
@@ -162,7 +162,7 @@ def test_it_is_torch_where_and_its_gradient(layer: tuple[Tensor, Tensor, Tensor]
 def test_masked_weights_of_several_layers_by_hand():
     survivors = Survivors({"a": torch.tensor([[True, False]]), "b": torch.tensor([[True], [True]])})
     frozen = {"a": torch.tensor([[2.0, 3.0]]), "b": torch.tensor([[-5.0], [7.0]]), "bias": torch.tensor([1.0])}
-    folded = masked(frozen, survivors, torch.tensor([-1.0, -1.0, 1.0]))
+    folded = apply_signs(frozen, survivors, torch.tensor([-1.0, -1.0, 1.0]))
     assert {name: tensor.tolist() for name, tensor in folded.items()} == {"a": [[-2, 0]], "b": [[5], [7]]}
     assert frozen["a"].tolist() == [[2, 3]]
 

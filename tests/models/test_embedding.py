@@ -11,8 +11,8 @@ from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.errors import UserError
 from fedsieve.masks.attach import attach_masks
 from fedsieve.masks.personal import PersonalMask
-from fedsieve.models import MODELS, build, ones
-from fedsieve.models.embedding import LastLinear, embed, embedding_dim, last_linear
+from fedsieve.models import MODELS, build, make_ones
+from fedsieve.models.embedding import LastLinear, embed, embedding_dim, find_last_linear
 from fedsieve.models.gcn import propagation
 from tests.helpers import config
 
@@ -160,7 +160,7 @@ def test_a_layer_that_runs_more_often_for_more_inputs_is_one_sentence():
 
 def test_it_is_found_once_and_then_under_masks():
     model = Heads(lambda net, x: net.head(net.square(x)))
-    assert last_linear(model, X) == LastLinear((1,), 2)
+    assert find_last_linear(model, X) == LastLinear((1,), 2)
     attach_masks(model, lambda weight: PersonalMask(weight, 0.1))
     model.square.parametrizations.weight[0].mask.data.mul_(2)
     with parametrize.cached(), torch.no_grad():
@@ -192,6 +192,6 @@ def test_embedding_dim_is_the_length_of_every_networks_embedding(name: str):
     else:
         inputs = random_proxy_images(shape.input, 1)[:3]
     embedding = embed(model, inputs)
-    assert embedding.shape == (embedding_dim(model, ones(shape)),)
+    assert embedding.shape == (embedding_dim(model, make_ones(shape)),)
     assert embedding.std() > 0
     assert torch.equal(embed(model, inputs), embedding)

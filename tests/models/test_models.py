@@ -9,7 +9,7 @@ import torch
 from fedsieve import seeds
 from fedsieve.contract import Shape
 from fedsieve.errors import UserError
-from fedsieve.models import build, initial_weights, ones
+from fedsieve.models import build, initial_weights, make_ones
 from fedsieve.models.trial import smallest_batch
 from tests.helpers import config
 
@@ -259,7 +259,7 @@ def test_a_users_own_network_is_built_from_the_runs_seed(name: str):
 @pytest.mark.usefixtures("own_nets")
 def test_an_own_network_for_graphs_is_given_the_products_of_the_graph():
     model = build(config(model="my_own_nets:by_node"), SHAPE)
-    assert model(ones(SHAPE)).shape == (1, 3)
+    assert model(make_ones(SHAPE)).shape == (1, 3)
 
 
 @pytest.mark.usefixtures("own_nets")
@@ -361,9 +361,9 @@ def test_images_too_small_for_a_network_are_one_sentence():
 
 
 def test_an_input_of_ones_is_one_image_or_a_graph_of_one_node():
-    assert torch.equal(ones(IMAGES), torch.ones(1, 1, 8, 8))
-    assert ones(IMAGES, torch.float64).dtype == torch.float64
-    graph = ones(SHAPE)
+    assert torch.equal(make_ones(IMAGES), torch.ones(1, 1, 8, 8))
+    assert make_ones(IMAGES, torch.float64).dtype == torch.float64
+    graph = make_ones(SHAPE)
     # the node's own loop is all there is: Â = 1
     assert (graph.a_hat_x @ torch.eye(4)).tolist() == [[1, 1, 1, 1]]
     assert build(config(hidden_dim=2), SHAPE).eval()(graph).shape == (1, 3)

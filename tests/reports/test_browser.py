@@ -9,7 +9,7 @@ import pytest
 
 from fedsieve.reports.comparison import write_comparison
 from fedsieve.reports.page import write_report
-from fedsieve.reports.settings import settings_of
+from fedsieve.reports.settings import group_by_setting
 from fedsieve.runs.reading import read_run
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def pages(runs: Path) -> dict[str, Path]:
     """The page of a run, against a local-only one, and one that compares the two."""
     pub, alone = read_run(runs / "pub"), read_run(runs / "alone")
     comparison = runs / "comparison.html"
-    write_comparison(comparison, settings_of([pub, alone]))
+    write_comparison(comparison, group_by_setting([pub, alone]))
     return {"run": write_report(pub, alone), "images": runs / "images" / "report.html", "comparison": comparison}
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fedsieve.reports.compare import comparison, format_spread, tabulate
-from fedsieve.reports.settings import Setting, settings_of
+from fedsieve.reports.compare import format_spread, tabulate, tabulate_comparison
+from fedsieve.reports.settings import Setting, group_by_setting
 from fedsieve.runs.reading import read_run
 from tests.helpers import config
 
@@ -27,7 +27,7 @@ SUMMARY: dict[str, Any] = {
 
 
 def grouped(folders: list[Path]) -> list[Setting]:
-    return settings_of([read_run(folder) for folder in folders])
+    return group_by_setting([read_run(folder) for folder in folders])
 
 
 def test_a_spread_is_mean_and_sample_deviation():
@@ -47,7 +47,7 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path: Path):
         folders[-1].mkdir()
         (folders[-1] / "summary.json").write_text(json.dumps(SUMMARY | changes))
     console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
-    console.print(comparison(grouped(folders)))
+    console.print(tabulate_comparison(grouped(folders)))
     text = console.export_text()
     rows = [re.split(r"  +", line.strip()) for line in text.splitlines() if line.strip().startswith(("local", "fed-"))]
     assert rows == [
@@ -70,7 +70,7 @@ def test_what_was_lost_after_the_best_round_shows_in_80_columns(tmp_path: Path):
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
     changes = COLLAPSED | {"test_accuracy_received": 0.55, "mask_sparsity": 0.8, "seconds_per_round": 12.345}
     long = write_summary(tmp_path / "b", **changes | {"algorithm": "hide-n-seek"})
-    console.print(comparison(grouped([write_summary(tmp_path / "a", **changes), long])))
+    console.print(tabulate_comparison(grouped([write_summary(tmp_path / "a", **changes), long])))
     row = next(line for line in console.export_text().splitlines() if "fed-avg" in line)
     assert row.split() == ["fed-avg", "42", "57.0", "7", "32.0", "55.0", "50.0", "80.0", "1.2", "kB", "12.345"]
     assert "…" not in console.export_text()
@@ -109,7 +109,7 @@ def test_bytes_are_told_in_a_unit_of_each_settings_own(
         (tmp_path / str(number)).mkdir()
         changes = {"seed": 1, "test_accuracy": 0.5, "algorithm": f"a{number}", "uplink_bytes_per_client_round": size}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(SUMMARY | changes))
-    table = comparison(grouped([tmp_path / "0", tmp_path / "1"]))
+    table = tabulate_comparison(grouped([tmp_path / "0", tmp_path / "1"]))
     (column,) = (each for each in table.columns if each.header == "up")
     assert [str(cell) for cell in column.cells] == cells
 
@@ -120,7 +120,7 @@ def test_on_a_narrow_terminal_algorithms_and_accuracies_are_whole_and_markup_is_
         changes = {"seed": 42, "test_accuracy": 0.1234, "algorithm": name, "dataset": f"[bold]a[/b]-{name}"}
         (tmp_path / name / "summary.json").write_text(json.dumps(SUMMARY | changes))
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
-    console.print(comparison(grouped([tmp_path / "fed-avg", tmp_path / "fed-pub"])))
+    console.print(tabulate_comparison(grouped([tmp_path / "fed-avg", tmp_path / "fed-pub"])))
     text = console.export_text()
     assert text.count("12.3") == 2
     assert all(word in text for word in ("fed-avg", "fed-pub", "[b"))
@@ -140,7 +140,7 @@ def test_runs_of_other_keys_do_not_pass_for_seeds(tmp_path: Path):
         (folders[-1] / "summary.json").write_text(json.dumps(SUMMARY | changes))
         (folders[-1] / "config.toml").write_text(run.toml())
     console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
-    console.print(comparison(grouped(folders)))
+    console.print(tabulate_comparison(grouped(folders)))
     rows = [re.split(r"  +", line.strip()) for line in console.export_text().splitlines() if "density" in line]
     assert [row[:3] for row in rows] == [
         ["hide-n-seek hide-n-seek.density=0.1", "42", "20.0"],

@@ -12,7 +12,7 @@ from fedsieve.reports.comparison import write_comparison
 from fedsieve.reports.courses import draw_courses
 from fedsieve.reports.figure import Drawn, Missing, Part
 from fedsieve.reports.page import draw_sections, render_page, write_report
-from fedsieve.reports.settings import settings_of
+from fedsieve.reports.settings import group_by_setting
 from fedsieve.runs.reading import read_run
 from tests.reports.made_up import write_run
 
@@ -66,7 +66,7 @@ def test_what_files_hold_is_text_and_never_markup(tmp_path: Path):
     (folder / "config.toml").write_text(f"# {NASTY}\n")
     for path in (write_report(read_run(folder)), tmp_path / "comparison.html"):
         if not path.exists():
-            write_comparison(path, settings_of([read_run(folder), read_run(runs_like(folder))]))
+            write_comparison(path, group_by_setting([read_run(folder), read_run(runs_like(folder))]))
         page = Elements(path.read_text())
         assert "script" not in {tag for tag, _ in page.tags}
         assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -203,7 +203,7 @@ def test_names_with_control_characters_are_drawn_without(runs: Path, tmp_path: P
         path.write_bytes(array_bytes({"a\x01b": np.ones((2, 3), np.float32)}))
     other = write_run(tmp_path / "other", 3, dataset="co\x02ra")
     assert "fed avg" in write_report(read_run(folder)).read_text()
-    write_comparison(tmp_path / "all.html", settings_of([read_run(folder), read_run(other)]))
+    write_comparison(tmp_path / "all.html", group_by_setting([read_run(folder), read_run(other)]))
     page = (tmp_path / "all.html").read_text()
     assert "fed avg" in page
     assert "co ra" in page
@@ -211,7 +211,7 @@ def test_names_with_control_characters_are_drawn_without(runs: Path, tmp_path: P
 
 def test_whose_means_the_lines_are_is_said_where_a_round_takes_some_clients(runs: Path):
     def captions(folder: Path) -> list[str]:
-        drawn = [parts(folder)["Accuracy by round"], *draw_courses(settings_of([read_run(folder)]))]
+        drawn = [parts(folder)["Accuracy by round"], *draw_courses(group_by_setting([read_run(folder)]))]
         return [part.caption for part in drawn if isinstance(part, Drawn)]
 
     assert ["heard of so far" in caption for caption in captions(runs / "pub")] == [True] * 4

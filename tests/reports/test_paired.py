@@ -5,19 +5,19 @@ import pytest
 
 from fedsieve.reports.comparison import describe_pairs, tabulate_pairs
 from fedsieve.reports.paired import pair_runs
-from fedsieve.reports.settings import Setting, settings_of
-from fedsieve.runs.data_record import written as as_text
+from fedsieve.reports.settings import Setting, group_by_setting
+from fedsieve.runs.data_record import format_fingerprint as as_text
 from fedsieve.runs.reading import read_run
 from tests.reports.made_up import write_run
 
 
-def written(root: Path, *runs: dict[str, Any]) -> list[Setting]:
+def format_fingerprint(root: Path, *runs: dict[str, Any]) -> list[Setting]:
     folders = [write_run(root / str(at), clients=3, **changes) for at, changes in enumerate(runs)]
-    return settings_of([read_run(folder) for folder in folders])
+    return group_by_setting([read_run(folder) for folder in folders])
 
 
 def test_runs_are_paired_by_seed_and_clients_by_id(tmp_path: Path):
-    settings = written(
+    settings = format_fingerprint(
         tmp_path,
         {"algorithm": "a", "seed": 1, "test_accuracy_per_client": {"0": 0.5, "1": 0.6, "2": None}},
         {"algorithm": "a", "seed": 2, "test_accuracy_per_client": {"0": 0.5, "1": 0.5}},
@@ -45,7 +45,7 @@ def test_runs_are_paired_by_seed_and_clients_by_id(tmp_path: Path):
     ],
 )
 def test_what_cannot_be_paired_is_said(changes: dict[str, Any], reason: str, tmp_path: Path):
-    settings = written(tmp_path, {}, {"algorithm": "b"} | changes)
+    settings = format_fingerprint(tmp_path, {}, {"algorithm": "b"} | changes)
     assert pair_runs(settings[1], settings[0]).by_seed == []
     (sentence,) = describe_pairs(settings)
     assert sentence.startswith("b")
@@ -54,7 +54,7 @@ def test_what_cannot_be_paired_is_said(changes: dict[str, Any], reason: str, tmp
 
 
 def test_data_are_compared_by_their_content_where_it_is_known(tmp_path: Path):
-    settings = written(tmp_path, {"dataset": "/a/own.npz"}, {"dataset": "/b/own.npz", "algorithm": "b"})
+    settings = format_fingerprint(tmp_path, {"dataset": "/a/own.npz"}, {"dataset": "/b/own.npz", "algorithm": "b"})
     assert "they differ in dataset" in pair_runs(settings[1], settings[0]).reason
     for folder in ("0", "1"):
         (tmp_path / folder / "data.json").write_text(as_text({".": [1, "aa"]}))
@@ -64,13 +64,13 @@ def test_data_are_compared_by_their_content_where_it_is_known(tmp_path: Path):
 
 
 def test_one_setting_has_no_differences(tmp_path: Path):
-    assert describe_pairs(written(tmp_path, {"seed": 1}, {"seed": 2})) == [
+    assert describe_pairs(format_fingerprint(tmp_path, {"seed": 1}, {"seed": 2})) == [
         "There is one setting only: differences need two."
     ]
 
 
 def test_which_of_two_runs_of_a_seed_is_paired_is_said(tmp_path: Path):
-    settings = written(
+    settings = format_fingerprint(
         tmp_path,
         {"algorithm": "a", "test_accuracy_per_client": {"0": 0.5}},
         {"algorithm": "b", "test_accuracy_per_client": {"0": 0.1}},

@@ -6,7 +6,7 @@ from rich.console import Console
 from fedsieve.errors import UserError
 from fedsieve.reports.command import report
 from fedsieve.reports.paired import pair_runs
-from fedsieve.reports.settings import make_labels, make_title, settings_of
+from fedsieve.reports.settings import group_by_setting, make_labels, make_title
 from fedsieve.runs.reading import RunRecord, read_run
 from tests.helpers import config
 from tests.reports.made_up import write_run
@@ -26,7 +26,7 @@ def read(*folders: Path) -> list[RunRecord]:
 
 def test_runs_that_stopped_at_other_rounds_are_seeds_of_one_setting_and_told(tmp_path: Path):
     folders = [written(tmp_path / str(seed), done, seed=seed) for seed, done in ((1, 4), (2, 3), (3, 1))]
-    (setting,) = settings_of(read(*folders))
+    (setting,) = group_by_setting(read(*folders))
     assert [run.summary["seed"] for run in setting.runs] == [1, 2, 3]
     lines: list[str] = []
     report(folders, None, tmp_path / "all.html", lines.append, Console(quiet=True))
@@ -46,7 +46,7 @@ def test_own_data_is_known_by_its_whole_path_and_shown_by_its_name(tmp_path: Pat
     one = write_own("one", "/a/own", "own", "fed-avg")
     other = write_own("other", "/a/own", "../a/own", "local")
     elsewhere = write_own("elsewhere", "/b/own", "own", "local")
-    alike, apart = settings_of(read(one, other)), settings_of(read(one, elsewhere))
+    alike, apart = group_by_setting(read(one, other)), group_by_setting(read(one, elsewhere))
     assert make_title(alike).startswith("own, ")
     assert make_labels(alike) == ["fed-avg", "local"]
     assert pair_runs(alike[1], alike[0]).seeds == [42]

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.errors import UserError
-from fedsieve.runs.folder import RunFolder, anywhere, check_folder, folder_of
+from fedsieve.runs.folder import RunFolder, check_folder, folder_of, make_portable
 from fedsieve.runs.reading import read_summary
 from fedsieve.runs.records import CLIENT_COLUMNS
 from tests.helpers import config, rounds_of
@@ -77,9 +77,9 @@ def test_data_behind_a_link_are_named_by_the_link(tmp_path: Path, monkeypatch: p
     (tmp_path / "own.npz").symlink_to("blob")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("own.npz", "~/own.npz", str(tmp_path / "own.npz")):
-        assert anywhere(config(dataset=name)).dataset == str(tmp_path / "own.npz")
+        assert make_portable(config(dataset=name)).dataset == str(tmp_path / "own.npz")
     (tmp_path / "cora").mkdir()
-    assert anywhere(config(dataset="cora")).dataset == "cora"
+    assert make_portable(config(dataset="cora")).dataset == "cora"
 
 
 def test_a_round_is_a_line_with_its_means(folder: RunFolder):

@@ -9,8 +9,8 @@ from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import parse, read
 from fedsieve.reports.head import describe_run
-from fedsieve.reports.settings import make_title, settings_of
-from fedsieve.runs.given_data import given_data
+from fedsieve.reports.settings import group_by_setting, make_title
+from fedsieve.runs.given_data import describe_given_data
 from fedsieve.runs.reading import read_run
 from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
@@ -46,7 +46,7 @@ def test_a_run_on_devices_own_data_is_recorded_as_such(tmp_path: Path, *, killed
     if killed:
         (found / "summary.json").unlink()
     record = read_run(found)
-    assert make_title(settings_of([record])) == "own data of 2 devices, given, 2 clients, 1 round"
+    assert make_title(group_by_setting([record])) == "own data of 2 devices, given, 2 clients, 1 round"
     assert record.title == "fed-avg on own data of 2 devices"
     assert describe_run(record).startswith("2 clients, trained with fed-avg on own data of 2 devices; seed 42")
     assert "digits-knn, metis" not in record.settings
@@ -63,4 +63,4 @@ def test_where_only_some_devices_have_data_of_their_own_both_are_named(tmp_path:
 
 
 def test_dealt_data_are_recorded_by_the_keys_alone():
-    assert given_data(config(), range(10), ()) == {}
+    assert describe_given_data(config(), range(10), ()) == {}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsieve.contract import COUNTS, FRACTIONS, STATE_LOST, Reply
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 from fedsieve.runs.latest import LatestMetrics
 from fedsieve.runs.records import CLIENT_COLUMNS, client_lines, read_client_lines, round_line, rounds_of
 from fedsieve.runs.rounds import Round
@@ -33,7 +33,7 @@ def histories(draw: st.DrawFn) -> list[Round]:
             if draw(st.booleans()):
                 replies.append(Reply(client, {}, draw(metrics), draw(sizes), draw(sizes)))
             else:
-                rejected[client] = printable(draw(st.text(max_size=20)))
+                rejected[client] = make_printable(draw(st.text(max_size=20)))
         latest.update(replies)
         asked = [client for client in clients if client not in rejected or draw(st.booleans())]
         rounds.append(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsieve.contract import Arrays, Expected, Reply
-from fedsieve.errors import printable
+from fedsieve.errors import make_printable
 from fedsieve.server.screening import screen
 from tests.messages import METRICS, asking, failure, reply
 
@@ -291,5 +291,5 @@ def test_a_finite_value_that_would_overflow_the_mean_is_refused():
 
 
 def test_what_a_client_sends_is_logged_without_control_characters():
-    assert printable("a\x1b[2Jb\x00\nc" + "d" * 1000).startswith("a [2Jb cddd")
-    assert len(printable("d" * 10_000)) == 400
+    assert make_printable("a\x1b[2Jb\x00\nc" + "d" * 1000).startswith("a [2Jb cddd")
+    assert len(make_printable("d" * 10_000)) == 400

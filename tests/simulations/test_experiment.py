@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fedsieve.errors import UserError
-from fedsieve.simulations.combinations import LONGEST, Point, combinations, layout_of
-from fedsieve.simulations.experiment import built_in, find, read_experiment, summaries
+from fedsieve.simulations.combinations import LONGEST, Point, expand_experiment, layout_of
+from fedsieve.simulations.experiment import find, list_built_in, read_experiment, summarise_built_in
 
 COMPARED = """
 seeds = [1, 2]
@@ -29,7 +29,7 @@ num-clients = 9
 
 def points(path: Path, text: str) -> list[Point]:
     path.write_text(text)
-    return combinations(read_experiment(path), path)
+    return expand_experiment(read_experiment(path), path)
 
 
 def test_every_combination_is_run_and_a_runs_own_keys_are_not_swept(tmp_path: Path):
@@ -205,7 +205,7 @@ def test_a_mistake_is_one_sentence_that_names_the_file(text: str, told: str, tmp
 
 def test_a_path_wins_over_a_name_and_neither_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert find("digits") == built_in()["digits"]
+    assert find("digits") == list_built_in()["digits"]
     Path("digits").write_text("")
     assert find("digits") == Path("digits")
     with pytest.raises(
@@ -220,19 +220,19 @@ NUMBER_OF_RUNS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", built_in())
+@pytest.mark.parametrize("name", list_built_in())
 def test_the_shipped_experiments_are_valid_and_have_as_many_runs_as_their_tables_need(name: str):
-    path = built_in()[name]
+    path = list_built_in()[name]
     experiment = read_experiment(path)
-    found = combinations(experiment, path)
+    found = expand_experiment(experiment, path)
     assert len(found) == NUMBER_OF_RUNS[name]
     assert layout_of(experiment, found) is experiment.table
-    assert set(summaries()) == set(NUMBER_OF_RUNS)
-    assert summaries()[name].startswith(experiment.title)
+    assert set(summarise_built_in()) == set(NUMBER_OF_RUNS)
+    assert summarise_built_in()[name].startswith(experiment.title)
 
 
 def test_learning_rates_on_images_are_those_that_tuning_chose_and_not_on_its_seed():
-    tuning, images = (read_experiment(built_in()[name]) for name in ("images-tuning", "images"))
+    tuning, images = (read_experiment(list_built_in()[name]) for name in ("images-tuning", "images"))
     assert not set(tuning.seeds) & set(images.seeds)
     grids = {one.label: one.sweep["lr"] for one in tuning.runs}
     for one in images.runs:

@@ -10,9 +10,9 @@ import pytest
 from fedsieve.errors import UserError
 from fedsieve.reports.quantities import Results
 from fedsieve.runs.records import CLIENT_COLUMNS
-from fedsieve.simulations.combinations import combinations, layout_of
+from fedsieve.simulations.combinations import expand_experiment, layout_of
 from fedsieve.simulations.experiment import read_experiment
-from fedsieve.simulations.experiment_table import ExperimentTable, written
+from fedsieve.simulations.experiment_table import ExperimentTable, write_table
 
 EXPERIMENT = """
 seeds = [1, 2]
@@ -59,7 +59,7 @@ def table(tmp_path: Path, text: str, without: tuple[str, ...] = (), **runs: dict
     path = tmp_path / "experiment.toml"
     path.write_text(text)
     experiment = read_experiment(path)
-    points = combinations(experiment, path)
+    points = expand_experiment(experiment, path)
     finished = {}
     for point in points:
         if point.name not in without:
@@ -171,7 +171,7 @@ def test_a_choice_is_by_validation_accuracy_and_never_by_test(tmp_path: Path):
     text += "[table]\nrows = ['label', 'lr']\ncolumns = ['test_accuracy']\nchoose = 'lr'\n"
     path = tmp_path / "experiment.toml"
     path.write_text(text)
-    points = combinations(read_experiment(path), path)
+    points = expand_experiment(read_experiment(path), path)
     finished = {
         point.name: a_run(tmp_path / point.name, [reached], test_accuracy=1 - reached)
         for point, reached in zip(points, (0.6, 0.8, 0.7), strict=True)
@@ -202,7 +202,7 @@ def test_what_a_reader_must_know_stands_beside_the_table(tmp_path: Path):
     for folder, version in zip(runs.values(), ("1.0", "2.0"), strict=True):
         summary = Results(folder).summary | {"versions": {"torch": version}}
         (folder / "summary.json").write_text(json.dumps(summary))
-    written(made, tmp_path / "new", "A title", "fedsieve sweep x", (1, 2), runs)
+    write_table(made, tmp_path / "new", "A title", "fedsieve sweep x", (1, 2), runs)
     text = (tmp_path / "new" / "table.md").read_text()
     assert text.startswith("# A title\n\n`fedsieve sweep x`, ")
     assert "; seeds 1, 2; " in text

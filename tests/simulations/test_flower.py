@@ -11,7 +11,7 @@ from flwr.app import Context, Message, RecordDict
 from fedsieve.client.app.client_app import make_client_app
 from fedsieve.client.app.state import DiskStore
 from fedsieve.errors import RunFailedError
-from fedsieve.simulations.flower import ProcessApp, _fail_if_ended, _handed_over
+from fedsieve.simulations.flower import ProcessApp, _fail_if_ended, _take_grid
 from fedsieve.simulations.inline import InlineGrid
 from tests.helpers import assert_same_run, config, simulated, summary_of
 from tests.messages import asking
@@ -64,12 +64,12 @@ def test_a_runtime_that_has_ended_is_one_sentence():
     with pytest.raises(RunFailedError, match=told):
         _fail_if_ended(runtime)
     with pytest.raises(RunFailedError, match=told):
-        _handed_over(queue.SimpleQueue(), runtime, timeout=60)
+        _take_grid(queue.SimpleQueue(), runtime, timeout=60)
 
 
 def test_a_runtime_that_does_not_start_is_one_sentence_and_one_that_does_hands_over_its_grid():
     grids: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with pytest.raises(RunFailedError, match=r"^Flower's simulation runtime has not started in 0.2 seconds.$"):
-        _handed_over(grids, Future(), timeout=0.2)
+        _take_grid(grids, Future(), timeout=0.2)
     grids.put(grid := object())
-    assert _handed_over(grids, Future(), timeout=60) is grid
+    assert _take_grid(grids, Future(), timeout=60) is grid

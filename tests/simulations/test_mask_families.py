@@ -17,7 +17,7 @@ from fedsieve.masks.attach import weights
 from fedsieve.masks.family import MaskLayout, family_of
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.planes import encode_letters
-from fedsieve.models import build, initial_weights, ones
+from fedsieve.models import build, initial_weights, make_ones
 from fedsieve.simulations import resume
 from fedsieve.strategies.fed_mask import FedMask
 from tests.client.test_fed_mask import NETWORKS, OnOnes
@@ -116,7 +116,7 @@ def test_the_personal_model_computes_what_was_evaluated(
         folded = ours.personal_model(state)
         for name, parameter in weights(plain).items():
             parameter.data = folded[name]
-        assert torch.equal(plain(ones(shape)), task.seen[-1])
+        assert torch.equal(plain(make_ones(shape)), task.seen[-1])
 
 
 def test_a_static_mask_under_fed_pub_follows_the_weights_that_are_received():

@@ -8,11 +8,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from fedsieve.simulations.flower_internals import take_identity
 from fedsieve.simulations.parcels import (
     Question,
-    message_of,
     pack_answer,
     pack_arrays,
     pack_rest,
     pack_state,
+    restore_message,
     unpack_answer,
     unpack_arrays,
     unpack_content,
@@ -45,7 +45,7 @@ def test_a_packed_record_is_a_view_and_an_unpacked_one_is_not():
 
 def test_a_message_is_made_anew_as_it_was():
     take_identity(7)
-    message = message_of(QUESTION, CONTENT)
+    message = restore_message(QUESTION, CONTENT)
     found = message.metadata
     assert (found.message_id, found.dst_node_id, found.message_type) == ("7", 5, "train")
     assert (found.group_id, found.ttl, found.src_node_id, found.run_id) == ("2", 60.0, 1, 7)
@@ -54,7 +54,7 @@ def test_a_message_is_made_anew_as_it_was():
 @pytest.mark.parametrize(("saved", "lost"), [(3, False), (0, True)])
 def test_a_reply_and_an_error_come_back_to_their_message(saved: int, lost: bool):
     take_identity(7)
-    message = message_of(QUESTION, CONTENT)
+    message = restore_message(QUESTION, CONTENT)
     for reply in (Message(CONTENT, reply_to=message), failure(message, 4, "it broke")):
         answer = pack_answer(reply, saved=saved, lost=lost)
         assert (answer.saved, answer.lost) == (saved, lost)

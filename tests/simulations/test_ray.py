@@ -156,7 +156,7 @@ def echoing() -> Iterator[list[Any]]:
     """Two workers that answer what they are sent."""
     with pytest.MonkeyPatch.context() as patch:
         use(patch, ray_workers.Echoing)
-        workers = engine._started(config(num_clients=4), 2)
+        workers = engine._start_workers(config(num_clients=4), 2)
     yield workers
     for worker in workers:
         ray.kill(worker)

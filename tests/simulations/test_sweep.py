@@ -230,8 +230,8 @@ def test_a_run_that_is_killed_is_named(graph_file: Path, monkeypatch: pytest.Mon
         return job
 
     monkeypatch.setattr(sweeping, "_start", killed)
-    from fedsieve.simulations.combinations import combinations
+    from fedsieve.simulations.combinations import expand_experiment
     from fedsieve.simulations.experiment import read_experiment
 
-    points = combinations(read_experiment(Path("mine.toml")), Path("mine.toml"))
+    points = expand_experiment(read_experiment(Path("mine.toml")), Path("mine.toml"))
     assert sweeping.sweep(points, Path("out"), quiet=True) == {"seed=1": "its process ended with exit code -9"}

@@ -17,7 +17,7 @@ from fedsieve.errors import UserError
 from fedsieve.masks.codec import encode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.pruning import prune, pruner_names
-from fedsieve.models import ones
+from fedsieve.models import make_ones
 from fedsieve.runs.rounds import Round
 from fedsieve.strategies import hide_n_seek
 from fedsieve.strategies.hide_n_seek import HideNseek
@@ -265,7 +265,7 @@ def keep_mask(pruner: str, seed: int = 42, density: float = 0.5) -> list[int]:
     network = copy.deepcopy(strategy.network)
     freeze_(network, "kaiming-normal", seed)
     random = seeds.random_state(seed, "pruning")
-    expected = prune(pruner, network, ones(Shape((5,), 3), torch.float64), density, random)
+    expected = prune(pruner, network, make_ones(Shape((5,), 3), torch.float64), density, random)
     assert all(torch.equal(strategy.survivors.keep[name], mask) for name, mask in expected.items())
     found: list[int] = strategy.keep.tolist()
     return found

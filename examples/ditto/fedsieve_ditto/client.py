@@ -2,14 +2,14 @@
 
 from fedsieve.algorithms import AlgorithmConfig
 from fedsieve.client.training import (
-    filed,
+    add_prefix,
     fit,
     load,
     make_optimizer,
     metrics,
     optimizer_state,
-    prefixed,
     squared_distance,
+    take_prefix,
     values,
 )
 from fedsieve.contract import Task, Tensors, Training, TrainResult
@@ -41,23 +41,23 @@ class DittoTrainer:
         w = {name: tensor.clone() for name, tensor in received.items()}
         load(self.weights, received)
         as_received = task.evaluate(self.model)
-        of_w = make_optimizer(self.run, self.weights, filed("of-w", state))
+        of_w = make_optimizer(self.run, self.weights, take_prefix("of-w", state))
         fit(self.model, of_w, task, self.run.local_epochs)
         w_k, kept_of_w = values(self.weights), optimizer_state(of_w, self.weights)
 
-        load(self.weights, filed("v", state) or {name: tensor.clone() for name, tensor in self.initial.items()})
-        of_v = make_optimizer(self.run, self.weights, filed("of-v", state))
+        load(self.weights, take_prefix("v", state) or {name: tensor.clone() for name, tensor in self.initial.items()})
+        of_v = make_optimizer(self.run, self.weights, take_prefix("of-v", state))
         lam = self.config.lam
         loss = fit(self.model, of_v, task, self.run.local_epochs, lambda: lam / 2 * squared_distance(self.weights, w))
         local = task.evaluate(self.model)
         return TrainResult(
             arrays=w_k,
             metrics=metrics(task, as_received, local, loss),
-            state=prefixed("v", values(self.weights))
-            | prefixed("of-v", optimizer_state(of_v, self.weights))
-            | prefixed("of-w", kept_of_w),
+            state=add_prefix("v", values(self.weights))
+            | add_prefix("of-v", optimizer_state(of_v, self.weights))
+            | add_prefix("of-w", kept_of_w),
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return v_k."""
-        return filed("v", state)
+        return take_prefix("v", state)

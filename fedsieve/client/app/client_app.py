@@ -12,7 +12,7 @@ from platformdirs import user_state_path
 
 from fedsieve import seeds
 from fedsieve.client.app.holdings import Holding
-from fedsieve.client.app.privacy import Draw, bounded, secret, seeded
+from fedsieve.client.app.privacy import Draw, make_bounded_mod, make_secret_generator, make_seeded_generator
 from fedsieve.client.app.resident import Resident
 from fedsieve.client.app.state import DiskStore, StateStore
 from fedsieve.client.training import load
@@ -20,7 +20,7 @@ from fedsieve.config import RunConfig, parse_flower
 from fedsieve.contract import STATE_LOST, Shape
 from fedsieve.masks.attach import weights
 from fedsieve.paths import folder_named_by
-from fedsieve.wire import MAX_NAME, shape_of, shape_record, to_record, to_tensors
+from fedsieve.wire import MAX_NAME, read_shape, shape_record, to_record, to_tensors
 
 Describe = Callable[[str, int, RunConfig, Shape, Callable[[], Holding]], None]
 """Notes beside a client's states, given the run's token, what it takes to use them: see `describe_on_disk`."""
@@ -28,7 +28,7 @@ Describe = Callable[[str, int, RunConfig, Shape, Callable[[], Holding]], None]
 
 def make_client_app(
     open_store: Callable[[str], StateStore],
-    noise: Draw = seeded,
+    noise: Draw = make_seeded_generator,
     *,
     describe: Describe | None = None,
     exports: bool = True,
@@ -47,7 +47,7 @@ def make_client_app(
     - `evaluate`: how a model, sent with its masks folded in, does on the client's data.
     - `query.export`: the personal model and its classes' names, if `exports`: a device's stay where they are.
     """
-    app = ClientApp(mods=[bounded(noise)])
+    app = ClientApp(mods=[make_bounded_mod(noise)])
     residents: dict[int, Resident] = {}
 
     def resident_of(context: Context) -> Resident:
@@ -60,7 +60,7 @@ def make_client_app(
     def hello(message: Message, context: Context) -> Message:
         client = partition_id(context)
         holding = resident_of(context).holding(client, context.node_config)
-        facts = introduction(client, holding, is_own="data" in context.node_config)
+        facts = introduce(client, holding, is_own="data" in context.node_config)
         return Message(RecordDict({"client": facts}), reply_to=message)
 
     @app.train()
@@ -68,7 +68,7 @@ def make_client_app(
         config = message.content.config_records["config"]
         round_, client = int(config["round"]), partition_id(context)  # type: ignore[arg-type]
         continued, store = int(config["continues"]), open_store(str(config["run"]))  # type: ignore[arg-type]
-        resident, shape = resident_of(context), shape_of(config)
+        resident, shape = resident_of(context), read_shape(config)
         if describe is not None:
             held = partial(resident.holding, client, context.node_config)
             describe(str(config["run"]), client, resident.run, shape, held)
@@ -88,7 +88,7 @@ def make_client_app(
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        shape = shape_of(message.content.config_records["config"])
+        shape = read_shape(message.content.config_records["config"])
         resident = resident_of(context)
         model = resident.plain_model(shape)
         load(weights(model), to_tensors(message.content.array_records["arrays"], resident.device))
@@ -100,7 +100,7 @@ def make_client_app(
         config = message.content.config_records["config"]
         store = open_store(str(config["run"]))
         resident, client = resident_of(context), partition_id(context)
-        trainer = resident.trainer(shape_of(config))
+        trainer = resident.trainer(read_shape(config))
         state = store.load(client, int(config["continues"]))  # type: ignore[arg-type]
         if state is None:
             raise LookupError("this node has lost its state")
@@ -113,7 +113,7 @@ def make_client_app(
     return app
 
 
-def introduction(client: int, holding: Holding, *, is_own: bool) -> ConfigRecord:
+def introduce(client: int, holding: Holding, *, is_own: bool) -> ConfigRecord:
     """Return what a client says of itself before the first round; not where its data are."""
     facts = shape_record(holding.shape)
     facts["partition-id"], facts["own-data"] = client, is_own
@@ -126,7 +126,7 @@ def partition_id(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
-def on_disk(token: str) -> DiskStore:
+def store_on_disk(token: str) -> DiskStore:
     """Return the store of a device: a folder of this run's under FEDSIEVE_STATE, or the user's state folder.
 
     Raises:
@@ -138,10 +138,10 @@ def on_disk(token: str) -> DiskStore:
 
 def describe_on_disk(token: str, client: int, run: RunConfig, shape: Shape, holding: Callable[[], Holding]) -> None:
     """Keep, once a run, what a device needs to use the client's models itself: see `fedsieve.load_model`."""
-    store = on_disk(token)
+    store = store_on_disk(token)
     if store.about(client) is None:
         about = {"format": 1, "input": shape.input, "num_classes": shape.num_classes, "names": holding().names}
         store.describe(client, about | {"config": run.flat()})
 
 
-app = make_client_app(on_disk, secret, describe=describe_on_disk, exports=False)
+app = make_client_app(store_on_disk, make_secret_generator, describe=describe_on_disk, exports=False)

@@ -22,7 +22,7 @@ from fedsieve.data.partitions import partition_nodes
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.data.split import Split
 from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
-from fedsieve.kinds import Kind, kind_of
+from fedsieve.kinds import Kind, tell_kind
 from fedsieve.models.gcn import propagation
 
 _log = logging.getLogger("fedsieve")
@@ -99,13 +99,13 @@ class Images:
 
 
 @lru_cache(maxsize=1)
-def simulated(run: RunConfig) -> list[Holding]:
+def deal_simulated(run: RunConfig) -> list[Holding]:
     """Return what each client of a simulation holds; every process computes the same.
 
     Raises:
         UserError: the data set or the partition is not usable; this is where a run's data is checked.
     """
-    held = _SIMULATED[kind_of(run.dataset)](run)
+    held = _SIMULATED[tell_kind(run.dataset)](run)
     _check_size(run.dataset, held[0])
     return held
 
@@ -113,7 +113,7 @@ def simulated(run: RunConfig) -> list[Holding]:
 def load_own(path: str, run: DataKeys) -> Holding:
     """Return what a device holds whose node config names a file or folder of its own."""
     held: Holding
-    if kind_of(path) == "graph":
+    if tell_kind(path) == "graph":
         held = Subgraph(load_graph(path, seed=run.seed_of_data, split=_split(run), part=True))
     else:
         data = load_images(path, part=True)
@@ -134,7 +134,7 @@ def _cut_subgraphs(run: DataKeys) -> list[Holding]:
         run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part
     )
     graphs = [client_graph(data, nodes) for nodes in parts]
-    check_clients(graphs, _deciding(run))
+    check_clients(graphs, _select_deciding_keys(run))
     return [Subgraph(graph) for graph in graphs]
 
 
@@ -152,14 +152,14 @@ def _deal_images(run: DataKeys) -> list[Holding]:
         train_ratio=run.train_ratio,
         val_ratio=run.val_ratio,
     )
-    check_image_clients(parts, _deciding(run))
+    check_image_clients(parts, _select_deciding_keys(run))
     sizes = sorted(len(part.train) + len(part.val) for part in parts)
     _log.info("clients hold %d to %d images for training and validation, half of them at least %d",
               sizes[0], sizes[-1], sizes[len(sizes) // 2])  # fmt: skip
     return [Images(data, part) for part in parts]
 
 
-def _deciding(run: DataKeys) -> dict[str, object]:
+def _select_deciding_keys(run: DataKeys) -> dict[str, object]:
     """Return the keys that decide how the data are dealt, and their values, but for rarer ones at their defaults."""
     decide = keys_that_change(Changes.DATA) - {"dataset"}
     deciding: dict[str, object] = {}

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from fedsieve.client.app.evaluation import ensure_eval, evaluation
 from fedsieve.contract import Evaluation
 from fedsieve.data.image_partitions import ClientImages
-from fedsieve.data.image_sets import ImageSet, scaled
+from fedsieve.data.image_sets import ImageSet, scale
 from fedsieve.models.embedding import embed
 
 EVALUATED_AT_ONCE = 500
@@ -104,4 +104,4 @@ class ImageTask:
         return embed(model, self.proxy)
 
     def _images(self, chosen: Tensor) -> Tensor:
-        return scaled(self.data.images[chosen].to(self.device))
+        return scale(self.data.images[chosen].to(self.device))

@@ -15,7 +15,7 @@ Draw = Callable[[Context, int], np.random.RandomState]
 """Returns the generator of a client's noise in a round."""
 
 
-def bounded(draw: Draw) -> Mod:
+def make_bounded_mod(draw: Draw) -> Mod:
     """Return a mod that sends θ + clip(θ_k - θ) + noise for θ_k, where θ is what the client was sent.
 
     It is Flower's `LocalDpMod` but for three things: a client that has not changed θ does not divide by 0, the standard
@@ -29,13 +29,15 @@ def bounded(draw: Draw) -> Mod:
             return reply
         trained, sent = (to_arrays(each.content.array_records["arrays"]) for each in (reply, message))
         round_ = int(message.content.config_records["config"]["round"])  # type: ignore[arg-type]
-        reply.content["arrays"] = to_record(clipped(trained, sent, clip, clip * noise, draw(context, round_)))
+        reply.content["arrays"] = to_record(clip_update(trained, sent, clip, clip * noise, draw(context, round_)))
         return reply
 
     return mod
 
 
-def clipped(trained: Arrays, sent: Arrays, clip: float, deviation: float, generator: np.random.RandomState) -> Arrays:
+def clip_update(
+    trained: Arrays, sent: Arrays, clip: float, deviation: float, generator: np.random.RandomState
+) -> Arrays:
     """Return `sent` + the update, scaled to a Euclidean norm of at most `clip`, + Gaussian noise.
 
     Flat clipping over all arrays together (McMahan et al., ICLR 2018, arXiv 1710.06963, section 2.3).
@@ -53,12 +55,12 @@ def clipped(trained: Arrays, sent: Arrays, clip: float, deviation: float, genera
     }
 
 
-def secret(*_: object) -> np.random.RandomState:
+def make_secret_generator(*_: object) -> np.random.RandomState:
     """Return a generator that nobody else can have: who knows the seed of noise can take it off again."""
     return np.random.RandomState()
 
 
-def seeded(context: Context, round_: int) -> np.random.RandomState:
+def make_seeded_generator(context: Context, round_: int) -> np.random.RandomState:
     """Return a simulation's generator: a run gives the same numbers each time, and hides nothing from anybody."""
     client = int(context.node_config["partition-id"])
     return seeds.random_state(int(context.run_config["seed"]), "dp-noise", client, round_)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedsieve.algorithms import load_algorithm
-from fedsieve.client.app.holdings import Holding, load_own, simulated
+from fedsieve.client.app.holdings import Holding, deal_simulated, load_own
 from fedsieve.config import RunConfig
 from fedsieve.contract import Shape, Task, Trainer
 from fedsieve.errors import UserError
@@ -35,7 +35,7 @@ class Resident:
         """
         if client not in self._holdings:
             path = node_config.get("data")
-            self._holdings[client] = simulated(self.run)[client] if path is None else load_own(str(path), self.run)
+            self._holdings[client] = deal_simulated(self.run)[client] if path is None else load_own(str(path), self.run)
         return self._holdings[client]
 
     def trainer(self, shape: Shape) -> Trainer:

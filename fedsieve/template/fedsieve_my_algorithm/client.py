@@ -1,7 +1,16 @@
 """Client half of my-algorithm: its keys, and what a client does in a round."""
 
 from fedsieve.algorithms import AlgorithmConfig
-from fedsieve.client.training import filed, fit, load, make_optimizer, metrics, optimizer_state, prefixed, values
+from fedsieve.client.training import (
+    add_prefix,
+    fit,
+    load,
+    make_optimizer,
+    metrics,
+    optimizer_state,
+    take_prefix,
+    values,
+)
 from fedsieve.contract import Task, Tensors, Training, TrainResult
 from fedsieve.masks.attach import weights
 from pydantic import Field
@@ -42,9 +51,9 @@ class MyAlgorithmTrainer:
             # To the server's records. Figures of your own may be added; these all algorithms report.
             metrics=metrics(task, as_received, local, loss),
             # Stays on the client, in memory or on its disk: tensors only.
-            state=prefixed("weights", trained) | optimizer_state(optimizer, self.weights),
+            state=add_prefix("weights", trained) | optimizer_state(optimizer, self.weights),
         )
 
     def personal_model(self, state: Tensors) -> Tensors:
         """Return the client's own model, which the run's folder keeps: here, that of its last training."""
-        return filed("weights", state)
+        return take_prefix("weights", state)

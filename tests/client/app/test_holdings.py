@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fedsieve.client.app.graph_task import GraphTask
-from fedsieve.client.app.holdings import Images, Subgraph, load_own, simulated
+from fedsieve.client.app.holdings import Images, Subgraph, deal_simulated, load_own
 from fedsieve.client.app.image_task import ImageTask
 from fedsieve.contract import Shape
 from fedsieve.data.checks import MAX_CLASSES
@@ -32,17 +32,17 @@ def parquet(path: Path, labels: list[int]) -> Path:
 
 def test_clients_of_a_simulation_hold_parts_of_one_graph(graph_file: Path):
     run = config(dataset=str(graph_file), num_clients=3, partition="random")
-    held = simulated(run)
+    held = deal_simulated(run)
     assert [type(holding) for holding in held] == [Subgraph] * 3
     # the classes are those of the whole graph, whichever a client has
     assert {holding.shape for holding in held} == {Shape((3,), 3)}
     assert sum(holding.graph.num_nodes for holding in held) == 90  # type: ignore[attr-defined]
-    assert simulated(run) is held
+    assert deal_simulated(run) is held
 
 
 def test_clients_of_a_simulation_hold_parts_of_one_set_of_images():
     run = config(dataset="digits", num_clients=4, partition="iid", examples_per_client=20)
-    held = simulated(run)
+    held = deal_simulated(run)
     assert [type(holding) for holding in held] == [Images] * 4
     assert {holding.shape for holding in held} == {Shape((1, 8, 8), 10)}
     tasks = [holding.task(run, holding.proxy(1, CPU), CPU) for holding in held]
@@ -54,17 +54,17 @@ def test_clients_of_a_simulation_hold_parts_of_one_set_of_images():
 
 def test_a_batch_has_the_runs_size():
     run = config(dataset="digits", num_clients=4, partition="iid", batch_size=7, examples_per_client=20)
-    first = simulated(run)[0]
+    first = deal_simulated(run)[0]
     task = first.task(run, first.proxy(1, CPU), CPU)
     assert [len(labels) for _, labels in task.batches()] == [7, 7, 1]
 
 
 def test_proxies_are_the_same_for_all_clients_of_a_run_and_hold_none_of_their_data(graph_file: Path):
-    one, other = simulated(config(dataset="digits", num_clients=2, partition="pathological"))
+    one, other = deal_simulated(config(dataset="digits", num_clients=2, partition="pathological"))
     assert torch.equal(one.proxy(1, CPU), other.proxy(1, CPU))
     assert not torch.equal(one.proxy(1, CPU), one.proxy(2, CPU))
     assert one.proxy(1, CPU).shape == (100, 1, 8, 8)
-    one, other = simulated(config(dataset=str(graph_file), num_clients=2, partition="random"))
+    one, other = deal_simulated(config(dataset=str(graph_file), num_clients=2, partition="random"))
     assert torch.equal(one.proxy(1, CPU).mean_row, other.proxy(1, CPU).mean_row)
     assert not torch.equal(one.proxy(1, CPU).mean_row, one.proxy(2, CPU).mean_row)
 
@@ -118,9 +118,9 @@ def test_data_of_its_own_that_are_not_there_are_one_sentence(name: str, tmp_path
 
 def test_a_partition_for_the_other_kind_of_data_is_one_sentence(graph_file: Path):
     with pytest.raises(UserError, match="allowed for images are iid, dirichlet"):
-        simulated(config(dataset="digits", partition="metis"))
+        deal_simulated(config(dataset="digits", partition="metis"))
     with pytest.raises(UserError, match="'dirichlet' is unknown; allowed for graphs are metis"):
-        simulated(config(dataset=str(graph_file), partition="dirichlet"))
+        deal_simulated(config(dataset=str(graph_file), partition="dirichlet"))
 
 
 def test_keys_that_leave_no_client_with_validation_data_are_named(graph_file: Path):
@@ -128,14 +128,14 @@ def test_keys_that_leave_no_client_with_validation_data_are_named(graph_file: Pa
         r"^partition = iid, num-clients = 2, train-ratio = 0.0, val-ratio = 0.0, examples-per-client = 1: these leave "
     )
     with pytest.raises(UserError, match=told + "none of the 2 clients with images for validation"):
-        simulated(config(dataset="digits", num_clients=2, partition="iid", examples_per_client=1))
+        deal_simulated(config(dataset="digits", num_clients=2, partition="iid", examples_per_client=1))
     # half of the only part, and 1 of its 90 nodes is for validation
     told = (
         r"^partition = metis-overlapping, num-clients = 1, data-seed = 2, train-ratio = 0.8, val-ratio = 0.01, "
         "clients-per-part = 5"
     )
     with pytest.raises(UserError, match=told + ": these leave none of the 1 clients with nodes for validation"):
-        simulated(config(dataset=str(graph_file), num_clients=1, partition="metis-overlapping", train_ratio=0.8,
+        deal_simulated(config(dataset=str(graph_file), num_clients=1, partition="metis-overlapping", train_ratio=0.8,
                          val_ratio=0.01, data_seed=2))  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_a_graph_may_have_as_many_classes_as_the_server_takes_and_no_more(tmp_pa
     arrays = {"x": np.zeros((len(y), 1)), "edge_index": np.zeros((2, 0), dtype=np.int64)}
     fits = write_graph(tmp_path / "fits.npz", **arrays, y=y)
     run = config(dataset=str(fits), num_clients=1, partition="random")
-    assert simulated(run)[0].shape == Shape((1,), MAX_CLASSES)
+    assert deal_simulated(run)[0].shape == Shape((1,), MAX_CLASSES)
     y[0] = MAX_CLASSES
     over = write_graph(tmp_path / "over.npz", **arrays, y=y)
     with pytest.raises(UserError, match=f"labels from 0 to {MAX_CLASSES}; allowed are 0 to {MAX_CLASSES - 1} "):
@@ -159,7 +159,7 @@ def test_images_may_be_as_large_as_the_server_takes_and_no_larger(tmp_path: Path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("L", (1000, height), shade).save(path)
     assert load_own(str(tmp_path / "1000"), config()).shape.input == (1, 1000, 1000)
-    for hold in (load_own, lambda path, run: simulated(config(dataset=path, num_clients=1))):
+    for hold in (load_own, lambda path, run: deal_simulated(config(dataset=path, num_clients=1))):
         with pytest.raises(
             UserError, match=r"1001: one example is 1 x 1001 x 1000, 1,001,000 numbers; allowed are at m"
         ):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsieve.client.app import client_app
-from fedsieve.client.app.privacy import bounded, clipped, secret, seeded
+from fedsieve.client.app.privacy import clip_update, make_bounded_mod, make_secret_generator, make_seeded_generator
 from fedsieve.contract import Arrays
 from fedsieve.wire import to_arrays, to_record
 from tests.helpers import assert_same_run, simulated, write_graph
@@ -48,12 +48,12 @@ def made(**arguments: Any) -> ClientApp:
 
 def test_an_update_is_scaled_to_the_norm_and_a_smaller_one_left_alone():
     none = np.random.RandomState(0)
-    found = clipped(TRAINED, SENT, 2.5, 0.0, none)
+    found = clip_update(TRAINED, SENT, 2.5, 0.0, none)
     assert {name: array.tolist() for name, array in found.items()} == {"w": [[2.5, 2]], "b": [5]}
     assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
-    untouched = clipped(TRAINED, SENT, 5.0, 0.0, none)
+    untouched = clip_update(TRAINED, SENT, 5.0, 0.0, none)
     assert all(untouched[name].tolist() == TRAINED[name].tolist() for name in TRAINED)
-    unchanged = clipped(SENT, SENT, 1.0, 0.0, none)
+    unchanged = clip_update(SENT, SENT, 1.0, 0.0, none)
     assert all(unchanged[name].tolist() == SENT[name].tolist() for name in SENT)
 
 
@@ -61,31 +61,31 @@ def test_an_update_is_scaled_to_the_norm_and_a_smaller_one_left_alone():
 def test_no_update_is_larger_than_the_clip(seed: int, clip: float):
     random = np.random.RandomState(seed)
     trained, sent = ({"a": random.normal(size=(3, 4)), "b": random.normal(size=7)} for _ in range(2))
-    found = clipped(trained, sent, clip, 0.0, random)
+    found = clip_update(trained, sent, clip, 0.0, random)
     assert np.sqrt(sum(np.sum((found[name] - sent[name]) ** 2) for name in sent)) <= clip * (1 + 1e-9)
 
 
 def test_noise_has_the_deviation_asked_for():
     zeros = {"w": np.zeros((200, 200), np.float32)}
-    found = clipped(zeros, zeros, 1.0, 0.3, np.random.RandomState(0))["w"]
+    found = clip_update(zeros, zeros, 1.0, 0.3, np.random.RandomState(0))["w"]
     assert found.std() == pytest.approx(0.3, rel=0.02)
     assert found.mean() == pytest.approx(0, abs=0.01)
 
 
 def test_the_mod_bounds_training_alone_and_only_when_asked():
-    app = made(mods=[bounded(seeded)])
+    app = made(mods=[make_bounded_mod(make_seeded_generator)])
     assert answered(app, context(2.5, 0.0))["b"].tolist() == [5]
     assert answered(app, context(0.0, 0.0))["b"].tolist() == [7]
     assert answered(app, context(2.5, 0.0), kind="query")["b"].tolist() == [7]
 
 
 def test_a_simulations_noise_is_the_streams_and_a_devices_is_nobodys():
-    app = made(mods=[bounded(seeded)])
+    app = made(mods=[make_bounded_mod(make_seeded_generator)])
     first = answered(app, context(1.0, 1.0))["b"].tolist()
     assert answered(app, context(1.0, 1.0))["b"].tolist() == first
     assert answered(app, context(1.0, 1.0), round_=2)["b"].tolist() != first
     assert answered(app, context(1.0, 1.0, partition=1))["b"].tolist() != first
-    hidden = made(mods=[bounded(secret)])
+    hidden = made(mods=[make_bounded_mod(make_secret_generator)])
     assert answered(hidden, context(1.0, 1.0))["b"].tolist() != answered(hidden, context(1.0, 1.0))["b"].tolist()
 
 

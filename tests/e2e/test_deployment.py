@@ -150,6 +150,7 @@ def rejected(folder: Path) -> list[dict[str, str]]:
     return [line["rejected"] for line in rounds_of(folder)]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_run_gives_the_inline_engines_numbers_on_data_that_stays_on_the_nodes(
     layout: Layout, graphs: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):

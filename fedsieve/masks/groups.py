@@ -19,14 +19,14 @@ def groups_of(network: nn.Module) -> Groups:
     return number_groups(maskable(weights(network)), find_transposed(network))
 
 
-def number_groups(layers: Mapping[str, Tensor], find_transposed: Collection[str] = ()) -> Groups:
+def number_groups(layers: Mapping[str, Tensor], transposed: Collection[str] = ()) -> Groups:
     """Return the group of each entry of these frozen layers: 2 times its unit, counted through, plus whether w > 0.
 
     A unit is an output: an entry of a layer's first dimension, or of its second where it is one of `transposed`. Where
     inputs are not negative, as after ReLU, the gradient of a latent has the sign of w times the unit's own, so that all
     of a group are pushed one way.
     """
-    axes = {name: int(name in find_transposed) for name in layers}
+    axes = {name: int(name in transposed) for name in layers}
     dtype = np.min_scalar_type(2 * sum(weight.shape[axes[name]] for name, weight in layers.items()))
     of_layers, first = [np.empty(0, dtype)], 0
     for name, weight in layers.items():

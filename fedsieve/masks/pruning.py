@@ -133,7 +133,7 @@ def erk(model: nn.Module, _: Any, density: float, random: np.random.RandomState,
     return random_erk(_take_matrices(model), density, random)
 
 
-def keep_uniform(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
+def uniform(model: nn.Module, _: Any, density: float, random: np.random.RandomState, __: int) -> Keep:
     """Keep random weights, the same share of each layer's."""
     return _choose_at_random(_take_matrices(model), Tensor.numel, density, random)
 

@@ -144,6 +144,7 @@ def test_the_commands_of_a_page_work(
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
+    done: set[str] = set()  # `make demo`, say, which the README shows to two kinds of readers
     for block in blocks(page):
         if block.ran_by is not None:
             continue
@@ -153,7 +154,9 @@ def test_the_commands_of_a_page_work(
             run_python("\n".join(block.lines) + "\n")
         elif block.is_commands:
             for line in block.lines:
-                run_line(line, block.place)
+                if line not in done:
+                    run_line(line, block.place)
+                done.add(line)
 
 
 def run_python(code: str) -> None:

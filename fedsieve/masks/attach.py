@@ -47,7 +47,10 @@ def find_transposed(model: nn.Module) -> set[str]:
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the model's own parameters by plain name, without those of parametrizations on them."""
+    """Return the model's own parameters by plain name, without those of parametrizations on them.
+
+    Matrices come in the order in which they come without masks: module by module.
+    """
     parameters: dict[str, nn.Parameter] = {}
     for name, parameter in model.named_parameters():
         before, inside, after = name.partition("parametrizations.")
@@ -55,4 +58,6 @@ def weights(model: nn.Module) -> dict[str, nn.Parameter]:
             parameters[name] = parameter
         elif after.endswith(".original"):
             parameters[before + after.removesuffix(".original")] = parameter
-    return parameters
+    # torch lists what a mask sits on after the layers inside the same module, as those of an attention layer
+    place = {prefix: number for number, (prefix, _) in enumerate(model.named_modules())}
+    return dict(sorted(parameters.items(), key=lambda item: place[item[0].rpartition(".")[0]]))

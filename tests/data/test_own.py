@@ -159,13 +159,13 @@ def test_the_largest_component_is_cut_only_on_request(tmp_path: Path, caplog: py
 
 
 def test_what_is_not_used_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    np.savez(tmp_path / "g.npz", **arrays(), edge_weight=np.ones(24), names=np.array(["a"] * N))
+    np.savez(tmp_path / "g.npz", **arrays(), edge_time=np.ones(24), names=np.array(["a"] * N))
     load_graph(str(tmp_path / "g.npz"), seed=1)
-    assert "edge_weight, names ignored" in caplog.text
+    assert "edge_time, names ignored" in caplog.text
     caplog.clear()
-    torch.save(Data(**tensors(arrays()), edge_attr=torch.ones(24)), tmp_path / "g.pt")
+    torch.save(Data(**tensors(arrays()), node_id=torch.ones(24)), tmp_path / "g.pt")
     load_graph(str(tmp_path / "g.pt"), seed=1)
-    assert "edge_attr ignored" in caplog.text
+    assert "node_id ignored" in caplog.text
 
 
 class Payload:

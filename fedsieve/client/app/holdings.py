@@ -23,7 +23,7 @@ from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.data.split import Split
 from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
 from fedsieve.kinds import Kind, tell_kind
-from fedsieve.models.gcn import propagation
+from fedsieve.models import graph_of
 
 _log = logging.getLogger("fedsieve")
 
@@ -54,8 +54,8 @@ class Subgraph:
 
     @property
     def shape(self) -> Shape:
-        """The length of a node's feature vector, and the classes of the whole graph."""
-        return Shape((int(self.graph.num_features),), int(self.graph.num_classes))
+        """The length of a node's feature vector and of an edge's, and the classes of the whole graph."""
+        return Shape((int(self.graph.num_features),), int(self.graph.num_classes), int(self.graph.num_edge_features))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,9 +63,8 @@ class Subgraph:
         return ()
 
     def proxy(self, seed: int, device: torch.device) -> Any:
-        """Return the random graph, its constant products computed."""
-        random = random_proxy_graph(self.graph.num_features, seed)
-        return propagation(random.x, random.edge_index, device)
+        """Return the random graph."""
+        return graph_of(random_proxy_graph(self.graph.num_features, seed, self.shape.edge_dim)).to(device)
 
     def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: int = 1) -> Task:
         """Return node classification on the subgraph."""

@@ -73,6 +73,11 @@ def _check_layers(model: nn.Module) -> None:
     for path, module in model.named_modules():
         if fault := _find_recomputed(module):
             raise UnusableError(f"its layer {path or type(module).__name__} {fault}, allowed: plain weights")
+        if getattr(module, "cached", False) is True:  # PyG's word for it
+            raise UnusableError(
+                f"its layer {path or type(module).__name__} keeps the first graph that it is given, and each client has"
+                " its own, allowed: cached=False"
+            )
     parameters = dict(model.named_parameters())
     if not any(parameter.dim() >= MATRIX_DIM for parameter in parameters.values()):
         raise UnusableError("it has no weight matrix to train")

@@ -138,7 +138,7 @@ def _find_odd(shapes: Mapping[int, Shape]) -> list[int]:
     """Return the clients whose data have other features than those of more than half of all."""
     features = {client: (shape.input, shape.edge_dim) for client, shape in shapes.items()}
     counts = Counter(features.values())
-    return [client for client, own in features.items() if max(counts.values()) > len(shapes) / 2 >= counts[own]]
+    return [client for client, given in features.items() if max(counts.values()) > len(shapes) / 2 >= counts[given]]
 
 
 def _find_common_shape(shapes: Mapping[int, Shape]) -> Shape:

@@ -148,7 +148,7 @@ def test_a_column_of_weights_and_a_row_of_attributes_are_taken():
 
 
 @pytest.mark.parametrize(
-    ("of_edges", "told"),
+    ("of_edges", "sentence"),
     [
         (
             {"edge_weight": np.ones(4)},
@@ -167,9 +167,9 @@ def test_a_column_of_weights_and_a_row_of_attributes_are_taken():
         ({"edge_attr": np.full((5, 1), 1e300)}, r"edge_attr holds 5 values that are NaN or infinite"),
     ],
 )
-def test_what_edges_cannot_carry_is_one_sentence(of_edges: dict, told: str):
+def test_what_edges_cannot_carry_is_one_sentence(of_edges: dict, sentence: str):
     arrays = {name: np.asarray(value) for name, value in of_edges.items()}
-    with pytest.raises(UserError, match=rf"^g: {told}.*\.$"):
+    with pytest.raises(UserError, match=rf"^g: {sentence}.*\.$"):
         screen("g", path(edge_index=EDGES, **arrays))
 
 

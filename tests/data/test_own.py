@@ -297,3 +297,18 @@ def test_an_unknown_name_lists_what_is_allowed(name: str, hint: str):
     allowed = r"allowed are digits-knn, cora.*\.npz or \.pt"
     with pytest.raises(UserError, match=rf"dataset = '{name}' is unknown{hint}; {allowed}"):
         load_graph(name, seed=1)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt"])
+def test_what_edges_carry_stays_with_them_in_the_largest_component(suffix: str, tmp_path: Path):
+    edges = np.array([[0, 1, 5, 6, 2, 2], [1, 2, 6, 5, 0, 2]])
+    given = {"x": np.eye(8), "y": np.arange(8) % 2, "edge_index": edges}
+    given |= {"edge_weight": np.arange(6.0), "edge_attr": np.arange(12.0).reshape(6, 2)}
+    file = tmp_path / f"g.{suffix}"
+    np.savez(file, **given) if suffix == "npz" else torch.save(Data(**tensors(given)), file)
+    whole = load_graph(str(file), seed=1)
+    assert whole.edge_index.tolist() == edges.tolist()
+    data = load_graph(str(file), seed=1, largest_component=True)
+    assert data.edge_index.tolist() == [[0, 1, 2, 2], [1, 2, 0, 2]]
+    assert data.edge_weight.tolist() == [0, 1, 4, 5]
+    assert data.edge_attr.tolist() == [[0, 1], [2, 3], [8, 9], [10, 11]]

@@ -138,7 +138,7 @@ def test_masks_and_copies_leave_a_network_as_it_computes(name: str, graph: Graph
 OWN = """
 import torch
 from torch import nn
-from torch_geometric.nn import ARMAConv, GAT, GCNConv, GINEConv, MessagePassing, SAGEConv, TransformerConv
+from torch_geometric.nn import ARMAConv, GAT, GCNConv, GINEConv, MessagePassing, SAGEConv, Sequential, TransformerConv
 
 
 class Two(nn.Module):
@@ -216,6 +216,20 @@ class Old(nn.Module):
         return self.linear(graph.a_hat_x)
 
 
+class Cached(nn.Module):
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.conv = GCNConv(in_channels, out_channels, cached=True)
+
+    def forward(self, x, edge_index):
+        return self.conv(x, edge_index)
+
+
+def in_a_row(in_channels, out_channels):
+    first, last = SAGEConv(in_channels, 4), SAGEConv(4, out_channels)
+    return Sequential("x, edge_index", [(first, "x, edge_index -> x"), nn.ReLU(), (last, "x, edge_index -> x")])
+
+
 class Batched(Old):
     def forward(self, x, edge_index, batch):
         return self.linear(x)
@@ -248,8 +262,11 @@ def built(path: str, shape: Shape = SHAPE, **keys: object) -> nn.Module:
     return build(config(model=path, hidden_dim=8, **keys), shape)
 
 
+NAMES = ["make", "positional", "Two", "Three", "Named", "Weighted", "NotLinear", "Embedding", "in_a_row"]
+
+
 @pytest.mark.usefixtures("own_graph_nets")
-@pytest.mark.parametrize("name", ["make", "positional", "Two", "Three", "Named", "Weighted", "NotLinear", "Embedding"])
+@pytest.mark.parametrize("name", NAMES)
 def test_an_own_graph_network_is_made_by_a_function_or_a_class(name: str, graph: Graph):
     model, bare = built(f"my_graph_nets:{name}").eval(), Graph(graph.x, graph.edge_index)
     assert run_network(model, bare).shape == (6, 3)
@@ -307,11 +324,12 @@ def test_attributes_that_a_forward_cannot_do_without_are_of_the_datas_width(grap
 
 @pytest.mark.usefixtures("own_graph_nets")
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "sentence"),
     [
         ("my_graph_nets:Old", "its forward asks for graph alone, allowed: forward(x, edge_index), and edge_weight or"),
         ("my_graph_nets:Batched", "its forward asks for batch too, allowed: forward(x, edge_index), and edge_weight"),
         ("my_graph_nets:Attributed", "its forward asks for edge_attr, which the data do not have"),
+        ("my_graph_nets:Cached", "its layer conv keeps the first graph that it is given, and each client has its own"),
         ("my_graph_nets:Greedy", "it asks for heads, towers, allowed: in_channels, hidden_channels, num_layers, out"),
         ("my_graph_nets:old_shape", "it fails for 5 features a node and 3 classes: TypeError: 'int' object is not"),
         ("my_graph_nets:MessagePassing", "it "),
@@ -321,10 +339,10 @@ def test_attributes_that_a_forward_cannot_do_without_are_of_the_datas_width(grap
         ("torch.nn:Linear", "its forward asks for input alone, allowed: forward(x, edge_index)"),
     ],
 )
-def test_a_graph_network_of_no_use_is_one_sentence(path: str, told: str):
+def test_a_graph_network_of_no_use_is_one_sentence(path: str, sentence: str):
     with pytest.raises(UserError) as caught:
         built(path)
-    assert str(caught.value).startswith(f"model: got {path!r}, but {told}")
+    assert str(caught.value).startswith(f"model: got {path!r}, but {sentence}")
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
 

@@ -21,6 +21,7 @@ from fedsieve.data.image_sets import ImageSet, load_images
 from fedsieve.data.partitions import partition_nodes
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.data.split import Split
+from fedsieve.inputs import OF_EDGES
 from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
 from fedsieve.kinds import Kind, tell_kind
 from fedsieve.models import graph_of
@@ -38,6 +39,10 @@ class Holding(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the first classes; empty where the labels are only numbers."""
+
+    @property
+    def of_edges(self) -> tuple[str, ...]:
+        """What a graph's edges carry, of `fedsieve.inputs.OF_EDGES`."""
 
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random input on which functional embeddings are taken; the same for all of a run's clients."""
@@ -61,6 +66,11 @@ class Subgraph:
     def names(self) -> tuple[str, ...]:
         """None: a graph's labels are numbers."""
         return ()
+
+    @property
+    def of_edges(self) -> tuple[str, ...]:
+        """What the edges carry."""
+        return tuple(name for name in OF_EDGES if name in self.graph)
 
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random graph."""
@@ -87,6 +97,11 @@ class Images:
     def names(self) -> tuple[str, ...]:
         """The names of the set's classes."""
         return self.data.names
+
+    @property
+    def of_edges(self) -> tuple[str, ...]:
+        """Nothing: there are none."""
+        return ()
 
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random images."""

@@ -21,9 +21,10 @@ from fedsieve.client.training import add_prefix, make_optimizer, optimizer_state
 from fedsieve.config import RunConfig
 from fedsieve.contract import Tensors
 from fedsieve.data.proxy import random_proxy_graph
+from fedsieve.inputs import Graph
 from fedsieve.masks.personal import apply_threshold, shrink_
 from fedsieve.models import build
-from fedsieve.models.gcn import propagation
+from fedsieve.models.gcn import find_products
 from fedsieve.models.sparse import FixedMatrix
 from fedsieve.protocols.fed_pub import EMBEDDING
 
@@ -37,7 +38,8 @@ class BatchedFedPub:
 
     def __init__(self, trainer: FedPubTrainer, tasks: Sequence[GraphTask], clients: Sequence[int]) -> None:
         self.run, self.config, self.clients = trainer.run, trainer.config, clients
-        self.sizes = [task.graph.a_hat.shape[0] for task in tasks]
+        products = [find_products(task.graph.x, task.graph.edge_index) for task in tasks]
+        self.sizes = [each.a_hat.shape[0] for each in products]
         k, n = len(tasks), max(self.sizes)
         shapes = {name: (k, *parameter.shape) for name, parameter in trainer.trained.items()}
         dtype = trainer.weights["conv1.weight"].dtype
@@ -46,9 +48,9 @@ class BatchedFedPub:
             take_prefix("mask", self.trained),
             {name: self.trained[name] for name in trainer.weights},
         )
-        self.a_hat = product([task.graph.a_hat for task in tasks], n, n)
-        self.a_hat_x = product([task.graph.a_hat_x for task in tasks], n, shapes["conv1.weight"][1])
-        self.proxy = tasks[0].proxy
+        self.a_hat = product([each.a_hat for each in products], n, n)
+        self.a_hat_x = product([each.a_hat_x for each in products], n, shapes["conv1.weight"][1])
+        self.proxy = find_products(tasks[0].proxy.x, tasks[0].proxy.edge_index)
         self.nodes, self.labels, self.owners, self.counts = {}, {}, {}, {}
         for part in ("train", "val", "test"):
             self.nodes[part] = torch.cat([task.nodes[part] + i * n for i, task in enumerate(tasks)])
@@ -173,7 +175,7 @@ class Trial:
     def __init__(self, run: RunConfig, k: int, dtype: torch.dtype) -> None:
         held: list[Any] = deal_simulated(run)
         random = random_proxy_graph(held[0].graph.num_features, run.seed)
-        proxy = propagation(random.x.to(dtype), random.edge_index)
+        proxy = Graph(random.x.to(dtype), random.edge_index)
         graphs = [copy.copy(each.graph) for each in held]
         for graph in graphs:
             graph.x = graph.x.to(dtype)

@@ -31,3 +31,20 @@ IMAGE_PARTITIONS = {
     "pathological": "a fixed number of classes a client; classes-per-client",
     "shards": "images sorted by class, dealt out in shards; shards-per-client",
 }
+
+GRAPH_MODELS = {
+    "gcn": "graph convolutions and a linear classifier (Kipf and Welling, ICLR 2017); takes edge_weight",
+    "sage": "the mean of a node's neighbours beside itself: GraphSAGE (Hamilton et al., NeurIPS 2017)",
+    "gat": "graph attention of 8 heads (Veličković et al., ICLR 2018); takes edge_attr",
+    "gin": "the sum of a node's neighbours and a perceptron: GIN (Xu et al., ICLR 2019)",
+    "appnp": "a perceptron and personalised PageRank (Gasteiger et al., ICLR 2019); takes edge_weight",
+    "sgc": "a linear classifier of averaged features: SGC (Wu et al., ICML 2019); takes edge_weight",
+}
+
+IMAGE_MODELS = {
+    "lenet": "LeNet-5 with ELU (LeCun et al. 1998)",
+    "conv2": "two convolutions and three linear layers (Frankle and Carbin, ICLR 2019)",
+    "conv4": "four convolutions and three linear layers (Frankle and Carbin, ICLR 2019)",
+    "mlp": "two hidden layers of 200 units (McMahan et al., AISTATS 2017)",
+    "resnet18": "ResNet-18 for small images, with group normalisation (He et al., CVPR 2016)",
+}

@@ -70,8 +70,10 @@ def run(
     """Run one simulation; flags override -s, and both override the file."""
     _set_up_log(quiet)
     from fedsieve.config import parse
+    from fedsieve.networks import check_fits
 
     parsed = parse(_read_keys("run", files, assignments, context.obj))
+    check_fits(parsed.model, parsed.dataset)
     if dry_run:
         typer.echo(parsed.toml(), nl=False)
         return
@@ -382,12 +384,12 @@ def _list_partitions() -> dict[str, str]:
 
 
 def _list_models() -> dict[str, str]:
-    from fedsieve.models import MODELS
+    from fedsieve.catalogue import GRAPH_MODELS, IMAGE_MODELS
 
-    users_own = {
-        "my_package.my_module:my_function": "your own: a function of the input's shape and the number of classes"
-    }
-    return {name: f"{entry.kind}: {entry.summary}" for name, entry in MODELS.items()} | users_own
+    graphs = {name: f"graph: {summary}" for name, summary in GRAPH_MODELS.items()}
+    images = {name: f"images: {summary}" for name, summary in IMAGE_MODELS.items()}
+    users_own = {"my_package.my_module:my_function": "your own: a function that makes it, or a class"}
+    return graphs | images | users_own
 
 
 def _list_masks() -> dict[str, str]:

@@ -38,6 +38,7 @@ from fedsieve.keys import (
     guess_key,
 )
 from fedsieve.kinds import Kind, tell_kind
+from fedsieve.networks import check_network
 from fedsieve.paths import expand
 from fedsieve.plugins import plugin_of
 
@@ -103,6 +104,7 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     settings = validate(algorithm.config, own_keys | by_algorithm, f"{section_of(name)}.")
     config = validate(RunConfig, run | by_run | {"settings": settings}, "")
     assert isinstance(config, RunConfig)
+    check_network(config.model)
     return config
 
 

@@ -57,10 +57,12 @@ class Shape:
     Attributes:
         input: of one example: (F,), the length of a node's feature vector, or (C, H, W) of an image.
         num_classes: length of the logits.
+        edge_dim: numbers that a graph's edge carries, D; 0: none.
     """
 
     input: tuple[int, ...]
     num_classes: int
+    edge_dim: int = 0
 
 
 Vector = TypeVar("Vector", Tensor, NDArray)
@@ -208,7 +210,7 @@ class Setting:
         fraction_train: of the clients, sampled per round.
         shape: what the clients' data decides about the network.
         network: returns a new network, its initial weights drawn from the seed.
-        ones: returns an input of ones, of this type, as the network takes it.
+        ones: returns an input of ones, of this type, as `fedsieve.inputs.run_network` gives it to the network.
         proxy: returns an input on which the network's embedding may be taken.
     """
 

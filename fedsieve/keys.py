@@ -92,13 +92,17 @@ class TrainingKeys(Keys):
     )
     model: Annotated[str, Key(instead_of=("network", "net", "architecture", "arch"))] = Field(
         "auto",
-        description="the network: fedsieve list models, or your own as my_package.my_module:my_function; "
+        description="the network: fedsieve list models, or your own as my_package.my_module:my_function "
+        "or a class, torch_geometric.nn:GraphSAGE; "
         "auto: gcn, lenet for images, mlp for digits",
     )
     hidden_dim: Annotated[int, Key(instead_of=("hidden", "hidden-size", "hidden-channels", "width"))] = Field(
-        128, ge=1, le=65_536, description="width of the hidden layers of gcn"
+        128, ge=1, le=65_536, description="width of a graph network's hidden layers"
     )
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer of gcn")
+    num_layers: Annotated[int, Key(instead_of=("layers", "n-layers", "depth", "num-hidden-layers"))] = Field(
+        2, ge=1, le=64, description="layers of a graph network; of appnp its perceptron's, of sgc its steps"
+    )
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout after each hidden layer of a graph network")
     optimizer: Annotated[Literal["adam", "sgd"], Key(instead_of=("optimiser", "optim"))] = Field(
         "adam", description="the clients' optimiser"
     )

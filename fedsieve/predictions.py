@@ -2,7 +2,8 @@
 
 import csv
 import io
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,9 +14,11 @@ from fedsieve.data.image_sets import scale
 from fedsieve.data.unseen import UNKNOWN, Unseen, load_unseen
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import write_whole
-from fedsieve.models.gcn import propagation
+from fedsieve.inputs import Graph, run_network
 from fedsieve.models.trial import smallest_batch
 from fedsieve.trained import Trained, load_trained
+
+_log = logging.getLogger("fedsieve")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ def predict(folder: Path, client: int | None, source: str, out: Path, *, force: 
         raise UserError(f"out: got {out}, which exists, allowed: another name, or --force to replace it.")
     trained = load_trained(folder, client)
     data = load_unseen(source, trained.shape.input, trained.classes, named=trained.named)
+    if data.edge_index is not None:
+        data = _fit_edges(source, data, trained.shape.edge_dim)
     probabilities = _compute_probabilities(trained, data)
     noun = "image" if data.edge_index is None else "node"
     try:
@@ -50,6 +55,18 @@ def predict(folder: Path, client: int | None, source: str, out: Path, *, force: 
     known = data.labels > UNKNOWN
     hits = probabilities.argmax(1)[known] == data.labels[known]
     return Prediction(noun, len(known), len(hits), float(hits.double().mean()) if len(hits) else None)
+
+
+def _fit_edges(source: str, data: Unseen, edge_dim: int) -> Unseen:
+    """Return a graph whose edges carry what those in training did: attributes that they did not have are dropped."""
+    given = data.of_edges["edge_attr"].shape[1] if "edge_attr" in data.of_edges else 0
+    if edge_dim not in (0, given):
+        what = f"{given} numbers" if given else "none"
+        raise UserError(f"{source}: edge_attr has {what}, allowed: {edge_dim} an edge, which the run's models take.")
+    if edge_dim == 0 < given:
+        _log.warning("%s: edge_attr ignored: the run's data had none", source)
+        return replace(data, of_edges={name: value for name, value in data.of_edges.items() if name != "edge_attr"})
+    return data
 
 
 def _compute_probabilities(trained: Trained, data: Unseen) -> Tensor:
@@ -71,7 +88,7 @@ def _compute_probabilities(trained: Trained, data: Unseen) -> Tensor:
 @torch.no_grad()
 def _compute_logits(network: nn.Module, data: Unseen) -> Tensor:
     if data.edge_index is not None:
-        logits: Tensor = network(propagation(data.examples, data.edge_index))
+        logits: Tensor = run_network(network, Graph(data.examples, data.edge_index, **data.of_edges))
         return logits
     sizes = batch_sizes(len(data.examples), EVALUATED_AT_ONCE, smallest_batch(network))
     return torch.cat([network(scale(part)) for part in torch.split(data.examples, sizes)])

@@ -24,7 +24,7 @@ from fedsieve.runs.reading import read_summary
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network as the run has built it: of a graph's nodes it takes `fedsieve.models.gcn.propagation`.
+    """A trained network as the run has built it, for `fedsieve.inputs.run_network`.
 
     Attributes:
         classes: the name of each class, its number where it has none.
@@ -43,7 +43,8 @@ def load_model(run: str | Path, client: int | None = None) -> nn.Module:
 
     It is in eval mode, its parameters require gradients, and no parametrization is left. What `model(...)` takes:
 
-    - `gcn`: `model(x, edge_index)`, x float32 N x F, edge_index int64 2 x E, to logits N x classes. It is PyG's own
+    - graph networks: `model(x, edge_index)`, x float32 N x F, edge_index int64 2 x E, to logits N x classes, and
+      `edge_weight` (E) or `edge_attr` (E x D) where it has them in its signature. `gcn` is PyG's own
       `torch_geometric.nn.GCN`; x is prepared as the training data were, see docs/using-models.md.
     - image networks: `model(images)`, float32 B x C x H x W with pixels in [-1, 1] (bytes / 127.5 - 1), to logits.
     - a network of your own (`model=my_nets:make`): what your function returns, which has to be importable.
@@ -107,7 +108,7 @@ def _load_of_device(folder: Path, client: int | None) -> Trained:
 
 
 def _build_trained(run: RunConfig, about: dict[str, Any], weights_of: Callable[[RunConfig, Shape], Tensors]) -> Trained:
-    shape, names = Shape(tuple(about["input"]), about["num_classes"]), about["names"]
+    shape, names = Shape(tuple(about["input"]), about["num_classes"], about.get("edge_dim", 0)), about["names"]
     network = build(run, shape)
     _put(weights(network), weights_of(run, shape))
     classes = tuple(names) + tuple(map(str, range(len(names), shape.num_classes)))
@@ -128,13 +129,13 @@ def _put(parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
 
 def _convert_to_pyg(network: GCN) -> nn.Module:
     """Return the same network as PyG has it, whose weights are out x in."""
-    features, hidden = network.conv1.weight.shape
+    features, hidden = network.convolutions[0].weight.shape
     model: nn.Module = torch_geometric.nn.GCN(
-        features, hidden, 2, network.classifier.out_features, dropout=network.dropout, jk="last"
+        features, hidden, network.num_layers, network.classifier.out_features, dropout=network.dropout, jk="last"
     )
     tensors = network.state_dict()
     state = {"lin.weight": tensors["classifier.weight"], "lin.bias": tensors["classifier.bias"]}
-    for place in (0, 1):
+    for place in range(network.num_layers):
         state[f"convs.{place}.lin.weight"] = tensors[f"conv{place + 1}.weight"].T.contiguous()
         state[f"convs.{place}.bias"] = tensors[f"conv{place + 1}.bias"]
     model.load_state_dict(state)

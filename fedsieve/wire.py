@@ -123,12 +123,14 @@ def payload_bytes(content: RecordDict) -> int:
 
 def shape_record(shape: Shape) -> ConfigRecord:
     """Return a network's shape as it travels."""
-    return ConfigRecord({"input-shape": list(shape.input), "num-classes": shape.num_classes})
+    of_edges = {"edge-dim": shape.edge_dim} if shape.edge_dim else {}
+    return ConfigRecord({"input-shape": list(shape.input), "num-classes": shape.num_classes, **of_edges})
 
 
 def read_shape(config: ConfigRecord) -> Shape:
     """Return the shape that `shape_record` wrote."""
-    return Shape(tuple(config["input-shape"]), int(config["num-classes"]))  # type: ignore[arg-type]
+    input_, num_classes, edge_dim = config["input-shape"], config["num-classes"], config.get("edge-dim", 0)
+    return Shape(tuple(input_), int(num_classes), int(edge_dim))  # type: ignore[arg-type]
 
 
 def _encode(array: NDArray) -> Array:

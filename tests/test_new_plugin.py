@@ -52,7 +52,7 @@ def test_a_new_plugin_passes_its_own_tests_and_is_told_from_a_later_one(
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", picked, "newly-made"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"CI": ""})
         assert done.returncode == 0, done.stdout
-        assert "5 passed" in done.stdout
+        assert "6 passed" in done.stdout
         with pytest.raises(UserError, match=r"an algorithm that fedsieve-newly-made 0\.1\.0 has; allowed"):
             check_name("newly-made")
 

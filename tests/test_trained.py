@@ -21,13 +21,12 @@ from fedsieve.client.app.privacy import make_secret_generator
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.data.image_sets import scale
 from fedsieve.errors import UserError
-from fedsieve.models.gcn import propagation
 from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import InlineGrid
 from fedsieve.trained import format_ranges
 from tests.helpers import ALGORITHMS, config, summary_of, write_graph
-from tests.helpers import deal_simulated as run_simulation
+from tests.helpers import simulated as run_simulation
 
 MASKED = {"fed-mask", "fed-pm", "fed-pub", "hide-n-seek", "lottery-fl"}
 
@@ -47,12 +46,12 @@ class Flat(nn.Module):
         super().__init__()
         self.linear = nn.Linear(num_features, num_classes)
 
-    def forward(self, graph):
-        return graph.a_hat @ self.linear(graph.a_hat_x @ self.linear.weight.new_ones(self.linear.in_features).diag())
+    def forward(self, x, edge_index):
+        return self.linear(x).index_add(0, edge_index[1], self.linear(x)[edge_index[0]])
 
 
-def graph(input_shape, num_classes):
-    return Flat(input_shape[0], num_classes)
+def graph(in_channels, out_channels):
+    return Flat(in_channels, out_channels)
 """
 
 
@@ -71,10 +70,10 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(1) == labels).double().mean())
 
 
-def of_graph(model: nn.Module, held: Subgraph, own: bool = False) -> float:
+def of_graph(model: nn.Module, held: Subgraph) -> float:
     graph = held.graph
     with torch.no_grad():
-        logits = model(propagation(graph.x, graph.edge_index)) if own else model(graph.x, graph.edge_index)
+        logits = model(graph.x, graph.edge_index)
     return accuracy(logits[graph.test_mask], graph.y[graph.test_mask])
 
 
@@ -159,7 +158,7 @@ def test_a_network_of_the_users_own_is_loaded_as_it_is(kind: str, tmp_path: Path
         model = load_model(folder, client)
         assert_plain(model)
         assert type(model).__module__ in ("my_nets", "torch.nn.modules.container")
-        found = of_images(model, held) if isinstance(held, Images) else of_graph(model, held, own=True)  # type: ignore[arg-type]
+        found = of_images(model, held) if isinstance(held, Images) else of_graph(model, held)  # type: ignore[arg-type]
         assert found == pytest.approx(told(folder)[client][0], abs=1e-9)
 
 

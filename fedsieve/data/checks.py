@@ -10,10 +10,11 @@ import numpy.typing as npt
 import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import LocalDegreeProfile
-from torch_geometric.utils import coalesce, is_undirected, remove_self_loops
+from torch_geometric.utils import coalesce, is_undirected
 
 from fedsieve.data.split import MASKS
 from fedsieve.errors import UserError
+from fedsieve.inputs import OF_EDGES
 
 _log = logging.getLogger("fedsieve")
 
@@ -29,7 +30,8 @@ MAX_LENGTH = 1_000_000
 def screen(source: str, arrays: Mapping[str, Array]) -> Data:
     """Return the checked graph: x float32 N x F, edge_index int64 2 x E, y int64 N and bool masks if there were any.
 
-    Repeated edges and self-loops are removed, as PyG does in the published graphs; the direction of edges is kept.
+    Where given, edge_weight is float32 E and edge_attr float32 E x D. Direction and self-loops of edges are kept, and
+    mean what they mean in PyG's layers. Repeated edges are removed unless each has a weight or attributes of its own.
     A graph without features gets PyG's local degree profile, scaled to mean 0 and variance 1.
 
     Raises `UserError`, naming `source`, for anything that is missing, malformed, out of range or not finite.
@@ -40,9 +42,14 @@ def screen(source: str, arrays: Mapping[str, Array]) -> Data:
             raise UserError(f"{source}: {key} is missing, {given}; a graph needs x (N x F), edge_index (2 x E), y (N).")
     y = _check_labels(source, arrays["y"])
     edge_index = _check_edges(source, arrays["edge_index"], len(y))
+    of_edges = {name: _check_of_edges(source, name, arrays[name], edge_index) for name in OF_EDGES if name in arrays}
+    if not of_edges:
+        edge_index = _remove_repeated(source, edge_index, len(y))
+    if not is_undirected(edge_index, num_nodes=len(y)):
+        _log.warning("%s: the edges are directed and stay so: messages pass one way along each", source)
     bare = "x" not in arrays or arrays["x"].shape[1:] == (0,)
     x = _degree_profile(source, edge_index, len(y)) if bare else _check_features(source, arrays["x"], len(y))
-    return Data(x=x, edge_index=edge_index, y=y, **_check_masks(source, arrays, y))
+    return Data(x=x, edge_index=edge_index, y=y, **of_edges, **_check_masks(source, arrays, y))
 
 
 def check_learnable(source: str, data: Data, *, part: bool = False) -> None:
@@ -117,13 +124,35 @@ def _check_edges(source: str, edges: Array, num_nodes: int) -> torch.Tensor:
             f"{source}: edge_index names nodes from {edges.min()} to {edges.max()}; y has {num_nodes}, so 0 to "
             f"{num_nodes - 1} are allowed."
         )
-    given = torch.from_numpy(edges.astype(np.int64))
-    simple: torch.Tensor = coalesce(remove_self_loops(given)[0], num_nodes=num_nodes)
-    if simple.size(1) < given.size(1):
-        _log.info("%s: %d repeated edges and self-loops removed", source, given.size(1) - simple.size(1))
-    if not is_undirected(simple, num_nodes=num_nodes):
-        _log.warning("%s: the edges are directed and stay so: messages pass one way along each", source)
+    return torch.from_numpy(edges.astype(np.int64))
+
+
+def _remove_repeated(source: str, edges: torch.Tensor, num_nodes: int) -> torch.Tensor:
+    simple: torch.Tensor = coalesce(edges, num_nodes=num_nodes)
+    if simple.size(1) < edges.size(1):
+        _log.info("%s: %d repeated edges removed", source, edges.size(1) - simple.size(1))
     return simple
+
+
+def _check_of_edges(source: str, name: str, values: Array, edges: torch.Tensor) -> torch.Tensor:
+    """Return the weights, E, or attributes, E x D, of a graph's edges."""
+    number = edges.shape[1]
+    if name == "edge_weight" and values.shape == (number, 1):
+        values = values[:, 0]
+    if name == "edge_attr" and values.shape == (number,):
+        values = values[:, None]
+    dimensions, form = (1, "E") if name == "edge_weight" else (2, "E x D")
+    fits = values.ndim == dimensions and len(values) == number and all(values.shape[1:])
+    if values.dtype.kind not in "biuf" or not fits:
+        given = f"{values.dtype} of shape {values.shape}"
+        raise UserError(f"{source}: {name} is {given}; it must be real numbers, {form}, of {number} edges.")
+    with np.errstate(over="ignore"):
+        numbers = np.ascontiguousarray(values, dtype=np.float32)
+    if broken := int((~np.isfinite(numbers)).sum()):
+        raise UserError(f"{source}: {name} holds {broken} values that are NaN or infinite; every one must be finite.")
+    if name == "edge_weight" and (below := int((numbers < 0).sum())):
+        _log.warning("%s: %d edge weights are below 0, of which gcn, appnp and sgc can make no root", source, below)
+    return torch.from_numpy(numbers)
 
 
 def _check_features(source: str, x: Array, num_nodes: int) -> torch.Tensor:

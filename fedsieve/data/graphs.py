@@ -48,9 +48,9 @@ def load_graph(
 ) -> Data:
     """Return the graph of a name in `DATASETS`, or of a user's own `.npz` or `.pt` file, screened and split.
 
-    x is float32 N x F, edge_index int64 2 x E without repeats and self-loops, y int64 N (-1: no label, in no mask),
-    train_mask, val_mask and test_mask bool N, num_classes an int. Named graphs are undirected; a user's own keeps its
-    directions and its features as they are.
+    x is float32 N x F, edge_index int64 2 x E, y int64 N (-1: no label, in no mask), train_mask, val_mask and test_mask
+    bool N, num_classes an int; edge_weight, E, and edge_attr, E x D, where a user's own has them. Named graphs are
+    undirected; a user's own keeps its directions, its self-loops and its features as they are.
 
     Without a `split` a user's own masks hold, else the data set's own fractions, else `Split()`. Without a word on
     `largest_component` named graphs are cut to it and a user's own are not.
@@ -74,7 +74,7 @@ def load_graph(
 
 
 def graph_arrays(dataset: str) -> dict[str, Array]:
-    """Return a graph's arrays before anything is checked: x, edge_index, y and the masks, as far as there are any.
+    """Return a graph's arrays before anything is checked, those of `fedsieve.data.own.KEYS` that there are.
 
     Raises `UserError` for an unknown name and a file that cannot be read.
     """

@@ -19,10 +19,11 @@ from torch_geometric.data.storage import GlobalStorage
 from fedsieve.data.checks import Array
 from fedsieve.data.split import MASKS
 from fedsieve.errors import UserError
+from fedsieve.inputs import OF_EDGES
 
 _log = logging.getLogger("fedsieve")
 
-KEYS = ("x", "edge_index", "y", *MASKS)
+KEYS = ("x", "edge_index", "y", *OF_EDGES, *MASKS)
 CSR_KEYS = ("x_data", "x_indices", "x_indptr", "x_shape")
 _DTYPES = [type(np.dtype(code)) for code in "?bhilqBHILQefdgU"]  # no objects: an array of these is a pickle of its own
 _CLASSES = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, np.ndarray, np.dtype, *_DTYPES]

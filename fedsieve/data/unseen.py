@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fedsieve.data.graphs import DATASETS, graph_arrays
 from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
 from fedsieve.data.own_images import Table, find, list_loose, read_contents
 from fedsieve.errors import UserError, suggest
+from fedsieve.inputs import OF_EDGES
 from fedsieve.kinds import Kind, tell_kind
 from fedsieve.paths import expand
 
@@ -34,12 +35,14 @@ class Unseen:
         edge_index: 2 x E of a graph, None of images.
         labels: int64 N, of the model's classes; `UNKNOWN` where there is none.
         places: where each example is: a node's number, a row's number or a file's path.
+        of_edges: edge_weight and edge_attr of a graph, as far as it has them.
     """
 
     examples: Tensor
     edge_index: Tensor | None
     labels: Tensor
     places: Sequence[str]
+    of_edges: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str], *, named: bool) -> Unseen:
@@ -76,7 +79,7 @@ def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str
         raise UserError(f"{source}: {noun} is of size {sizes[0]}, allowed: {sizes[1]}, which the run's models take.")
     if odd := int((unseen.labels < UNKNOWN).sum()):
         _log.warning("%s: %d labels are none of the model's classes and do not count", source, odd)
-    return Unseen(examples, unseen.edge_index, unseen.labels.clamp(min=UNKNOWN), unseen.places)
+    return replace(unseen, examples=examples, labels=unseen.labels.clamp(min=UNKNOWN))
 
 
 _ODD = UNKNOWN - 1
@@ -88,7 +91,7 @@ def _read_graph(source: str, num_classes: int) -> Unseen:
     given = arrays.get("y")
     if given is None and "x" in arrays and arrays["x"].ndim:
         given = np.full(len(arrays["x"]), UNKNOWN)
-    bare: dict[str, Array] = {key: arrays[key] for key in ("x", "edge_index") if key in arrays}
+    bare: dict[str, Array] = {key: arrays[key] for key in ("x", "edge_index", *OF_EDGES) if key in arrays}
     if given is not None:
         given = flatten_labels(source, given) if given.ndim == 2 else given
         plain = given.ndim == 1 and given.dtype.kind in "biuf"
@@ -96,7 +99,8 @@ def _read_graph(source: str, num_classes: int) -> Unseen:
     graph = screen(source, bare)
     assert given is not None
     labels = [_number(label, num_classes) for label in given.tolist()]
-    return Unseen(graph.x, graph.edge_index, torch.tensor(labels), describe_range(len(labels)))
+    of_edges = {name: graph[name] for name in OF_EDGES if name in graph}
+    return Unseen(graph.x, graph.edge_index, torch.tensor(labels), describe_range(len(labels)), of_edges)
 
 
 def _read_images(source: str, path: Path, classes: Sequence[str], named: bool) -> Unseen:

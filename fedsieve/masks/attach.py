@@ -35,19 +35,28 @@ def _take_masked(module: nn.RNNBase, _: object) -> None:
 def find_transposed(model: nn.Module) -> set[str]:
     """Return the plain names of weight matrices that are in x out, as those of torch's transposed convolutions are.
 
-    To be asked before masks are attached.
+    PyG's attention vectors, 1 x heads x channels, count among them: each head is an output. To be asked before masks
+    are attached.
     """
     return {
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
-        if getattr(module, "transposed", False)
         for name, parameter in module.named_parameters(recurse=False)
-        if parameter.dim() >= MATRIX_DIM
+        if parameter.dim() >= MATRIX_DIM and (getattr(module, "transposed", False) or _is_attention(module, parameter))
     }
 
 
+def _is_attention(module: nn.Module, parameter: Tensor) -> bool:
+    """Return whether a parameter is 1 x heads x channels, and not a convolution's kernel for one output."""
+    convolves = isinstance(module, nn.modules.conv._ConvNd)
+    return not convolves and parameter.dim() == 3 and parameter.shape[0] == 1
+
+
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the model's own parameters by plain name, without those of parametrizations on them."""
+    """Return the model's own parameters by plain name, without those of parametrizations on them.
+
+    Matrices come in the order in which they come without masks: module by module.
+    """
     parameters: dict[str, nn.Parameter] = {}
     for name, parameter in model.named_parameters():
         before, inside, after = name.partition("parametrizations.")
@@ -55,4 +64,6 @@ def weights(model: nn.Module) -> dict[str, nn.Parameter]:
             parameters[name] = parameter
         elif after.endswith(".original"):
             parameters[before + after.removesuffix(".original")] = parameter
-    return parameters
+    # torch lists what a mask sits on after the layers inside the same module, as those of an attention layer
+    place = {prefix: number for number, (prefix, _) in enumerate(model.named_modules())}
+    return dict(sorted(parameters.items(), key=lambda item: place[item[0].rpartition(".")[0]]))

@@ -25,8 +25,9 @@ Keep = dict[str, Tensor]
 Pruner = Callable[[nn.Module, Any, float, np.random.RandomState, int], Keep]
 """`pruner(network, ones, density, random, iterations)` returns a bool mask, of its shape, for each weight matrix.
 
-The network is to be left as it is; `ones` is an input of ones, `random` the only source of chance, and `iterations` the
-number of steps of a pruner that goes in steps. The first line of its docstring is what `fedsieve list pruners` shows.
+The network is to be left as it is; `ones` is an input of ones, for `fedsieve.inputs.run_network`, `random` the only
+source of chance, and `iterations` the number of steps of a pruner that goes in steps. The first line of its docstring
+is what `fedsieve list pruners` shows.
 """
 
 
@@ -61,7 +62,7 @@ def prune(
     Args:
         pruner: a name of the group `fedsieve.pruners`.
         model: on the CPU, without parametrizations; it is left as it is.
-        ones: what the network takes as its input, of ones, in float64; a tensor may be of any type.
+        ones: an input of ones: a tensor, or a `fedsieve.inputs.Graph`.
         density: above 0 and at most 1.
         random: breaks ties and draws random masks; the same generator gives the same masks, with any number of threads.
         iterations: steps of a pruner that goes in steps, at least 1.
@@ -107,7 +108,7 @@ def synflow(model: nn.Module, ones: Any, density: float, random: np.random.Rando
     weights = _take_matrices(model)
     total, budget = sum(weight.numel() for weight in weights.values()), _compute_budget(weights, density)
     flow = Flow(model, weights)
-    inputs = ones.double() if isinstance(ones, Tensor) else ones
+    inputs = ones.double()
     keep = np.ones(total, dtype=bool)
     with one_thread():
         for i in range(1, iterations + 1):

@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedsieve.inputs import run_network
 from fedsieve.masks.attach import MATRIX_DIM
 
 # _NormBase is the batch norms and the instance norms.
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
+
+_NORMS_OF_GRAPHS = "torch_geometric.nn.norm"
 
 ROUNDING = 1e-12
 """What a score may be below 0, as a share of R: the attention of equal tokens, constant in its weights, is so."""
@@ -46,8 +49,8 @@ class Flow:
         for weight in self._weights.values():
             weight.requires_grad_(True)
         for module in self._network.modules():
-            if isinstance(module, NORMS):
-                module.forward = _pass_on  # type: ignore[method-assign] # the module stays: others read its attributes, a transformer norm1.eps
+            if isinstance(module, NORMS) or type(module).__module__.startswith(_NORMS_OF_GRAPHS):
+                module.forward = _pass_on  # the module stays: others read its attributes, a transformer norm1.eps
 
     def mask(self, keep: dict[str, Tensor]) -> None:
         """Set the weights outside `keep` (bool, of the weights' shapes) to 0, for good."""
@@ -63,7 +66,7 @@ class Flow:
         """
         with torch.enable_grad():
             # A copy: the network may write into its input, and there are more steps to come.
-            flow = self._network(ones.clone() if isinstance(ones, Tensor) else ones).sum()
+            flow = run_network(self._network, ones.clone() if isinstance(ones, Tensor) else ones).sum()
         if not torch.isfinite(flow):
             raise FloatingPointError("SynFlow: the weights are so large that the network's outputs overflow float64")
         gradients = torch.autograd.grad(flow, list(self._weights.values()), materialize_grads=True)

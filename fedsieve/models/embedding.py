@@ -12,22 +12,27 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from fedsieve.errors import UserError, one_line
+from fedsieve.inputs import Graph, call, run_network
 
-_KNOWN = "_fedsieve_last_linear"
-"""The attribute under which a network keeps its `LastLinear`, so that copies of it have it too."""
+_KNOWN = "_fedsieve_last_layer"
+"""The attribute under which a network keeps its `LastLayer`, so that copies of it have it too."""
 
 
 @dataclass(frozen=True)
-class LastLinear:
-    """Which of the calls of `torch.nn.functional.linear` in a network's forward give its logits.
+class LastLayer:
+    """Which layer of a network gives its logits.
 
     Attributes:
-        calls: their places among all such calls; none where something else gives the logits.
+        calls: places of its calls of `torch.nn.functional.linear` among all such calls; none where it is no such layer.
         total: number of such calls.
+        path: of a graph network where no linear call gives the logits, the module that does; "": none.
+        alone: whether it is a graph network's only one with weights: what it is given says nothing of the network.
     """
 
-    calls: tuple[int, ...]
-    total: int
+    calls: tuple[int, ...] = ()
+    total: int = 0
+    path: str = ""
+    alone: bool = False
 
 
 def embedding_dim(model: nn.Module, inputs: Any) -> int:
@@ -49,65 +54,145 @@ def embedding_dim(model: nn.Module, inputs: Any) -> int:
 
 @torch.no_grad()
 def embed(model: nn.Module, inputs: Any) -> Tensor:
-    """Return the mean over `inputs` of the last hidden layer's output before its activation, of one dimension.
+    """Return the mean over `inputs` of the last hidden layer's output, of one dimension.
 
-    FedSieve's own networks compute it themselves (`embed`). Of a user's own network it is the mean input of the linear
-    layer that gives the logits, as it is, after whatever activation stands before it.
+    FedSieve's own networks compute it themselves (`embed`), before its activation, and so may a user's graph network.
+    Of all others it is the mean input of the layer that gives the logits, as it is, after whatever activation stands
+    before it: a linear layer or, in a graph network, any. A graph network of one layer gives the mean logits.
 
     Raises:
-        UserError: no linear layer gives the logits of a user's own network.
+        UserError: no such layer gives the logits, or the network's own `embed` returns something else.
     """
-    if type(model).__module__.startswith(f"{__package__}."):  # a user's method of this name may do anything else
-        embedding: Tensor = model.embed(inputs)  # type: ignore[operator]
-        return embedding
-    last = find_last_linear(model, inputs)
+    if (own_embed := _find_embed(model, inputs)) is not None:
+        return _average_nodes(model, call(model, own_embed, own_embed, inputs))
+    last = find_last_layer(model, inputs)
+    if last.alone:
+        logits: Tensor = run_network(model, inputs)
+        return _average(logits)
+    if last.path:
+        return torch.cat([_flatten(given) for given in _run_watched(model, inputs, last.path)]).mean(0)
     if not last.calls:
+        name = type(model).__name__
+        if isinstance(inputs, Graph):
+            raise UserError(
+                f"model: no layer of {name} gives its logits, whose input would be its embedding, allowed: a network "
+                "that ends with a layer that has weights, or one with a method embed(x, edge_index)."
+            )
         raise UserError(
-            f"model: the logits of {type(model).__name__} are not those of a torch.nn.Linear, whose input would be its "
+            f"model: the logits of {name} are not those of a torch.nn.Linear, whose input would be its "
             "embedding, allowed: a network whose last layer is one."
         )
     with _Inputs(last.calls) as seen:
-        model(inputs)
+        run_network(model, inputs)
     if seen.total != last.total:
         raise UserError(
             f"model: {type(model).__name__} runs {seen.total} linear layers for some input and {last.total} for "
             "another, so that none is the last, whose input would be its embedding, allowed: always as many."
         )
-    return torch.cat([inputs_.reshape(-1, inputs_.shape[-1]) for inputs_ in seen.inputs]).mean(0)
+    return torch.cat([_flatten(given) for given in seen.inputs]).mean(0)
 
 
-def find_last_linear(model: nn.Module, inputs: Any) -> LastLinear:
-    """Return which linear calls give the logits; found once for a network, in eval mode and before masks are attached.
+def find_last_layer(model: nn.Module, inputs: Any) -> LastLayer:
+    """Return which layer gives the logits; found once for a network, in eval mode and before masks are attached.
 
     Of the operations with a weight matrix, those are looked for from which the logits come without another between.
     Where several are linear, as with a shortcut around the last layer, the one that runs last counts, and all calls
     with its weight.
     """
-    known: LastLinear | None = getattr(model, _KNOWN, None)
+    known: LastLayer | None = getattr(model, _KNOWN, None)
     if known is None:
-        known = _find_last_linear(model, inputs)
+        known = _find_last_layer(model, inputs)
         setattr(model, _KNOWN, known)
     return known
 
 
-def _find_last_linear(model: nn.Module, inputs: Any) -> LastLinear:
+def _find_embed(model: nn.Module, inputs: Any) -> Callable[..., Any] | None:
+    """Return the network's own embedding: FedSieve's, or a graph network's; for images a user's may do anything."""
+    if not (type(model).__module__.startswith(f"{__package__}.") or isinstance(inputs, Graph)):
+        return None
+    return model.embed if callable(getattr(type(model), "embed", None)) else None  # type: ignore[return-value]
+
+
+def _average_nodes(model: nn.Module, embedding: Any) -> Tensor:
+    """Return what an `embed` has returned as a vector."""
+    if not isinstance(embedding, Tensor) or embedding.dim() not in (1, 2) or not embedding.is_floating_point():
+        given = tuple(embedding.shape) if isinstance(embedding, Tensor) else type(embedding).__name__
+        raise UserError(
+            f"model: embed of {type(model).__name__} returns {given}, allowed: a row of floating-point numbers a node, "
+            "or their mean."
+        )
+    return embedding if embedding.dim() == 1 else _average(embedding)
+
+
+def _flatten(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1, tensor.shape[-1])
+
+
+def _average(tensor: Tensor) -> Tensor:
+    return _flatten(tensor).mean(0)
+
+
+def _find_last_layer(model: nn.Module, inputs: Any) -> LastLayer:
     parameters = list(model.parameters())
-    with torch.enable_grad(), _require_gradients(parameters), _Uses(parameters) as uses:
-        logits = model(inputs)
-    calls = [use for use in uses.seen if use.number is not None]
-    nearest = _find_nearest(logits, {use.node: use for use in uses.seen if use.node is not None})
-    last = max((use for use in nearest if use.number is not None), key=lambda use: use.number or 0, default=None)
-    same = [use.number for use in nearest if last is not None and use.number is not None and use.weight == last.weight]
-    return LastLinear(tuple(sorted(same)), len(calls))
+    with torch.enable_grad(), _require_gradients(parameters):
+        with _Uses(parameters) as uses:
+            logits = run_network(model, inputs)
+        calls = [use for use in uses.seen if use.number is not None]
+        nearest = _find_nearest(logits, {use.node: use for use in uses.seen if use.node is not None})
+        last = max((use for use in nearest if use.number is not None), key=lambda use: use.number or 0, default=None)
+        if last is not None:
+            same = [use for use in nearest if use.number is not None and use.weight == last.weight]
+            alone = isinstance(inputs, Graph) and not any(use.learnt for use in same)
+            return LastLayer(tuple(sorted(use.number or 0 for use in same)), len(calls), alone=alone)
+        if not isinstance(inputs, Graph) or not nearest:
+            return LastLayer(total=len(calls))
+        final = max(nearest, key=uses.seen.index)
+        for path in _list_holders(model, final.weight):
+            if given := _run_watched(model, inputs, path):
+                return LastLayer(path=path, alone=not any(tensor.requires_grad for tensor in given))
+    return LastLayer(total=len(calls))
+
+
+def _list_holders(model: nn.Module, weight: int) -> list[str]:
+    """Return the paths of the module that holds a weight and of those around it, without the network itself."""
+    for path, module in model.named_modules():
+        if any(_find_address(parameter) == weight for parameter in module.parameters(recurse=False)):
+            parts = path.split(".") if path else []
+            return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return []
+
+
+def _run_watched(model: nn.Module, inputs: Any, path: str) -> list[Tensor]:
+    """Run a network and return the first tensor that each call of one of its modules is given."""
+    given: list[Tensor] = []
+
+    def note(_: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        given.extend(leaves[:1])
+
+    hook = model.get_submodule(path).register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        run_network(model, inputs)
+    finally:
+        hook.remove()
+    return given
 
 
 @dataclass(frozen=True)
 class _Use:
-    """A call that takes a weight matrix: the node of what it returns, and its number if it is of `linear`."""
+    """A call that takes a weight matrix.
+
+    Attributes:
+        node: of what it returns.
+        weight: where that lies.
+        number: among the calls of `linear`, if it is one.
+        learnt: whether a linear layer's input depends on a weight.
+    """
 
     node: Any
     weight: int
     number: int | None
+    learnt: bool = False
 
 
 class _Uses(TorchFunctionMode):
@@ -125,9 +210,9 @@ class _Uses(TorchFunctionMode):
         """Call `func`."""
         result = func(*args, **(kwargs or {}))
         if func is linear:
-            self.seen.append(
-                _Use(result.grad_fn, _find_address(_get_argument(1, "weight", args, kwargs)), self._linear)
-            )
+            weight = _find_address(_get_argument(1, "weight", args, kwargs))
+            learnt = _get_argument(0, "input", args, kwargs).requires_grad
+            self.seen.append(_Use(result.grad_fn, weight, self._linear, learnt))
             self._linear += 1
             return result
         taken = [_find_address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]

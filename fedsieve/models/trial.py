@@ -11,9 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from fedsieve.inputs import run_network
 from fedsieve.masks.attach import MATRIX_DIM, attach_masks
 from fedsieve.masks.synflow import one_thread
-from fedsieve.models.embedding import find_last_linear
+from fedsieve.models.embedding import find_last_layer
 
 _SMALLEST = "_fedsieve_smallest_batch"
 """The attribute under which a network keeps how many examples it takes at least, so that copies of it have it too."""
@@ -46,7 +47,7 @@ def try_network(model: nn.Module, examples: Examples, num_classes: int) -> None:
 
 
 def _try(model: nn.Module, examples: Examples, num_classes: int) -> None:
-    _check_logits(model(examples(2)), num_classes)  # lazy layers get their weights
+    _check_logits(run_network(model, examples(2)), num_classes)  # lazy layers get their weights
     _check_layers(model)
     trial = _Trial(model, examples, num_classes)
     flags = {module: module.training for module in model.modules()}
@@ -54,7 +55,7 @@ def _try(model: nn.Module, examples: Examples, num_classes: int) -> None:
         try:
             trial.check_training()
             with suppress(Exception):  # of what finds it; who needs it, tries it again and is told
-                find_last_linear(model.eval(), examples(2))
+                find_last_layer(model.eval(), examples(2))
             trial.check_memory()
             trial.check_reach()
             setattr(model, _SMALLEST, 1 if trial.takes_one() else 2)
@@ -72,6 +73,11 @@ def _check_layers(model: nn.Module) -> None:
     for path, module in model.named_modules():
         if fault := _find_recomputed(module):
             raise UnusableError(f"its layer {path or type(module).__name__} {fault}, allowed: plain weights")
+        if getattr(module, "cached", False) is True:  # PyG's word for it
+            raise UnusableError(
+                f"its layer {path or type(module).__name__} keeps the first graph that it is given, and each client has"
+                " its own, allowed: cached=False"
+            )
     parameters = dict(model.named_parameters())
     if not any(parameter.dim() >= MATRIX_DIM for parameter in parameters.values()):
         raise UnusableError("it has no weight matrix to train")
@@ -150,12 +156,12 @@ class _Trial:
             return
         attach_masks(masked, lambda _: _Doubled())
         inputs = self.examples(2)
-        with_masks = masked.eval()(inputs)
+        with_masks = run_network(masked.eval(), inputs)
         self.put_back()
         for parameter, _ in self._weights:
             if parameter.dim() >= MATRIX_DIM:
                 parameter.data.mul_(2)
-        if not _is_near(with_masks, self.model.eval()(inputs)):
+        if not _is_near(with_masks, run_network(self.model.eval(), inputs)):
             raise UnusableError(
                 "it takes a weight from elsewhere than its layer, from a list say, where a mask does not reach it, "
                 "allowed: self.layer.weight"
@@ -167,7 +173,8 @@ class _Trial:
         self.put_back()
         try:
             for training in (True, False):
-                _check_logits(self.model.train(training)(self.examples(1)), self.num_classes, count=1)
+                logits = run_network(self.model.train(training), self.examples(1))
+                _check_logits(logits, self.num_classes, count=1)
         except Exception:  # it is the user's own code
             return False
         return True
@@ -179,7 +186,7 @@ class _Trial:
         tensors = list(_find_tensors(inputs))
         before = [(tensor.detach().clone(), tensor._version, tensor.requires_grad) for tensor in tensors]
         torch.default_generator.manual_seed(0)
-        logits = self.model.train(training)(inputs)
+        logits = run_network(self.model.train(training), inputs)
         for tensor, (values, version, needed) in zip(tensors, before, strict=True):
             if tensor._version != version or tensor.requires_grad != needed or not _is_same(tensor, values):
                 raise UnusableError(

@@ -72,7 +72,7 @@ def bind(
         else:
             ((nodes[client], known[client]),) = claims.items()
     for client in _find_odd({client: one.shape for client, one in known.items()}):
-        features = format_shape(known[client].shape.input)
+        features = format_shape(known[client].shape.input, known[client].shape.edge_dim)
         _log.warning("client %d is rejected: its data have features of shape %s", client, features)
         del nodes[client], known[client]
     for client, fault in find_other_classes({client: one.classes for client, one in known.items()}).items():
@@ -136,19 +136,21 @@ def _list_nodes(nodes: Collection[int], names: Mapping[int, str]) -> str:
 
 def _find_odd(shapes: Mapping[int, Shape]) -> list[int]:
     """Return the clients whose data have other features than those of more than half of all."""
-    inputs = Counter(shape.input for shape in shapes.values())
-    return [client for client, shape in shapes.items() if max(inputs.values()) > len(shapes) / 2 >= inputs[shape.input]]
+    features = {client: (shape.input, shape.edge_dim) for client, shape in shapes.items()}
+    counts = Counter(features.values())
+    return [client for client, given in features.items() if max(counts.values()) > len(shapes) / 2 >= counts[given]]
 
 
 def _find_common_shape(shapes: Mapping[int, Shape]) -> Shape:
     """Return the shape of a network for all clients."""
-    first = {shape.input: client for client, shape in sorted(shapes.items(), reverse=True)}
+    first = {(shape.input, shape.edge_dim): client for client, shape in sorted(shapes.items(), reverse=True)}
     if len(first) > 1:
-        features = ", ".join(f"{format_shape(input_)} (client {client})" for input_, client in sorted(first.items()))
+        features = ", ".join(f"{format_shape(*given)} (client {client})" for given, client in sorted(first.items()))
         raise RunFailedError(f"clients' data differ in their features: {features}.")
     num_classes = max(shape.num_classes for shape in shapes.values())
     if num_classes == 0:
         raise RunFailedError("no client has an example with a label.")
     if num_classes == 1:
         raise RunFailedError("all clients' examples are of one class; classification needs at least 2.")
-    return Shape(next(iter(first)), num_classes)
+    input_, edge_dim = next(iter(first))
+    return Shape(input_, num_classes, edge_dim)

@@ -30,6 +30,7 @@ def write_models(
     """Write the models after round `number` to `model/`, and return the accuracy of the one that all share, if any."""
     timeout, shape = loop.run.round_timeout, binding.shape
     stage = {"format": 1, "round": number, "input": list(shape.input), "num_classes": shape.num_classes}
+    stage |= {"edge_dim": shape.edge_dim} if shape.edge_dim else {}
     names = _export(grid, binding, config, loop.continues, folder, stage, timeout)
     shared = loop.strategy.global_model() if loop.begun else None
     if shared is None:

@@ -26,6 +26,7 @@ def read_introduction(reply: Message) -> tuple[int, Introduction] | str:
     record = reply.content.config_records.get("client", ConfigRecord())
     values = [record.get(key) for key in ("partition-id", "input-shape", "num-classes")]
     client, input_, num_classes = values
+    edge_dim = record.get("edge-dim", 0)
     if not (type(client) is int and isinstance(input_, list) and type(num_classes) is int) or any(
         type(length) is not int for length in input_
     ):
@@ -35,10 +36,12 @@ def read_introduction(reply: Message) -> tuple[int, Introduction] | str:
         return make_printable(f"its data has examples of shape {format_shape(lengths)}")
     if math.prod(lengths) > MAX_LENGTH or not 0 <= num_classes <= MAX_CLASSES:
         return make_printable(f"its data has {math.prod(lengths)} features and {num_classes} classes")
+    if type(edge_dim) is not int or not 0 <= edge_dim <= MAX_LENGTH:
+        return make_printable(f"its edges carry {edge_dim!r} numbers")
     is_own, names = record.get("own-data", False), _names(record.get("class-names", []), num_classes)
     if type(is_own) is not bool or names is None:
         return "it does not say properly whose its data are and what its classes are called"
-    return client, Introduction(Shape(lengths, num_classes), is_own, names)
+    return client, Introduction(Shape(lengths, num_classes, edge_dim), is_own, names)
 
 
 def _names(given: object, num_classes: int) -> tuple[str, ...] | None:
@@ -50,6 +53,6 @@ def _names(given: object, num_classes: int) -> tuple[str, ...] | None:
     return tuple(unicodedata.normalize("NFC", name) for name in given)
 
 
-def format_shape(input_: tuple[int, ...]) -> str:
-    """Return an example's shape in words."""
-    return " x ".join(map(str, input_))
+def format_shape(input_: tuple[int, ...], edge_dim: int = 0) -> str:
+    """Return an example's shape in words, and how many numbers an edge carries if any."""
+    return " x ".join(map(str, input_)) + (f" with edge_attr of {edge_dim}" if edge_dim else "")

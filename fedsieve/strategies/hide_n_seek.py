@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from pydantic import BaseModel
-from torch import Tensor, nn
+from torch import nn
 
 from fedsieve import seeds
 from fedsieve.contract import Arrays, Expected, Replies, Setting
@@ -43,7 +43,7 @@ class HideNseek(FederatedStrategy):
 
     Args:
         model: the network; of it only the shapes matter, as its weights are drawn from the seed.
-        example: an input of ones as the network takes it, such as `torch.ones(1, 3, 32, 32)`.
+        example: an input of ones, such as `torch.ones(1, 3, 32, 32)`, or a `fedsieve.inputs.Graph` of such.
         seed: every party draws the frozen weights from it.
         density: share of the weights that the server keeps.
         mask: the family of masks.
@@ -88,7 +88,7 @@ class HideNseek(FederatedStrategy):
         """Prune, and begin where the family does: with the sign +1 for every weight."""
         network = copy.deepcopy(self.network)
         self.frozen = freeze_(network, self.init, self.seed, self.frozen_gain)
-        example = self.example.double() if isinstance(self.example, Tensor) else self.example
+        example = self.example.double()
         random = seeds.random_state(self.seed, "pruning")
         try:
             keep = prune(self.pruner, network, example, self.density, random, self.prune_iterations)

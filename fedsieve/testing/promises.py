@@ -28,6 +28,9 @@ from fedsieve.testing.trial import AT, FAILS, Trial, is_spoilt, round_of
 LATE, SINCE = 3, 3
 """The client that does not answer at first, and the round from which it does; before it a run is interrupted too."""
 
+NETWORKS = ("sage", "gat", "fedsieve.testing.networks:Gated")
+"""Graph networks besides `gcn` that every algorithm runs on: PyG's, with attention, and one like a user's own."""
+
 
 class BrokenPromiseError(AssertionError):
     """Says in one sentence, to the author of an algorithm, which promise it breaks and how."""
@@ -73,18 +76,32 @@ def runs(trial: Trial, kind: Kind) -> None:
     _needs(trial, "is-installed")
     with _explain_errors(f"a run on {kind} ends with"):
         run = trial.reference(kind)
+    _check_complete(run, kind)
+
+
+def runs_on_networks(trial: Trial) -> None:
+    """It runs on graph networks of PyG's and of a user's own as on the built-in one."""
+    _needs(trial, "runs-on-graph")
+    for network in NETWORKS:
+        with _explain_errors(f"a run on {network} ends with"):
+            run = play(trial.setting.config("graph", network=network))
+        _check_complete(run, network)
+
+
+def _check_complete(run: Run, data: str) -> None:
+    """Check that no reply was rejected, that every client has a model, and that all fit the network."""
     for number, rejected in _read_rejected(run):
         for whose, reason in rejected.items():
-            _fail(f"a run on {kind} rejects client {whose} in round {number}: {reason}", run)
+            _fail(f"a run on {data} rejects client {whose} in round {number}: {reason}", run)
     expected = initial_weights(run.config, deal_simulated(run.config)[0].shape)
     for client in range(CLIENTS):
         path = RunLayout(run.folder).model_of(client)
         if not path.exists():
-            _fail(f"personal_model of client {client} raises on {kind}", run)
-        _check_fits(path, expected, f"personal_model returns other weights than the network's on {kind}")
+            _fail(f"personal_model of client {client} raises on {data}", run)
+        _check_fits(path, expected, f"personal_model returns other weights than the network's on {data}")
     shared = run.folder / "model" / "global.safetensors"
     if shared.exists():
-        _check_fits(shared, expected, f"global_model returns other weights than the network's on {kind}")
+        _check_fits(shared, expected, f"global_model returns other weights than the network's on {data}")
 
 
 def _check_fits(path: Path, expected: Mapping[str, Tensor], broken: str) -> None:
@@ -244,6 +261,7 @@ PROMISES: dict[str, Promise] = {
     "is-installed": is_installed,
     "runs-on-graph": partial(runs, kind="graph"),
     "runs-on-images": partial(runs, kind="images"),
+    "runs-on-networks": runs_on_networks,
     "deterministic-graph": partial(is_deterministic, kind="graph"),
     "deterministic-images": partial(is_deterministic, kind="images"),
     "ignores-the-order-of-replies": ignores_order,

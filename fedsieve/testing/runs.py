@@ -47,19 +47,20 @@ class Setting:
     folder: Path
     _number: int = field(default=0, init=False)
 
-    def config(self, kind: Kind, *, everybody: bool = False) -> RunConfig:
+    def config(self, kind: Kind, *, everybody: bool = False, network: str = "") -> RunConfig:
         """Return the configuration of a run into a new folder.
 
         Args:
             kind: of data.
             everybody: all four clients take part in each round, and there is one checkpoint, of the last. Else three
                 do, of which a sum depends on the order, and there is a checkpoint after every round.
+            network: the model, "" for that of the keys.
         """
         self._number += 1
         tiny: dict[str, Any] = {"algorithm": self.algorithm, "num-clients": CLIENTS, "num-rounds": ROUNDS}
         tiny |= {"local-epochs": 2, "seed": 3, "out": str(self.folder / f"run-{self._number}")}
         tiny |= {"checkpoint-every": 0} if everybody else {"fraction-train": 0.75}
-        return parse(tiny | self._data(kind) | dict(self.keys))
+        return parse(tiny | self._data(kind) | dict(self.keys) | ({"model": network} if network else {}))
 
     def _data(self, kind: Kind) -> dict[str, Any]:
         if kind == "images":

@@ -6,7 +6,8 @@ from torch.nn.functional import cross_entropy
 from fedsieve.client.app.graph_task import GraphTask
 from fedsieve.client.fed_pub import FedPubTrainer
 from fedsieve.config import RunConfig
-from fedsieve.models.gcn import GCN, propagation
+from fedsieve.inputs import Graph
+from fedsieve.models.gcn import GCN, find_products
 from fedsieve.protocols.fed_pub import EMBEDDING
 from tests.client.toy import Toy, arrays, linear
 from tests.helpers import config
@@ -128,8 +129,9 @@ class Masked(nn.Module):
 
     def forward(self, task: GraphTask) -> Tensor:
         w = {name: p * self.m[name] if name in self.m else p for name, p in self.w.items()}
-        hidden = (task.graph.a_hat_x @ w["conv1_weight"] + w["conv1_bias"]).relu()
-        hidden = (task.graph.a_hat @ (hidden @ w["conv2_weight"]) + w["conv2_bias"]).relu()
+        graph = find_products(task.graph.x, task.graph.edge_index)
+        hidden = (graph.a_hat_x @ w["conv1_weight"] + w["conv1_bias"]).relu()
+        hidden = (graph.a_hat @ (hidden @ w["conv2_weight"]) + w["conv2_bias"]).relu()
         return hidden @ w["classifier_weight"].T + w["classifier_bias"]
 
 
@@ -138,7 +140,7 @@ def test_without_sparsity_a_round_is_torchs_adam_on_the_cross_entropy_of_masked_
     model = GCN(8, 3, hidden_dim=5, dropout=0.0)
     theirs = Masked(model)
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
-    task = GraphTask(odd_graph, propagation(torch.randn(9, 8), torch.tensor([[0, 1], [1, 0]])), torch.device("cpu"))
+    task = GraphTask(odd_graph, Graph(torch.randn(9, 8), torch.tensor([[0, 1], [1, 0]])), torch.device("cpu"))
     result = FedPubTrainer(run, run.settings, model).train(task, start, {})
     adam = torch.optim.Adam(theirs.parameters(), lr=0.01, weight_decay=1e-6)
     for _ in range(4):

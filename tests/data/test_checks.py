@@ -121,11 +121,61 @@ def test_masks_may_be_columns():
     assert screen("g", path(**columns)).val_mask.tolist() == [False, True, False, False, False]
 
 
-def test_repeated_edges_and_self_loops_are_removed_and_counted(caplog: pytest.LogCaptureFixture):
+def test_repeated_edges_are_removed_and_counted_and_self_loops_stay(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "fedsieve")
     data = screen("g", path(edge_index=[[0, 1, 0, 2], [1, 0, 1, 2]]))
-    assert data.edge_index.tolist() == [[0, 1], [1, 0]]
-    assert caplog.messages == ["g: 2 repeated edges and self-loops removed"]
+    assert data.edge_index.tolist() == [[0, 1, 2], [1, 0, 2]]
+    assert caplog.messages == ["g: 1 repeated edges removed"]
+
+
+EDGES = [[2, 1, 0, 0, 3], [2, 0, 1, 1, 4]]
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int64, bool])
+def test_edges_keep_their_own_weights_and_attributes(kind: type):
+    weights = np.array([0, 1, 2, 3, 4]).astype(kind)
+    data = screen("g", path(edge_index=EDGES, edge_weight=weights, edge_attr=np.stack([weights, weights], 1)))
+    assert data.edge_index.tolist() == EDGES
+    assert (data.edge_weight.dtype, data.edge_attr.dtype) == (torch.float32, torch.float32)
+    assert data.edge_weight.tolist() == weights.tolist()
+    assert data.edge_attr.tolist() == [[weight, weight] for weight in weights.tolist()]
+
+
+def test_a_column_of_weights_and_a_row_of_attributes_are_taken():
+    column = np.arange(5.0)[:, None]
+    data = screen("g", path(edge_index=EDGES, edge_weight=column, edge_attr=column[:, 0]))
+    assert (data.edge_weight.shape, data.edge_attr.shape) == ((5,), (5, 1))
+
+
+@pytest.mark.parametrize(
+    ("of_edges", "sentence"),
+    [
+        (
+            {"edge_weight": np.ones(4)},
+            r"edge_weight is float64 of shape \(4,\); it must be real numbers, E, of 5",
+        ),
+        ({"edge_weight": np.ones((5, 2))}, r"edge_weight is float64 of shape \(5, 2\)"),
+        ({"edge_weight": np.array(["a"] * 5)}, r"edge_weight is <U1 of shape \(5,\)"),
+        ({"edge_weight": np.ones(5, complex)}, r"edge_weight is complex128"),
+        ({"edge_weight": [1, 1, np.nan, np.inf, 1]}, r"edge_weight holds 2 values that are NaN or infinite"),
+        (
+            {"edge_attr": np.ones((4, 2))},
+            r"edge_attr is float64 of shape \(4, 2\); it must be real numbers, E x D, of",
+        ),
+        ({"edge_attr": np.ones((5, 0))}, r"edge_attr is float64 of shape \(5, 0\)"),
+        ({"edge_attr": np.ones((5, 2, 2))}, r"edge_attr is float64 of shape \(5, 2, 2\)"),
+        ({"edge_attr": np.full((5, 1), 1e300)}, r"edge_attr holds 5 values that are NaN or infinite"),
+    ],
+)
+def test_what_edges_cannot_carry_is_one_sentence(of_edges: dict, sentence: str):
+    arrays = {name: np.asarray(value) for name, value in of_edges.items()}
+    with pytest.raises(UserError, match=rf"^g: {sentence}.*\.$"):
+        screen("g", path(edge_index=EDGES, **arrays))
+
+
+def test_weights_below_0_are_named(caplog: pytest.LogCaptureFixture):
+    screen("g", path(edge_index=EDGES, edge_weight=np.array([1, 1, -1, 1, -1])))
+    assert "g: 2 edge weights are below 0" in caplog.text
 
 
 def test_directed_edges_stay_and_are_named(caplog: pytest.LogCaptureFixture):

@@ -80,3 +80,13 @@ def test_a_mask_that_no_client_has_is_refused(sizes: tuple[int, int, int], part:
     told = f"^num-clients = 2, val-ratio = 0.1: these leave none of the 2 clients with nodes for {part}, allowed: "
     with pytest.raises(UserError, match=told):
         check_clients([client(*sizes)] * 2, {"num-clients": 2, "val-ratio": 0.1})
+
+
+def test_edges_inside_keep_their_own_weights_attributes_and_loops():
+    data = graph(6, [(5, 4), (1, 4), (4, 4), (0, 1), (1, 4), (2, 3)])
+    data.edge_weight, data.edge_attr = torch.arange(6.0), torch.arange(12.0).reshape(6, 2)
+    held = client_graph(data, np.array([1, 4, 5]))
+    assert held.edge_index.tolist() == [[2, 0, 1, 0], [1, 1, 1, 1]]
+    assert held.edge_weight.tolist() == [0, 1, 2, 4]
+    assert held.edge_attr.tolist() == [[0, 1], [2, 3], [4, 5], [8, 9]]
+    assert held.num_edge_features == 2

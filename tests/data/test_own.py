@@ -159,13 +159,13 @@ def test_the_largest_component_is_cut_only_on_request(tmp_path: Path, caplog: py
 
 
 def test_what_is_not_used_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    np.savez(tmp_path / "g.npz", **arrays(), edge_weight=np.ones(24), names=np.array(["a"] * N))
+    np.savez(tmp_path / "g.npz", **arrays(), edge_time=np.ones(24), names=np.array(["a"] * N))
     load_graph(str(tmp_path / "g.npz"), seed=1)
-    assert "edge_weight, names ignored" in caplog.text
+    assert "edge_time, names ignored" in caplog.text
     caplog.clear()
-    torch.save(Data(**tensors(arrays()), edge_attr=torch.ones(24)), tmp_path / "g.pt")
+    torch.save(Data(**tensors(arrays()), node_id=torch.ones(24)), tmp_path / "g.pt")
     load_graph(str(tmp_path / "g.pt"), seed=1)
-    assert "edge_attr ignored" in caplog.text
+    assert "node_id ignored" in caplog.text
 
 
 class Payload:
@@ -297,3 +297,18 @@ def test_an_unknown_name_lists_what_is_allowed(name: str, hint: str):
     allowed = r"allowed are digits-knn, cora.*\.npz or \.pt"
     with pytest.raises(UserError, match=rf"dataset = '{name}' is unknown{hint}; {allowed}"):
         load_graph(name, seed=1)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt"])
+def test_what_edges_carry_stays_with_them_in_the_largest_component(suffix: str, tmp_path: Path):
+    edges = np.array([[0, 1, 5, 6, 2, 2], [1, 2, 6, 5, 0, 2]])
+    given = {"x": np.eye(8), "y": np.arange(8) % 2, "edge_index": edges}
+    given |= {"edge_weight": np.arange(6.0), "edge_attr": np.arange(12.0).reshape(6, 2)}
+    file = tmp_path / f"g.{suffix}"
+    np.savez(file, **given) if suffix == "npz" else torch.save(Data(**tensors(given)), file)
+    whole = load_graph(str(file), seed=1)
+    assert whole.edge_index.tolist() == edges.tolist()
+    data = load_graph(str(file), seed=1, largest_component=True)
+    assert data.edge_index.tolist() == [[0, 1, 2, 2], [1, 2, 0, 2]]
+    assert data.edge_weight.tolist() == [0, 1, 4, 5]
+    assert data.edge_attr.tolist() == [[0, 1], [2, 3], [8, 9], [10, 11]]

@@ -69,3 +69,20 @@ def test_recurrent_layers_use_their_masks():
     assert torch.allclose(output, halved(inputs)[0])
     output.sum().backward()
     assert all(mask.factor.grad.abs().sum() > 0 for mask in masks.values())
+
+
+class Attention(nn.Module):
+    """Holds a matrix itself, beside a layer that has one too, as PyG's attention layers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.bias = nn.Parameter(torch.ones(1, 2, 3)), nn.Parameter(torch.zeros(3))
+        self.linear = nn.Linear(3, 6)
+
+
+def test_masks_do_not_change_the_order_of_matrices():
+    model = nn.Sequential(Attention(), nn.Linear(2, 2))
+    before = [name for name, weight in weights(model).items() if weight.dim() >= 2]
+    assert before == ["0.attention", "0.linear.weight", "1.weight"]
+    attach_masks(model, Half)
+    assert [name for name, weight in weights(model).items() if weight.dim() >= 2] == before

@@ -10,7 +10,7 @@ from torch.nn.functional import softshrink
 
 from fedsieve.masks.attach import attach_masks, weights
 from fedsieve.masks.personal import PersonalMask, adaptive_steps, apply_threshold, shrink_
-from fedsieve.models.gcn import GCN, propagation
+from fedsieve.models.gcn import GCN
 
 
 def masked(model: nn.Module, threshold: float = 0.1) -> tuple[nn.Module, dict[str, nn.Parameter]]:
@@ -102,13 +102,13 @@ def test_gradients_of_a_masked_linear_layer(training: bool):
 def test_gradients_of_a_masked_gcn(odd_graph):
     model, masks = masked(GCN(8, 3, hidden_dim=4, dropout=0.0).double())
     assert set(masks) == {"conv1.weight", "conv2.weight", "classifier.weight"}
-    graph = propagation(odd_graph.x.double(), odd_graph.edge_index)
+    graph = odd_graph.x.double(), odd_graph.edge_index
     names = [name for name, _ in model.named_parameters()]
     values = [torch.randn_like(parameter).requires_grad_() for parameter in model.parameters()]
     assert len(values) == 6 + 3
 
     def output(*parameters: torch.Tensor) -> torch.Tensor:
-        return functional_call(model.train(), dict(zip(names, parameters, strict=True)), (graph,))
+        return functional_call(model.train(), dict(zip(names, parameters, strict=True)), graph)
 
     assert gradcheck(output, values)
 

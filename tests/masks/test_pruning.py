@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from fedsieve.inputs import Graph
 from fedsieve.masks import pruning
 from fedsieve.masks.pruning import prune, pruner_names
 from fedsieve.masks.synflow import Flow
-from fedsieve.models.gcn import GCN, propagation
+from fedsieve.models.gcn import GCN
 from fedsieve.models.lenet import LeNet
 
 LENET = (3, 32, 32)
@@ -193,8 +194,8 @@ def test_synflow_never_takes_a_weight_back(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_graph_scales_the_flow_and_nothing_else():
     model = GCN(6, 3, hidden_dim=5)
-    graph = propagation(ones(9, 6)[0], torch.tensor([[0, 1, 2, 3, 3], [1, 0, 3, 2, 4]]))
-    one_node = propagation(ones(6), torch.zeros(2, 0, dtype=torch.int64))
+    graph = Graph(ones(9, 6)[0], torch.tensor([[0, 1, 2, 3, 3], [1, 0, 3, 2, 4]]))
+    one_node = Graph(ones(6), torch.zeros(2, 0, dtype=torch.int64))
     many, one = scores(model, graph), scores(model, one_node)
     ratio = many["classifier.weight"].sum() / one["classifier.weight"].sum()
     assert ratio > 1

@@ -11,9 +11,8 @@ from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.errors import UserError
 from fedsieve.masks.attach import attach_masks
 from fedsieve.masks.personal import PersonalMask
-from fedsieve.models import MODELS, build, make_ones
-from fedsieve.models.embedding import LastLinear, embed, embedding_dim, find_last_linear
-from fedsieve.models.gcn import propagation
+from fedsieve.models import MODELS, build, graph_of, make_ones
+from fedsieve.models.embedding import LastLayer, embed, embedding_dim, find_last_layer
 from tests.helpers import config
 
 SHAPES = {"graph": ("digits-knn", Shape((5,), 3)), "images": ("digits", Shape((1, 16, 16), 3))}
@@ -160,7 +159,7 @@ def test_a_layer_that_runs_more_often_for_more_inputs_is_one_sentence():
 
 def test_it_is_found_once_and_then_under_masks():
     model = Heads(lambda net, x: net.head(net.square(x)))
-    assert find_last_linear(model, X) == LastLinear((1,), 2)
+    assert find_last_layer(model, X) == LastLayer((1,), 2)
     attach_masks(model, lambda weight: PersonalMask(weight, 0.1))
     model.square.parametrizations.weight[0].mask.data.mul_(2)
     with parametrize.cached(), torch.no_grad():
@@ -186,11 +185,8 @@ def test_a_network_without_a_linear_layer_is_one_sentence():
 def test_embedding_dim_is_the_length_of_every_networks_embedding(name: str):
     dataset, shape = SHAPES[MODELS[name].kind]
     model = build(config(dataset=dataset, model=name, hidden_dim=7), shape).eval()
-    if name == "gcn":
-        random = random_proxy_graph(5, 1)
-        inputs = propagation(random.x, random.edge_index)
-    else:
-        inputs = random_proxy_images(shape.input, 1)[:3]
+    is_graph = MODELS[name].kind == "graph"
+    inputs = graph_of(random_proxy_graph(5, 1)) if is_graph else random_proxy_images(shape.input, 1)[:3]
     embedding = embed(model, inputs)
     assert embedding.shape == (embedding_dim(model, make_ones(shape)),)
     assert embedding.std() > 0

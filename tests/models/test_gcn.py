@@ -89,19 +89,19 @@ def test_logits_and_embedding_are_those_of_the_network_made_of_pygs_layers(graph
     model = GCN(50, 3, hidden_dim=7).eval()
     for bias in (model.conv1.bias, model.conv2.bias):
         nn.init.normal_(bias)
-    explicit, fast = Explicit(model), propagation(graph.x, graph.edge_index)
-    close(model(fast), explicit(graph))
-    close(model.embed(fast), explicit.second(graph).mean(dim=0))
+    explicit = Explicit(model)
+    close(model(graph.x, graph.edge_index), explicit(graph))
+    close(model.embed(graph.x, graph.edge_index), explicit.second(graph).mean(dim=0))
 
 
 def test_dropout_follows_both_convolutions_and_training_alone(odd_graph: Data):
-    fast = propagation(odd_graph.x, odd_graph.edge_index)
+    fast = odd_graph.x, odd_graph.edge_index
     model = GCN(8, 3, hidden_dim=64, dropout=0.5)
     seen: list[Tensor] = []
     model.conv2.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     model.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    model.eval()(fast)
-    model.train()(fast)
+    model.eval()(*fast)
+    model.train()(*fast)
     plain, dropped = seen[:2], seen[2:]
     kept = dropped[0] != 0
     assert torch.allclose(dropped[0][kept], 2 * plain[0][kept])

@@ -9,7 +9,9 @@ import torch
 from fedsieve import seeds
 from fedsieve.contract import Shape
 from fedsieve.errors import UserError
+from fedsieve.inputs import run_network
 from fedsieve.models import build, initial_weights, make_ones
+from fedsieve.models.gcn import find_products
 from fedsieve.models.trial import smallest_batch
 from tests.helpers import config
 
@@ -40,8 +42,8 @@ def test_the_network_has_the_shape_of_the_data_and_the_width_asked_for():
 
 
 def test_an_unknown_model_is_one_sentence():
-    with pytest.raises(UserError, match=r"^model: got 'gat', allowed for graph data: gcn"):
-        build(config(model="gat"), SHAPE)
+    with pytest.raises(UserError, match=r"^model: got 'sagee' \(did you mean sage\?\), allowed: gcn, sage, gat"):
+        build(config(model="sagee"), SHAPE)
 
 
 IMAGES = Shape((1, 8, 8), 10)
@@ -57,8 +59,8 @@ class Tuple(nn.Linear):
         return (super().forward(inputs.flatten(1)),)
 
 class Averaged(nn.Linear):
-    def forward(self, graph):
-        return super().forward(graph.a_hat_x @ torch.eye(graph.a_hat_x.shape[1]))
+    def forward(self, x, edge_index):
+        return super().forward(x)
 
 class NotAModule:
     def __call__(self, inputs):
@@ -68,8 +70,8 @@ def make(shape, num_classes):
     assert shape == (1, 8, 8) and num_classes == 10
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, num_classes))
 
-def by_node(shape, num_classes):
-    return Averaged(*shape, num_classes)
+def by_node(in_channels, out_channels):
+    return Averaged(in_channels, out_channels)
 
 def convolutions(norm):
     return lambda shape, num_classes: nn.Sequential(
@@ -138,11 +140,11 @@ adds_through_data = network(through_data)
 
 
 class AddsToGraph(Averaged):
-    def forward(self, graph):
-        graph.mean_row.add_(1)
-        return super().forward(graph)
+    def forward(self, x, edge_index):
+        edge_index.add_(0)
+        return super().forward(x, edge_index)
 
-adds_to_graph = lambda shape, num_classes: AddsToGraph(*shape, num_classes)
+adds_to_graph = AddsToGraph
 
 
 def counts(net, images):
@@ -257,9 +259,9 @@ def test_a_users_own_network_is_built_from_the_runs_seed(name: str):
 
 
 @pytest.mark.usefixtures("own_nets")
-def test_an_own_network_for_graphs_is_given_the_products_of_the_graph():
+def test_an_own_network_for_graphs_is_made_of_two_widths_and_given_the_graph():
     model = build(config(model="my_own_nets:by_node"), SHAPE)
-    assert model(make_ones(SHAPE)).shape == (1, 3)
+    assert run_network(model, make_ones(SHAPE)).shape == (1, 3)
 
 
 @pytest.mark.usefixtures("own_nets")
@@ -350,7 +352,7 @@ def test_a_network_that_fails_for_one_image_needs_batches_of_two():
 def test_a_network_for_the_other_kind_of_data_is_one_sentence():
     with pytest.raises(UserError, match=r"^model: got 'gcn', allowed for image data: lenet, conv2, conv4, mlp"):
         build(config(dataset="digits", model="gcn"), IMAGES)
-    with pytest.raises(UserError, match=r"^model: got 'lenet', allowed for graph data: gcn, or your own, as my_pack"):
+    with pytest.raises(UserError, match=r"^model: got 'lenet', allowed for graph data: gcn, sage, gat, gin, app"):
         build(config(model="lenet"), SHAPE)
 
 
@@ -364,6 +366,9 @@ def test_an_input_of_ones_is_one_image_or_a_graph_of_one_node():
     assert torch.equal(make_ones(IMAGES), torch.ones(1, 1, 8, 8))
     assert make_ones(IMAGES, torch.float64).dtype == torch.float64
     graph = make_ones(SHAPE)
-    # the node's own loop is all there is: Â = 1
-    assert (graph.a_hat_x @ torch.eye(4)).tolist() == [[1, 1, 1, 1]]
-    assert build(config(hidden_dim=2), SHAPE).eval()(graph).shape == (1, 3)
+    assert graph.x.tolist() == [[1, 1, 1, 1]]
+    assert graph.edge_index.tolist() == [[0], [0]]
+    products = find_products(graph.x, graph.edge_index)
+    assert (products.a_hat_x @ torch.eye(4)).tolist() == [[1, 1, 1, 1]]
+    assert run_network(build(config(hidden_dim=2), SHAPE).eval(), graph).shape == (1, 3)
+    assert make_ones(Shape((4,), 3, 2), torch.float64).edge_attr.tolist() == [[1, 1]]

@@ -216,3 +216,24 @@ def test_a_node_that_the_superlink_has_lost_is_named(caplog: pytest.LogCaptureFi
 
     assert bind(Losing(client(0), None), 2, 1.0, names={99: "node-1 (client 1)"}).nodes == {0: 100}
     assert "node-1 (client 1): killed or cut off" in caplog.text
+
+
+def test_a_client_whose_edges_carry_other_numbers_is_rejected(caplog: pytest.LogCaptureFixture):
+    with_attributes = [client(number) | {"edge-dim": 2} for number in range(2)]
+    binding = bound(*with_attributes, client(2))
+    assert binding.shape == Shape((5,), 3, 2)
+    assert sorted(binding.nodes) == [0, 1]
+    odd = bound(client(0), client(1), client(2) | {"edge-dim": 2})
+    assert odd.shape == Shape((5,), 3)
+    assert "client 2 is rejected: its data have features of shape 5 with edge_attr of 2" in caplog.text
+
+
+def test_clients_whose_edges_all_carry_other_numbers_are_one_sentence():
+    with pytest.raises(RunFailedError, match=r"differ in their features: 5 .client 0., 5 with edge_attr"):
+        bound(client(0), client(1) | {"edge-dim": 2}, num_clients=2)
+
+
+@pytest.mark.parametrize("edge_dim", [-1, True, "2", 2.0, MAX_LENGTH + 1])
+def test_a_strange_number_of_attributes_is_rejected(edge_dim: object, caplog: pytest.LogCaptureFixture):
+    bound(client(0), client(1), client(2) | {"edge-dim": edge_dim})
+    assert f"is rejected: its edges carry {edge_dim!r} numbers" in caplog.text

@@ -8,7 +8,8 @@ from torch import nn
 
 from fedsieve.algorithms import AlgorithmConfig, load_algorithm
 from fedsieve.contract import Setting, Shape
-from fedsieve.models.gcn import GCN, Propagation, propagation
+from fedsieve.inputs import Graph
+from fedsieve.models.gcn import GCN
 from fedsieve.strategies.fed_avg import FedAvg
 from fedsieve.strategies.fed_pub import FedPub
 
@@ -48,8 +49,8 @@ def network() -> nn.Module:
     return GCN(3, 2, hidden_dim=4)
 
 
-def proxy() -> Propagation:
-    return propagation(torch.ones(2, 3), torch.empty(2, 0, dtype=torch.int64))
+def proxy() -> Graph:
+    return Graph(torch.ones(2, 3), torch.empty(2, 0, dtype=torch.int64))
 
 
 SETTING = Setting(

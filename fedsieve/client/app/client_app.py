@@ -141,6 +141,7 @@ def describe_on_disk(token: str, client: int, run: RunConfig, shape: Shape, hold
     store = store_on_disk(token)
     if store.about(client) is None:
         about = {"format": 1, "input": shape.input, "num_classes": shape.num_classes, "names": holding().names}
+        about |= {"edge_dim": shape.edge_dim} if shape.edge_dim else {}
         store.describe(client, about | {"config": run.flat()})
 
 

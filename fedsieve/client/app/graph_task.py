@@ -9,21 +9,23 @@ from torch_geometric.data import Data
 
 from fedsieve.client.app.evaluation import ensure_eval, evaluation
 from fedsieve.contract import Evaluation
+from fedsieve.inputs import Graph, run_network
+from fedsieve.models import graph_of
 from fedsieve.models.embedding import embed
-from fedsieve.models.gcn import Propagation, propagation
 
 
 class GraphTask:
     """Implements `fedsieve.contract.Task` for one subgraph.
 
     Args:
-        graph: x N x F float32, edge_index 2 x E, y N, and boolean train_mask, val_mask and test_mask.
+        graph: x N x F float32, edge_index 2 x E, y N, and boolean train_mask, val_mask and test_mask; edge_weight E and
+            edge_attr E x D where it has them.
         proxy: the random graph on which functional embeddings are taken, the same for all clients.
         device: where the model is.
     """
 
-    def __init__(self, graph: Data, proxy: Propagation, device: torch.device) -> None:
-        self.graph = propagation(graph.x, graph.edge_index, device)
+    def __init__(self, graph: Data, proxy: Graph, device: torch.device) -> None:
+        self.graph = graph_of(graph).to(device)
         self.proxy = proxy
         self.nodes = {part: graph[f"{part}_mask"].nonzero().flatten().to(device) for part in ("train", "val", "test")}
         self.labels = {part: graph.y.to(device)[nodes] for part, nodes in self.nodes.items()}
@@ -44,13 +46,13 @@ class GraphTask:
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Return the mean cross-entropy over the nodes `batch`."""
-        return cross_entropy(model(self.graph)[batch], self.labels["train"])
+        return cross_entropy(run_network(model, self.graph)[batch], self.labels["train"])
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> Evaluation:
         """Return accuracies and the macro F1 over the subgraph's validation and test nodes."""
         ensure_eval(model)
-        logits = model(self.graph)
+        logits = run_network(model, self.graph)
         predicted = logits.argmax(1)
         val, test = predicted[self.nodes["val"]], predicted[self.nodes["test"]]
         return evaluation(val, self.labels["val"], test, self.labels["test"], logits.shape[1])

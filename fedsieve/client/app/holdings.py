@@ -21,9 +21,10 @@ from fedsieve.data.image_sets import ImageSet, load_images
 from fedsieve.data.partitions import partition_nodes
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.data.split import Split
+from fedsieve.inputs import OF_EDGES
 from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
 from fedsieve.kinds import Kind, tell_kind
-from fedsieve.models.gcn import propagation
+from fedsieve.models import graph_of
 
 _log = logging.getLogger("fedsieve")
 
@@ -38,6 +39,10 @@ class Holding(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the first classes; empty where the labels are only numbers."""
+
+    @property
+    def of_edges(self) -> tuple[str, ...]:
+        """What a graph's edges carry, of `fedsieve.inputs.OF_EDGES`."""
 
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random input on which functional embeddings are taken; the same for all of a run's clients."""
@@ -54,18 +59,22 @@ class Subgraph:
 
     @property
     def shape(self) -> Shape:
-        """The length of a node's feature vector, and the classes of the whole graph."""
-        return Shape((int(self.graph.num_features),), int(self.graph.num_classes))
+        """The length of a node's feature vector and of an edge's, and the classes of the whole graph."""
+        return Shape((int(self.graph.num_features),), int(self.graph.num_classes), int(self.graph.num_edge_features))
 
     @property
     def names(self) -> tuple[str, ...]:
         """None: a graph's labels are numbers."""
         return ()
 
+    @property
+    def of_edges(self) -> tuple[str, ...]:
+        """What the edges carry."""
+        return tuple(name for name in OF_EDGES if name in self.graph)
+
     def proxy(self, seed: int, device: torch.device) -> Any:
-        """Return the random graph, its constant products computed."""
-        random = random_proxy_graph(self.graph.num_features, seed)
-        return propagation(random.x, random.edge_index, device)
+        """Return the random graph."""
+        return graph_of(random_proxy_graph(self.graph.num_features, seed, self.shape.edge_dim)).to(device)
 
     def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: int = 1) -> Task:
         """Return node classification on the subgraph."""
@@ -88,6 +97,11 @@ class Images:
     def names(self) -> tuple[str, ...]:
         """The names of the set's classes."""
         return self.data.names
+
+    @property
+    def of_edges(self) -> tuple[str, ...]:
+        """Nothing: there are none."""
+        return ()
 
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random images."""

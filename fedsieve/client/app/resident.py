@@ -1,6 +1,7 @@
 """What one process keeps of a run between messages: the networks, the trainer and each client's task."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -11,8 +12,11 @@ from fedsieve.client.app.holdings import Holding, deal_simulated, load_own
 from fedsieve.config import RunConfig
 from fedsieve.contract import Shape, Task, Trainer
 from fedsieve.errors import UserError
+from fedsieve.inputs import find_asked
 from fedsieve.models import build
 from fedsieve.models.trial import smallest_batch
+
+_log = logging.getLogger("fedsieve")
 
 
 class Resident:
@@ -27,6 +31,7 @@ class Resident:
         self._plain: nn.Module | None = None
         self._proxy: Any = None
         self._smallest = 1
+        self._asked: Collection[str] = ()
 
     def holding(self, client: int, node_config: Mapping[str, Any]) -> Holding:
         """Return the client's data: the node's own where its config names some, else its part of the data set.
@@ -44,7 +49,7 @@ class Resident:
             torch.set_num_threads(1)
             algorithm = load_algorithm(self.run.algorithm)
             model = build(self.run, shape).to(self.device)
-            self._smallest = smallest_batch(model)
+            self._smallest, self._asked = smallest_batch(model), find_asked(model, model.forward)
             self._trainer = algorithm.load_trainer()(self.run, self.run.settings, model)
         return self._trainer
 
@@ -52,7 +57,7 @@ class Resident:
         """Return a network without masks, for folded weights."""
         if self._plain is None:
             self._plain = build(self.run, shape).to(self.device)
-            self._smallest = smallest_batch(self._plain)
+            self._smallest, self._asked = smallest_batch(self._plain), find_asked(self._plain, self._plain.forward)
         return self._plain
 
     def task(self, client: int, node_config: Mapping[str, Any]) -> Task:
@@ -60,10 +65,16 @@ class Resident:
         if client not in self._tasks:
             holding = self.holding(client, node_config)
             if self._proxy is None:
+                self._warn_of_ignored(holding)
                 self._proxy = holding.proxy(self.run.seed, self.device)
             self._tasks[client] = holding.task(self.run, self._proxy, self.device, self._smallest)
             del self._holdings[client]
         return self._tasks[client]
+
+    def _warn_of_ignored(self, holding: Holding) -> None:
+        for name in holding.of_edges:
+            if name not in self._asked:
+                _log.warning("model = %r takes no %s, which the data have", self.run.model, name)
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from fedsieve.client.app.graph_task import GraphTask
-from fedsieve.models.gcn import GCN, Propagation, propagation
+from fedsieve.inputs import Graph
+from fedsieve.models.gcn import GCN
 
 CPU = torch.device("cpu")
 
@@ -16,12 +17,12 @@ class Fixed(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(5.0 * torch.eye(3)[classes])
 
-    def forward(self, _: Propagation) -> Tensor:
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         return self.logits
 
 
 def task(graph: Data) -> GraphTask:
-    return GraphTask(graph, propagation(torch.randn(4, 8), torch.tensor([[0], [1]])), CPU)
+    return GraphTask(graph, Graph(torch.randn(4, 8), torch.tensor([[0], [1]])), CPU)
 
 
 def test_accuracies_are_over_the_nodes_of_each_mask(odd_graph: Data):
@@ -35,7 +36,7 @@ def test_accuracies_are_over_the_nodes_of_each_mask(odd_graph: Data):
 def test_evaluation_and_embedding_are_without_dropout_whatever_mode_the_model_comes_in(odd_graph: Data):
     model, given = GCN(odd_graph.num_features, 3, hidden_dim=16, dropout=0.9), task(odd_graph)
     random_graph = torch.randn(4, odd_graph.num_features)
-    given.proxy = propagation(random_graph, torch.tensor([[0], [1]]))
+    given.proxy = Graph(random_graph, torch.tensor([[0], [1]]))
     seen = []
     for mode in (True, False, True):
         model.train(mode)

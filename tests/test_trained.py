@@ -27,7 +27,7 @@ from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import InlineGrid
 from fedsieve.trained import format_ranges
 from tests.helpers import ALGORITHMS, config, summary_of, write_graph
-from tests.helpers import deal_simulated as run_simulation
+from tests.helpers import simulated as run_simulation
 
 MASKED = {"fed-mask", "fed-pm", "fed-pub", "hide-n-seek", "lottery-fl"}
 

@@ -14,6 +14,7 @@ from fedsieve.contract import Setting, Shape
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.errors import UserError, suggest
 from fedsieve.kinds import Kind
+from fedsieve.models.buffers import Buffers
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.gcn import GCN, propagation
 from fedsieve.models.lenet import LeNet
@@ -22,7 +23,7 @@ from fedsieve.models.own import load_network
 from fedsieve.models.resnet import ResNet18
 from fedsieve.models.trial import smallest_batch
 
-__all__ = ["MODELS", "Model", "build", "initial_weights", "ones", "setting_of"]
+__all__ = ["MODELS", "Model", "build", "initial_buffers", "initial_weights", "ones", "setting_of"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
             )
         except ValueError as error:
             raise UserError(f"model: got {run.model!r}, but {error}.") from error
-    if kind == "images" and run.batch_size < (least := smallest_batch(model)):
+    if kind == "images" and run.batch_size < (least := smallest_batch(model).training):
         given = f"batch-size: got {run.batch_size} with model = {run.model!r}"
         raise UserError(f"{given}, which fails for a single image, allowed: {least} or more.")
     return model
@@ -87,6 +88,16 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
 def initial_weights(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
     """Return the initial weights by parameter name; every party draws the same ones from the run's seed."""
     return {name: parameter.detach() for name, parameter in build(run, shape).named_parameters()}
+
+
+def initial_buffers(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
+    """Return the initial values of those buffers that training is known to change, by name; the same for every party.
+
+    Raises:
+        UserError: see `build`.
+    """
+    buffers = Buffers(build(run, shape))
+    return {name: buffers.initial[name] for name in buffers.changing}
 
 
 def setting_of(run: RunConfig, shape: Shape) -> Setting:

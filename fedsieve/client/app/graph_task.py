@@ -11,6 +11,7 @@ from fedsieve.client.app.evaluation import ensure_eval, evaluation
 from fedsieve.contract import Evaluation
 from fedsieve.models.embedding import embed
 from fedsieve.models.gcn import Propagation, propagation
+from fedsieve.models.trial import ONE, Smallest
 
 
 class GraphTask:
@@ -20,9 +21,11 @@ class GraphTask:
         graph: x N x F float32, edge_index 2 x E, y N, and boolean train_mask, val_mask and test_mask.
         proxy: the random graph on which functional embeddings are taken, the same for all clients.
         device: where the model is.
+        smallest: the fewest nodes that the network takes; a client with less does not train.
     """
 
-    def __init__(self, graph: Data, proxy: Propagation, device: torch.device) -> None:
+    def __init__(self, graph: Data, proxy: Propagation, device: torch.device, smallest: Smallest = ONE) -> None:
+        self.too_few = int(graph.train_mask.sum()) > 0 and int(graph.x.shape[0]) < smallest.training
         self.graph = propagation(graph.x, graph.edge_index, device)
         self.proxy = proxy
         self.nodes = {part: graph[f"{part}_mask"].nonzero().flatten().to(device) for part in ("train", "val", "test")}
@@ -31,7 +34,7 @@ class GraphTask:
     @property
     def num_examples(self) -> int:
         """Number of training nodes."""
-        return int(self.nodes["train"].numel())
+        return 0 if self.too_few else int(self.nodes["train"].numel())
 
     @property
     def num_batches(self) -> int:

@@ -1,18 +1,22 @@
 """What one process keeps of a run between messages: the networks, the trainer and each client's task."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from fedsieve.algorithms import load_algorithm
+from fedsieve.client.app.carrying import CarryingTrainer
 from fedsieve.client.app.holdings import Holding, deal_simulated, load_own
 from fedsieve.config import RunConfig
-from fedsieve.contract import Shape, Task, Trainer
+from fedsieve.contract import Shape, Task
 from fedsieve.errors import UserError
 from fedsieve.models import build
-from fedsieve.models.trial import smallest_batch
+from fedsieve.models.buffers import Buffers
+from fedsieve.models.trial import ONE, smallest_batch
+
+_log = logging.getLogger("fedsieve")
 
 
 class Resident:
@@ -23,10 +27,10 @@ class Resident:
         self.device = choose_device(run.device)
         self._holdings: dict[int, Holding] = {}
         self._tasks: dict[int, Task] = {}
-        self._trainer: Trainer | None = None
-        self._plain: nn.Module | None = None
+        self._trainer: CarryingTrainer | None = None
+        self._plain: tuple[nn.Module, Buffers] | None = None
         self._proxy: Any = None
-        self._smallest = 1
+        self._smallest = ONE
 
     def holding(self, client: int, node_config: Mapping[str, Any]) -> Holding:
         """Return the client's data: the node's own where its config names some, else its part of the data set.
@@ -38,21 +42,18 @@ class Resident:
             self._holdings[client] = deal_simulated(self.run)[client] if path is None else load_own(str(path), self.run)
         return self._holdings[client]
 
-    def trainer(self, shape: Shape) -> Trainer:
+    def trainer(self, shape: Shape) -> CarryingTrainer:
         """Return the process's trainer, its network built for `shape`."""
         if self._trainer is None:
             torch.set_num_threads(1)
-            algorithm = load_algorithm(self.run.algorithm)
-            model = build(self.run, shape).to(self.device)
-            self._smallest = smallest_batch(model)
-            self._trainer = algorithm.load_trainer()(self.run, self.run.settings, model)
+            self._trainer = CarryingTrainer(self.run, self._build(shape))
         return self._trainer
 
-    def plain_model(self, shape: Shape) -> nn.Module:
-        """Return a network without masks, for folded weights."""
+    def plain_model(self, shape: Shape) -> tuple[nn.Module, Buffers]:
+        """Return a network without masks, for folded weights, and its buffers."""
         if self._plain is None:
-            self._plain = build(self.run, shape).to(self.device)
-            self._smallest = smallest_batch(self._plain)
+            model = self._build(shape)
+            self._plain = model, Buffers(model)
         return self._plain
 
     def task(self, client: int, node_config: Mapping[str, Any]) -> Task:
@@ -61,9 +62,17 @@ class Resident:
             holding = self.holding(client, node_config)
             if self._proxy is None:
                 self._proxy = holding.proxy(self.run.seed, self.device)
-            self._tasks[client] = holding.task(self.run, self._proxy, self.device, self._smallest)
+            self._tasks[client] = task = holding.task(self.run, self._proxy, self.device, self._smallest)
+            if task.too_few:
+                fault = "does not train: it has one example, and the network fails for less than"
+                _log.warning("client %d %s %d in training", client, fault, self._smallest.training)
             del self._holdings[client]
         return self._tasks[client]
+
+    def _build(self, shape: Shape) -> nn.Module:
+        model = build(self.run, shape).to(self.device)
+        self._smallest = smallest_batch(model)
+        return model
 
 
 def choose_device(name: str) -> torch.device:

@@ -78,6 +78,13 @@ class RunConfig(RecordingKeys, PrivacyKeys, EngineKeys, DataKeys, TrainingKeys):
             )
         return self
 
+    @model_validator(mode="after")
+    def _buffers_are_not_sent_unclipped(self) -> "RunConfig":
+        if self.dp_clip > 0 and self.buffers == "averaged":
+            given = f"buffers: got 'averaged' with dp-clip = {self.dp_clip:g}"
+            raise ValueError(f"{given}, which bounds weights alone, allowed: 'personal', or dp-clip = 0")
+        return self
+
     def flat(self) -> dict[str, Scalar]:
         """Return all keys, the algorithm's own prefixed, as Flower's run config holds them."""
         section = section_of(self.algorithm)

@@ -6,7 +6,7 @@ An algorithm is a pair: what the server does (a Flower Strategy, see `fedsieve.s
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, Literal, Protocol, Self, TypeVar, overload, runtime_checkable
@@ -259,6 +259,7 @@ class Reply:
         arrays: what `unpack` has made of the arrays sent, read-only; a mapping, of which each array may be on disk.
         metrics: what the client reports.
         uplink_bytes: serialised bytes of the reply; payload: the arrays' values alone.
+        buffers: the network's, where they are averaged; the round loop combines them, not the algorithm.
     """
 
     client: int
@@ -266,6 +267,7 @@ class Reply:
     metrics: dict[str, float]
     uplink_bytes: int = 0
     uplink_payload_bytes: int = 0
+    buffers: Mapping[str, NDArray] = field(default_factory=dict)
 
     @property
     def num_examples(self) -> int:

@@ -115,6 +115,12 @@ class TrainingKeys(Keys):
         20, ge=1, description="images in a training step; graphs are trained on whole"
     )
 
+    buffers: Literal["personal", "averaged"] = Field(
+        "personal",
+        description="what training changes and is no weight, such as batch norm's statistics: personal stays on the "
+        "client, averaged travels with the weights",
+    )
+
     @model_validator(mode="after")
     def _limit_leaves_room(self) -> "TrainingKeys":
         if 0 < self.norm_limit < 1:

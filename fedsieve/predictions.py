@@ -90,7 +90,7 @@ def _compute_logits(network: nn.Module, data: Unseen) -> Tensor:
     if data.edge_index is not None:
         logits: Tensor = run_network(network, Graph(data.examples, data.edge_index, **data.of_edges))
         return logits
-    sizes = batch_sizes(len(data.examples), EVALUATED_AT_ONCE, smallest_batch(network))
+    sizes = batch_sizes(len(data.examples), EVALUATED_AT_ONCE, smallest_batch(network).evaluation)
     return torch.cat([network(scale(part)) for part in torch.split(data.examples, sizes)])
 
 

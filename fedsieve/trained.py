@@ -10,13 +10,14 @@ import torch_geometric.nn
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from fedsieve.algorithms import load_algorithm
+from fedsieve.client.app.carrying import CarryingTrainer
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.contract import Shape, Tensors
 from fedsieve.errors import UserError, one_line
 from fedsieve.masks.attach import weights
 from fedsieve.models import build
+from fedsieve.models.buffers import Buffers
 from fedsieve.models.gcn import GCN
 from fedsieve.runs.layout import CONFIG, RunLayout
 from fedsieve.runs.reading import read_summary
@@ -101,8 +102,8 @@ def _load_of_device(folder: Path, client: int | None) -> Trained:
         raise UserError(f"{folder}: holds no state of client {client}: it has not trained yet, or the file is damaged.")
 
     def personal(run: RunConfig, shape: Shape) -> Tensors:
-        trainer = load_algorithm(run.algorithm).load_trainer()(run, run.settings, build(run, shape))
-        return trainer.personal_model(state)
+        weights, buffers = CarryingTrainer(run, build(run, shape)).personal_model(state)
+        return weights | buffers
 
     return _build_trained(parse(about["config"]), about, personal)
 
@@ -110,13 +111,17 @@ def _load_of_device(folder: Path, client: int | None) -> Trained:
 def _build_trained(run: RunConfig, about: dict[str, Any], weights_of: Callable[[RunConfig, Shape], Tensors]) -> Trained:
     shape, names = Shape(tuple(about["input"]), about["num_classes"], about.get("edge_dim", 0)), about["names"]
     network = build(run, shape)
-    _put(weights(network), weights_of(run, shape))
+    _put(network, weights_of(run, shape))
     classes = tuple(names) + tuple(map(str, range(len(names), shape.num_classes)))
     return Trained(run, shape, classes, bool(names), network.eval())
 
 
-def _put(parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
+def _put(network: nn.Module, tensors: Tensors) -> None:
+    """Give a network its weights and those buffers that training has changed."""
+    parameters, buffers = weights(network), Buffers(network)
+    changed = {name: tensor for name, tensor in tensors.items() if name in buffers.initial}
     expected = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    expected |= {name: tuple(buffers.initial[name].shape) for name in changed}
     if (shapes := {name: tuple(tensor.shape) for name, tensor in tensors.items()}) != expected:
         odd = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))[0]
         raise UserError(
@@ -125,6 +130,7 @@ def _put(parameters: dict[str, nn.Parameter], tensors: Tensors) -> None:
         )
     for name, parameter in parameters.items():
         parameter.data = tensors[name].clone()  # of its own, whatever of a state it is a part of
+    buffers.load(changed)
 
 
 def _convert_to_pyg(network: GCN) -> nn.Module:

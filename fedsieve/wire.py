@@ -23,6 +23,9 @@ from fedsieve.contract import Arrays, Expected, NDArray, Shape
 MAX_NAME = 255
 """Characters of a class's name, which a client cuts off and a server refuses."""
 
+BUFFERS = "buffers"
+"""Name of the record that holds buffers, beside that of the arrays."""
+
 _NUMPY = "numpy.ndarray"
 _MAGIC = npy.magic(1, 0)
 _MAX_HEADER = 1024
@@ -72,11 +75,11 @@ def decode(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArra
     return np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
 
 
-def checked_arrays(record: ArrayRecord, expected: Mapping[str, Expected]) -> Arrays:
+def checked_arrays(record: ArrayRecord, expected: Mapping[str, Expected], largest: float = MAX_VALUE) -> Arrays:
     """Deserialise a record from an untrusted sender; the arrays are read-only.
 
     Raises:
-        ValueError: its names, shapes or dtypes are not those expected, or a value is not finite or beyond `MAX_VALUE`;
+        ValueError: its names, shapes or dtypes are not those expected, or a value is not finite or beyond `largest`;
             one clause.
     """
     if odd := set(record) ^ set(expected):
@@ -87,8 +90,8 @@ def checked_arrays(record: ArrayRecord, expected: Mapping[str, Expected]) -> Arr
             arrays[name] = decode(record[name], _exact_shape(record[name], want), want.dtype)
         except ValueError as error:
             raise ValueError(f"array {name} {error}") from error
-        if arrays[name].size and not -MAX_VALUE <= arrays[name].min() <= arrays[name].max() <= MAX_VALUE:
-            fault = f"values beyond ±{MAX_VALUE:g}" if np.isfinite(arrays[name]).all() else "NaN or infinite values"
+        if arrays[name].size and not -largest <= arrays[name].min() <= arrays[name].max() <= largest:
+            fault = f"values beyond ±{largest:g}" if np.isfinite(arrays[name]).all() else "NaN or infinite values"
             raise ValueError(f"array {name} holds {fault}")
     return arrays
 

@@ -17,6 +17,7 @@ from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.errors import UserError
 from fedsieve.inputs import Graph
 from fedsieve.kinds import Kind
+from fedsieve.models.buffers import Buffers
 from fedsieve.models.conv import conv2, conv4
 from fedsieve.models.embedding import find_last_layer
 from fedsieve.models.gcn import GCN
@@ -28,7 +29,7 @@ from fedsieve.models.resnet import ResNet18
 from fedsieve.models.trial import smallest_batch
 from fedsieve.networks import check_network, is_own
 
-__all__ = ["MODELS", "Model", "build", "graph_of", "initial_weights", "make_ones", "setting_of"]
+__all__ = ["MODELS", "Model", "build", "graph_of", "initial_buffers", "initial_weights", "make_ones", "setting_of"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
             )
         except ValueError as error:
             raise UserError(f"model: got {run.model!r}, but {error}.") from error
-    if kind == "images" and run.batch_size < (least := smallest_batch(model)):
+    if kind == "images" and run.batch_size < (least := smallest_batch(model).training):
         given = f"batch-size: got {run.batch_size} with model = {run.model!r}"
         raise UserError(f"{given}, which fails for a single image, allowed: {least} or more.")
     if kind == "graph" and not (is_own(run.model) or hasattr(model, "embed")):
@@ -102,6 +103,16 @@ def build(run: RunConfig, shape: Shape) -> nn.Module:
 def initial_weights(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
     """Return the initial weights by parameter name; every party draws the same ones from the run's seed."""
     return {name: parameter.detach() for name, parameter in build(run, shape).named_parameters()}
+
+
+def initial_buffers(run: RunConfig, shape: Shape) -> dict[str, Tensor]:
+    """Return the initial values of those buffers that training is known to change, by name; the same for every party.
+
+    Raises:
+        UserError: see `build`.
+    """
+    buffers = Buffers(build(run, shape))
+    return {name: buffers.initial[name] for name in buffers.changing}
 
 
 def setting_of(run: RunConfig, shape: Shape) -> Setting:

@@ -1,9 +1,9 @@
 """What a user's own network shows of itself when it is tried before a run: why clients could not share it, if so."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,15 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from fedsieve.contract import Tensors
 from fedsieve.inputs import run_network
 from fedsieve.masks.attach import MATRIX_DIM, attach_masks
 from fedsieve.masks.synflow import one_thread
+from fedsieve.models.buffers import TYPES, Buffers, is_same, note_changing
 from fedsieve.models.embedding import find_last_layer
 
 _SMALLEST = "_fedsieve_smallest_batch"
-"""The attribute under which a network keeps how many examples it takes at least, so that copies of it have it too."""
+"""The attribute under which a network keeps its `Smallest`, so that copies of it have it too."""
 
 _ROUNDING = 1e-5
 """How far logits may be, as a share of the largest, from those of an equal computation."""
@@ -30,13 +32,24 @@ class UnusableError(Exception):
     """Clients could not share a network; why, in one clause."""
 
 
-def smallest_batch(model: nn.Module) -> int:
-    """Return how many images a network takes at least: 2 for a user's own that fails for one, else 1."""
-    return int(getattr(model, _SMALLEST, 1))
+class Smallest(NamedTuple):
+    """How many examples a network takes at least."""
+
+    training: int = 1
+    evaluation: int = 1
+
+
+ONE = Smallest()
+
+
+def smallest_batch(model: nn.Module) -> Smallest:
+    """Return how many examples a network takes at least: 2 where a user's own fails for one, else 1."""
+    smallest: Smallest = getattr(model, _SMALLEST, ONE)
+    return smallest
 
 
 def try_network(model: nn.Module, examples: Examples, num_classes: int) -> None:
-    """Train a user's own network for a step, and leave its weights as they were.
+    """Train a user's own network for a step, and leave its weights and buffers as they were.
 
     Raises:
         UnusableError: it would not train, or clients could not share it.
@@ -47,10 +60,16 @@ def try_network(model: nn.Module, examples: Examples, num_classes: int) -> None:
 
 
 def _try(model: nn.Module, examples: Examples, num_classes: int) -> None:
+    flags = {module: module.training for module in model.modules()}
+    before = {name: buffer.detach().clone() for name, buffer in model.named_buffers() if not is_lazy(buffer)}
+    if any(is_lazy(buffer) for buffer in model.buffers()):
+        model.eval()  # a lazy batch norm has its initial statistics then, and in training others already
     _check_logits(run_network(model, examples(2)), num_classes)  # lazy layers get their weights
     _check_layers(model)
-    trial = _Trial(model, examples, num_classes)
-    flags = {module: module.training for module in model.modules()}
+    buffers = Buffers(model)
+    buffers.initial |= before
+    _check_buffers(buffers)
+    trial = _Trial(model, buffers, examples, num_classes)
     with torch.random.fork_rng(devices=[]):
         try:
             trial.check_training()
@@ -58,7 +77,7 @@ def _try(model: nn.Module, examples: Examples, num_classes: int) -> None:
                 find_last_layer(model.eval(), examples(2))
             trial.check_memory()
             trial.check_reach()
-            setattr(model, _SMALLEST, 1 if trial.takes_one() else 2)
+            setattr(model, _SMALLEST, Smallest(*(1 if trial.takes_one(training) else 2 for training in (True, False))))
         finally:
             for module, training in flags.items():
                 module.training = training
@@ -84,6 +103,10 @@ def _check_layers(model: nn.Module) -> None:
     places = [parameter.data_ptr() for parameter in parameters.values() if parameter.numel()]
     if len(list(model.named_parameters(remove_duplicate=False))) > len(parameters) or len({*places}) < len(places):
         raise UnusableError("two of its layers share one weight, which a mask a layer cannot sieve")
+    memory = {parameter.untyped_storage().data_ptr() for parameter in parameters.values() if parameter.numel()}
+    for name, buffer in model.named_buffers():
+        if buffer.numel() and buffer.untyped_storage().data_ptr() in memory:
+            raise UnusableError(f"its buffer {name} is a view of a weight, which clients replace, allowed: a clone")
     if odd := [name for name, parameter in parameters.items() if parameter.dtype != torch.float32]:
         raise UnusableError(f"its {odd[0]} is {parameters[odd[0]].dtype}, allowed: torch.float32")
 
@@ -101,23 +124,32 @@ def _find_recomputed(module: nn.Module) -> str | None:
     return None
 
 
-class _Trial:
-    """Forwards of one network, each with the weights that it had at first."""
+def _check_buffers(buffers: Buffers) -> Tensors:
+    """Return what the buffers are now; an UnusableError if clients could not keep them."""
+    try:
+        return buffers.values()
+    except ValueError as fault:
+        raise UnusableError(str(fault)) from fault
 
-    def __init__(self, model: nn.Module, examples: Examples, num_classes: int) -> None:
+
+class _Trial:
+    """Forwards of one network, each with the weights and buffers that it had at first."""
+
+    def __init__(self, model: nn.Module, buffers: Buffers, examples: Examples, num_classes: int) -> None:
         self.model, self.examples, self.num_classes = model, examples, num_classes
+        self._buffers = buffers
         self._weights = [(parameter, parameter.detach().clone()) for parameter in model.parameters()]
         self._before: dict[bool, Tensor] = {}
 
     def put_back(self) -> None:
-        """Give the network its weights back, and forget gradients."""
+        """Give the network its weights and buffers back, and forget gradients."""
+        self._buffers.load({})
         for parameter, value in self._weights:
             parameter.data.copy_(value)
             parameter.grad = None
 
     def check_training(self) -> None:
-        """Raise an UnusableError if nothing is trained, or a buffer changes with a step, or in evaluation."""
-        before = _copy(self.model.named_buffers())
+        """Raise an UnusableError if nothing is trained, or buffers change so that clients could not keep them."""
         with torch.enable_grad():
             logits = self._logits(training=True)
             if not logits.requires_grad:
@@ -126,30 +158,34 @@ class _Trial:
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None and parameter.grad.is_sparse:
                 raise UnusableError(f"its {name} has a sparse gradient, which the optimisers cannot use")
-            parameter.data.add_(1)  # as a step would; a buffer that is a view of a weight goes with it
-        after_step = _copy(self.model.named_buffers())
+        changing = self._find_changed()
         self._before = {True: logits.detach(), False: self._logits(training=False)}
-        for after in (after_step, _copy(self.model.named_buffers())):
-            for name in {**before, **after}:
-                if not _is_same(before.get(name), after.get(name)):
-                    instead = _instead(self.model, name)
-                    raise UnusableError(
-                        f"{name} changes in training and is no parameter, so clients cannot share it{instead}"
-                    )
+        note_changing(self.model, changing | self._find_changed())
+
+    def _find_changed(self) -> set[str]:
+        """Return the names of the buffers that the last forward has changed."""
+        now = _check_buffers(self._buffers)
+        changed = {name for name, buffer in now.items() if not is_same(buffer, self._buffers.initial[name])}
+        if odd := sorted(name for name in changed if now[name].dtype not in TYPES):
+            allowed = ", ".join(str(dtype) for dtype in TYPES)
+            raise UnusableError(f"its buffer {odd[0]} changes and is {now[odd[0]].dtype}, allowed: {allowed}")
+        return changed
 
     @torch.no_grad()  # the last forwards: what they leave on the network can be copied, as what has gradients cannot
     def check_memory(self) -> None:
-        """Raise an UnusableError if the logits depend on more than input and weights."""
+        """Raise an UnusableError if the logits depend on more than input, weights and buffers."""
         for training, before in self._before.items():
             if not _is_near(before, self._logits(training=training)):
                 raise UnusableError(
                     "it gives other logits for the same input and weights the second time: it remembers something that "
-                    "is no parameter, or draws random numbers from another generator than torch's default one"
+                    "is no parameter and no buffer (register_buffer), or draws random numbers from another generator "
+                    "than torch's default one"
                 )
 
     @torch.no_grad()
     def check_reach(self) -> None:
         """Raise an UnusableError if a mask on a weight is not as if the weight were masked."""
+        self.put_back()
         try:
             masked = copy.deepcopy(self.model)
         except RuntimeError:  # what the last forward has left on it has gradients
@@ -168,13 +204,12 @@ class _Trial:
             )
 
     @torch.no_grad()
-    def takes_one(self) -> bool:
-        """Return whether one example is enough, in training and in evaluation."""
+    def takes_one(self, training: bool) -> bool:
+        """Return whether one example is enough, in training or in evaluation."""
         self.put_back()
         try:
-            for training in (True, False):
-                logits = run_network(self.model.train(training), self.examples(1))
-                _check_logits(logits, self.num_classes, count=1)
+            logits = run_network(self.model.train(training), self.examples(1))
+            _check_logits(logits, self.num_classes, count=1)
         except Exception:  # it is the user's own code
             return False
         return True
@@ -188,7 +223,7 @@ class _Trial:
         torch.default_generator.manual_seed(0)
         logits = run_network(self.model.train(training), inputs)
         for tensor, (values, version, needed) in zip(tensors, before, strict=True):
-            if tensor._version != version or tensor.requires_grad != needed or not _is_same(tensor, values):
+            if tensor._version != version or tensor.requires_grad != needed or not is_same(tensor, values):
                 raise UnusableError(
                     "its forward writes into its input, which other clients and later rounds use too, as x.add_(1) or "
                     "a first ReLU(inplace=True) does, allowed: x = x + 1, ReLU()"
@@ -206,13 +241,6 @@ class _Doubled(nn.Module):
         return weight * 2
 
 
-def _instead(model: nn.Module, buffer: str) -> str:
-    layer = model.get_submodule(buffer.rpartition(".")[0])
-    if isinstance(layer, nn.modules.batchnorm._NormBase):
-        return "; use GroupNorm, or track_running_stats=False"
-    return ""
-
-
 def _check_logits(logits: Any, num_classes: int, count: int = 2) -> None:
     if not (isinstance(logits, Tensor) and logits.shape == (count, num_classes) and logits.dtype == torch.float32):
         raise UnusableError(f"it does not return a torch module whose logits are N x {num_classes}, float32")
@@ -227,17 +255,5 @@ def _find_tensors(value: Any) -> Iterator[Tensor]:
             yield from _find_tensors(part)
 
 
-def _copy(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors}
-
-
 def _is_near(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, 0, _ROUNDING * float(other.abs().max()), equal_nan=True)
-
-
-def _is_same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Return whether two tensors are the same, NaN included."""
-    if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    nan = one.is_floating_point() or one.is_complex()
-    return bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=nan).all())

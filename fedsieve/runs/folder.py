@@ -80,8 +80,15 @@ class RunFolder:
         """Write the fingerprint of a user's own data, whole or not at all."""
         _write(self.layout.data, fingerprint.encode())
 
-    def write_model(self, client: int | None, model: Arrays, about: Mapping[str, object]) -> None:
-        """Write the trained model of a client, or with None the one that all share, whole or not at all."""
+    def write_model(
+        self, client: int | None, model: Arrays, about: Mapping[str, object], buffers: Arrays | None = None
+    ) -> None:
+        """Write the trained model of a client, or with None the one that all share, whole or not at all.
+
+        Buffers lie beside the weights, and their names in what is said `about` it.
+        """
+        if buffers:
+            model, about = model | buffers, {**about, "buffers": sorted(buffers)}
         _write(self.layout.model_of(client), array_bytes(model, about))
 
     def write_similarity(self, arrays: Arrays, about: Mapping[str, object]) -> None:

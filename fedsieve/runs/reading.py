@@ -179,9 +179,28 @@ def read_matrices(folder: Path, client: int) -> Iterator[tuple[str, NDArray]]:
     """
     path = RunLayout(folder).model_of(client)
     with _explain_read_errors(path), safe_open(path, framework="numpy") as file:
+        buffers = _read_names_of_buffers(file)
         for name in file.keys():  # noqa: SIM118 - it is no dict
-            if len(file.get_slice(name).get_shape()) >= MATRIX_DIM:
+            if len(file.get_slice(name).get_shape()) >= MATRIX_DIM and name not in buffers:
                 yield name, file.get_tensor(name)
+
+
+def read_buffers(folder: Path, client: int) -> Iterator[tuple[str, NDArray]]:
+    """Read the buffers in a client's personal model, by name; none where there is no model.
+
+    Raises:
+        UserError: the model cannot be read.
+    """
+    path = RunLayout(folder).model_of(client)
+    if path.exists():
+        with _explain_read_errors(path), safe_open(path, framework="numpy") as file:
+            for name in _read_names_of_buffers(file):
+                yield name, file.get_tensor(name)
+
+
+def _read_names_of_buffers(file: Any) -> list[str]:
+    about = json.loads((file.metadata() or {}).get("fedsieve", "{}"))
+    return list(about.get("buffers", []))
 
 
 def read_run(folder: Path) -> RunRecord:

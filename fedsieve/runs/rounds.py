@@ -51,7 +51,7 @@ class Round:
 
 def drop_arrays(reply: Reply) -> Reply:
     """Return the reply without its arrays."""
-    return replace(reply, arrays={})
+    return replace(reply, arrays={}, buffers={})
 
 
 @dataclass(frozen=True)

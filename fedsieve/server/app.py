@@ -13,9 +13,10 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedsieve.algorithms import load_algorithm
 from fedsieve.config import RunConfig, parse_flower
+from fedsieve.contract import Arrays
 from fedsieve.data.fingerprint import fingerprint
 from fedsieve.errors import UserError
-from fedsieve.models import initial_weights, setting_of
+from fedsieve.models import initial_buffers, initial_weights, setting_of
 from fedsieve.rows import Storage
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.data_record import format_fingerprint
@@ -126,7 +127,16 @@ def _run(
             write_summary(describe_end(error))
             raise
         storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
-        loop = RoundLoop(run, strategy, binding.nodes, storage, observers, progress.watched, binding.names)
+        loop = RoundLoop(
+            run,
+            strategy,
+            binding.nodes,
+            storage,
+            observers,
+            progress.watched,
+            binding.names,
+            _averaged_buffers(run, binding),
+        )
         checkpoints = None
         if checkpoint_folder is not None:
             checkpoints = stack.enter_context(Checkpoints(run, token, checkpoint_folder, folder, loop, usage, states))
@@ -168,6 +178,13 @@ def _open_folder(
 
 def _make_strategy(run: RunConfig, binding: Binding) -> FederatedStrategy:
     return load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
+
+
+def _averaged_buffers(run: RunConfig, binding: Binding) -> Arrays:
+    """Return the initial values of the buffers that travel, none where they stay on the clients."""
+    if run.buffers != "averaged":
+        return {}
+    return {name: tensor.numpy() for name, tensor in initial_buffers(run, binding.shape).items()}
 
 
 def _say_nothing(number: int, of: int) -> None:

@@ -138,7 +138,7 @@ class Checkpoints:
                 self._put(work)
                 work, waiting = [], 0
         self._changed = set()
-        work.append((server_file(stage.round), partial(array_bytes, strategy.state())))
+        work.append((server_file(stage.round), partial(array_bytes, self._loop.state())))
         names = [server_file(stage.round)]
         names += [server_client_file(client, round_) for client, round_ in self._server_clients.items()]
         if self._states is not None:

@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from fedsieve.contract import Arrays
+from fedsieve.contract import Arrays, NDArray
 from fedsieve.errors import make_printable
 from fedsieve.failures import explain
 from fedsieve.runs.folder import RunFolder
 from fedsieve.runs.history import History
+from fedsieve.runs.reading import read_buffers
 from fedsieve.server.binding import Binding
 from fedsieve.server.loop import RoundLoop
-from fedsieve.wire import to_arrays, to_record
+from fedsieve.wire import BUFFERS, to_arrays, to_record
 
 _log = logging.getLogger("fedsieve")
 
@@ -35,8 +38,9 @@ def write_models(
     shared = loop.strategy.global_model() if loop.begun else None
     if shared is None:
         return None
-    folder.write_model(None, shared, stage | {"names": names})
-    return _measure_global_accuracy(grid, binding, config, shared, timeout)
+    buffers = average_buffers(folder.path, loop.latest_counts()) | loop.buffers.values
+    folder.write_model(None, shared, stage | {"names": names}, buffers)
+    return _measure_global_accuracy(grid, binding, config, shared, buffers, timeout)
 
 
 def _export(
@@ -64,18 +68,37 @@ def _export(
         if reply.has_error():
             _log.warning("client %d did not export its model: %s", client, make_printable(explain(reply.error)))
             continue
-        model = to_arrays(reply.content.array_records["arrays"])
+        records = reply.content.array_records
+        model, buffers = to_arrays(records["arrays"]), to_arrays(records[BUFFERS]) if BUFFERS in records else {}
         names = list(reply.content.config_records["classes"]["names"])  # type: ignore[arg-type]
         about = dict(stage) | {"names": names, "client": client}
-        folder.write_model(client, model, about)
+        folder.write_model(client, model, about, buffers)
     return names
 
 
+def average_buffers(folder: Path, num_examples: Mapping[int, int]) -> Arrays:
+    """Return the mean of the buffers in the clients' models, for a model that all share: it has none of its own.
+
+    Each is the mean, weighted by the number of training examples, over those clients whose training has changed it.
+    """
+    total: dict[str, NDArray] = {}
+    weight: dict[str, int] = {}
+    types: dict[str, np.dtype[Any]] = {}
+    for client, count in sorted(num_examples.items()):
+        for name, array in read_buffers(folder, client) if count > 0 else ():
+            types[name] = array.dtype
+            total[name] = total.get(name, 0.0) + count * array.astype(np.float64)
+            weight[name] = weight.get(name, 0) + count
+    means = {name: array / weight[name] for name, array in total.items()}
+    return {name: (array if np.issubdtype(types[name], np.inexact) else np.rint(array)).astype(types[name])
+            for name, array in means.items()}  # fmt: skip
+
+
 def _measure_global_accuracy(
-    grid: Grid, binding: Binding, shape: ConfigRecord, model: Arrays, timeout: float
+    grid: Grid, binding: Binding, shape: ConfigRecord, model: Arrays, buffers: Arrays, timeout: float
 ) -> float | None:
     """Return the accuracy of the one model on all clients' test data together, None where no client has any."""
-    content = RecordDict({"arrays": to_record(model), "config": shape})
+    content = RecordDict({"arrays": to_record(model), BUFFERS: to_record(buffers), "config": shape})
     asked = (Message(content, node, MessageType.EVALUATE) for node in binding.nodes.values())
     hits, count = 0.0, 0
     for reply in grid.send_and_receive(asked, timeout=timeout):

@@ -16,13 +16,14 @@ from fedsieve.recent import Recent
 from fedsieve.rows import Storage
 from fedsieve.runs.latest import LatestMetrics
 from fedsieve.runs.rounds import Observer, Past, Round, drop_arrays
+from fedsieve.server.averaged_buffers import AveragedBuffers
 from fedsieve.server.interrupts import interrupts_wait
 from fedsieve.server.magnitude import Norms, find_out_of_proportion, magnitudes
 from fedsieve.server.patience import Patience
 from fedsieve.server.screening import screen
 from fedsieve.server.uploads import Uploads
 from fedsieve.strategy import FederatedStrategy
-from fedsieve.wire import payload_bytes, serialized_bytes, to_record
+from fedsieve.wire import BUFFERS, payload_bytes, serialized_bytes, to_record
 
 _log = logging.getLogger("fedsieve")
 
@@ -41,10 +42,12 @@ class RoundLoop:
         watched: passes on a round's replies, of so many clients, as they come, with whether they will be combined or
             are for the metric only; a display.
         names: what messages call clients that have a name, by id; others are called by their id.
+        buffers: the network's buffers that are averaged, beside whatever the algorithm sends, as they are at first.
 
     Attributes:
         begun: whether the strategy has begun, and so there is something to keep.
         continues: last round after which a client, by id, gave a usable reply: its state is that after this round.
+        buffers: those that are averaged.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class RoundLoop:
         observers: Sequence[Observer] = (),
         watched: Callable[[Iterable[Message], int, bool], Iterable[Message]] = lambda replies, *_: replies,
         names: Mapping[int, str] | None = None,
+        buffers: Arrays | None = None,
     ) -> None:
+        self.buffers = AveragedBuffers(buffers or {})
         self.run, self.strategy = run, strategy
         self.nodes = dict(sorted(nodes.items()))
         self.observers, self.watched, self._names = observers, watched, names or {}
@@ -95,7 +100,7 @@ class RoundLoop:
                 self._latest.update(round_.replies)
                 self._note(round_)
                 number, ended = round_.number, self._runs_out(round_)
-            self.strategy.load_state(past.arrays)
+            self.strategy.load_state(self.buffers.take_state(past.arrays))
             for client, arrays in past.of_clients:
                 self.strategy.load_state_of(client, arrays)
         self.begun = True
@@ -107,6 +112,14 @@ class RoundLoop:
             _log.info("stopped after round %d: no better validation accuracy in %d rounds", number, self.run.patience)
         if self._sampled and (never := tuple(client for client in self.nodes if client not in self._sampled)):
             self._play_round(number + 1, never, grid, config, combine=False)
+
+    def state(self) -> Arrays:
+        """Return what the server remembers, for a checkpoint."""
+        return self.strategy.state() | self.buffers.state()
+
+    def latest_counts(self) -> dict[int, int]:
+        """Return the number of training examples of each client heard of."""
+        return {client: int(metrics["num-examples"]) for client, metrics in self._latest.by_client.items()}
 
     def name_of(self, client: int) -> str:
         """Return what messages call a client."""
@@ -178,6 +191,7 @@ class RoundLoop:
         enough = len(self._replies) >= self._needed(self._asked)
         if enough and (trained := [reply for reply in self._replies if reply.num_examples > 0]):
             self.strategy.combine(Replies(trained))
+            self.buffers.combine(trained)
 
     def _note(self, round_: Round) -> None:
         """Remember who took part in a round, and what of each client's is the newest."""
@@ -192,10 +206,13 @@ class RoundLoop:
 
     def _messages(self, number: int, participants: Iterable[int], config: ConfigRecord) -> Iterable[Message]:
         recent = Recent(_serialise)
+        averaged = to_record(self.buffers.values)
         for client in participants:
             record, self._sent_norms[client] = recent(self.strategy.broadcast(client, client in self._acknowledged))
             addressed = ConfigRecord(dict(config) | {"round": number, "continues": self.continues.get(client, 0)})
             content = RecordDict({"arrays": record, "config": addressed})
+            if averaged:
+                content[BUFFERS] = averaged
             self._sent[client] = (serialized_bytes(content), payload_bytes(content))
             message = Message(content, self.nodes[client], MessageType.TRAIN, group_id=str(number))
             self._asked[client] = message.metadata
@@ -210,6 +227,8 @@ class RoundLoop:
         expected = self.strategy.expected()
         usable: dict[int, Reply] = {}
         norms: dict[int, Norms] = {}
+        norms_of_buffers: dict[int, Norms] = {}
+        buffers = self.buffers.expected()
         asked_by: dict[str, int] = {}
         self._rejected = {}
         for message in replies:
@@ -221,13 +240,17 @@ class RoundLoop:
             if client is None or client in usable or client in self._rejected or not self._has_asked(client, message):
                 _log.warning("round %d: an unasked reply of node %d is ignored", number, message.metadata.src_node_id)
                 continue
-            outcome = screen(client, message, expected, self.strategy.unpack)
+            outcome = screen(client, message, expected, self.strategy.unpack, buffers)
             if isinstance(outcome, Reply):
                 norms[client] = magnitudes(dict(outcome.arrays))
+                norms_of_buffers[client] = magnitudes(dict(outcome.buffers))
                 usable[client] = hold(outcome)
             else:
                 self._rejected[client] = outcome
         too_large = find_out_of_proportion(norms, self._sent_norms, self.run.norm_limit)
+        if buffers:
+            sent = dict.fromkeys(norms_of_buffers, magnitudes(self.buffers.values))
+            too_large = find_out_of_proportion(norms_of_buffers, sent, self.run.norm_limit) | too_large
         self._rejected |= too_large
         self._replies = [usable[client] for client in sorted(usable.keys() - too_large.keys())]
 

@@ -10,7 +10,7 @@ from fedsieve import seeds
 from fedsieve.contract import Shape
 from fedsieve.errors import UserError
 from fedsieve.inputs import run_network
-from fedsieve.models import build, initial_weights, make_ones
+from fedsieve.models import build, initial_buffers, initial_weights, make_ones
 from fedsieve.models.gcn import find_products
 from fedsieve.models.trial import smallest_batch
 from tests.helpers import config
@@ -78,6 +78,9 @@ def convolutions(norm):
         nn.Conv2d(shape[0], 4, 3), norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
 
 batch_norm = convolutions(nn.BatchNorm2d(4))
+batch_norm_1d = lambda shape, num_classes: nn.Sequential(
+    nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, num_classes))
+lazy_batch_norm = convolutions(nn.LazyBatchNorm2d())
 
 
 def still_batch_norm_1d(input_shape, num_classes):
@@ -159,6 +162,32 @@ def follows(net, images):
 def aliased(net):
     net.register_buffer("view", net.last.weight.detach())
 
+def grows(net, images):
+    net.seen = torch.cat([net.seen, images.flatten(1)[:, 0]])
+    return Net.forward(net, images)
+
+def turns(net, images):
+    net.steps = net.steps + 0.5
+    return Net.forward(net, images)
+
+def appears(net, images):
+    net.calls += 1
+    if net.training and net.calls > 1:
+        net.mean = images.mean()
+    return Net.forward(net, images)
+
+def drops(net, images):
+    net.calls += 1
+    net.mean = None if net.training and net.calls > 1 else net.mean
+    return Net.forward(net, images)
+
+def calling(mean):
+    return lambda net: setattr(net, "calls", 0) or net.register_buffer("mean", mean)
+
+growing = network(grows, lambda net: net.register_buffer("seen", torch.empty(0)))
+turning = network(turns, lambda net: net.register_buffer("steps", torch.tensor(0)))
+sparing, dropping = network(appears, calling(None)), network(drops, calling(torch.zeros(2)))
+rough = network(counts, lambda net: net.register_buffer("steps", torch.zeros((), dtype=torch.bfloat16)))
 counter = network(counts, lambda net: net.register_buffer("steps", torch.tensor(0), persistent=False))
 follower = network(follows, lambda net: net.register_buffer("mean", torch.tensor(0.0)))
 plain_follower = network(follows, lambda net: setattr(net, "mean", torch.tensor(0.0)))
@@ -243,6 +272,7 @@ def own_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 WORKING = ["make", "group_norm", "still_batch_norm", "still_batch_norm_1d", "recurrent", "lazy", "embedded"]
+WORKING += ["batch_norm", "batch_norm_1d", "lazy_batch_norm", "counter", "follower"]
 WORKING += ["part_frozen", "unused", "keeps_its_logits", "transformer", "still"]
 
 
@@ -286,14 +316,16 @@ def test_an_own_network_for_graphs_is_made_of_two_widths_and_given_the_graph():
         ("my_unreadable_nets:make", "it cannot be imported: "),
         ("my_broken_nets:make", "it cannot be imported: "),
         (".my_own_nets:make", "it cannot be imported: "),
-        ("my_own_nets:batch_norm", "1.running_mean changes in training and is no parameter, so clients cannot share"),
         ("my_own_nets:adds", "its forward writes into its input"),
         ("my_own_nets:first_relu", "its forward writes into its input"),
         ("my_own_nets:adds_in_evaluation", "its forward writes into its input"),
         ("my_own_nets:adds_through_data", "its forward writes into its input"),
-        ("my_own_nets:counter", "steps changes in training and is no parameter, so clients cannot share it."),
-        ("my_own_nets:follower", "mean changes in training and is no parameter"),
-        ("my_own_nets:view", "view changes in training and is no parameter"),
+        ("my_own_nets:view", "its buffer view is a view of a weight, which clients replace, allowed: a clone"),
+        ("my_own_nets:growing", "its buffer seen changes from torch.float32 (0,) to torch.float32 (2,), allowed: buf"),
+        ("my_own_nets:turning", "its buffer steps changes from torch.int64 () to torch.float32 (), allowed: buffers"),
+        ("my_own_nets:sparing", "its buffer mean appears when the network runs, allowed: registered in __init__"),
+        ("my_own_nets:dropping", "its buffer mean goes when the network runs, allowed: registered in __init__"),
+        ("my_own_nets:rough", "its buffer steps changes and is torch.bfloat16, allowed: torch.float32, torch.float64"),
         ("my_own_nets:plain_follower", "it gives other logits for the same input and weights the second time"),
         ("my_own_nets:noisy", "it gives other logits for the same input and weights the second time"),
         ("my_own_nets:weight_norm", "its layer first has a parametrization on its weight, WeightNorm"),
@@ -341,10 +373,29 @@ def test_the_trial_leaves_a_network_as_it_was_made():
 
 
 @pytest.mark.usefixtures("own_nets")
+@pytest.mark.parametrize(
+    ("name", "changing"),
+    [
+        ("batch_norm", ["1.running_mean", "1.running_var", "1.num_batches_tracked"]),
+        ("lazy_batch_norm", ["1.running_mean", "1.running_var", "1.num_batches_tracked"]),
+        ("counter", ["steps"]),
+        ("follower", ["mean"]),
+    ],
+)
+def test_the_trial_notes_which_buffers_training_changes_and_leaves_them(name: str, changing: list[str]):
+    run = config(dataset="digits", model=f"my_own_nets:{name}")
+    assert {one: buffer.tolist() for one, buffer in initial_buffers(run, IMAGES).items()} == {
+        one: [1.0] * 4 if one.endswith("_var") else [0.0] * 4 if one.startswith("1.running") else 0 for one in changing
+    }
+    assert dict(build(run, IMAGES).named_buffers()).keys() == set(changing)
+
+
+@pytest.mark.usefixtures("own_nets")
 def test_a_network_that_fails_for_one_image_needs_batches_of_two():
     run = config(dataset="digits", model="my_own_nets:still_batch_norm_1d")
-    assert smallest_batch(build(run, IMAGES)) == 2
-    assert smallest_batch(build(config(run.flat() | {"model": "my_own_nets:still_batch_norm"}), IMAGES)) == 1
+    assert smallest_batch(build(run, IMAGES)) == (2, 2)
+    for name, smallest in {"still_batch_norm": (1, 1), "batch_norm_1d": (2, 1)}.items():
+        assert smallest_batch(build(config(run.flat() | {"model": f"my_own_nets:{name}"}), IMAGES)) == smallest
     with pytest.raises(UserError, match=r"^batch-size: got 1 with model = .*, allowed: 2 or more\.$"):
         build(config(run.flat() | {"batch-size": 1}), IMAGES)
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import torch
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from platformdirs import user_state_path
@@ -17,10 +18,10 @@ from fedsieve.client.app.resident import Resident
 from fedsieve.client.app.state import DiskStore, StateStore
 from fedsieve.client.training import load
 from fedsieve.config import RunConfig, parse_flower
-from fedsieve.contract import STATE_LOST, Shape
+from fedsieve.contract import STATE_LOST, Shape, Tensors, TrainResult
 from fedsieve.masks.attach import weights
 from fedsieve.paths import folder_named_by
-from fedsieve.wire import MAX_NAME, read_shape, shape_record, to_record, to_tensors
+from fedsieve.wire import BUFFERS, MAX_NAME, read_shape, shape_record, to_record, to_tensors
 
 Describe = Callable[[str, int, RunConfig, Shape, Callable[[], Holding]], None]
 """Notes beside a client's states, given the run's token, what it takes to use them: see `describe_on_disk`."""
@@ -43,9 +44,11 @@ def make_client_app(
 
     - `query`: who the node is (partition-id), whether its data are its own, and what they look like: counts, and the
       classes' names if they have any.
-    - `train`: one round of the algorithm, evaluation before and after included.
+    - `train`: one round of the algorithm, evaluation before and after included. Buffers that are averaged come and go
+      in a record of their own.
     - `evaluate`: how a model, sent with its masks folded in, does on the client's data.
-    - `query.export`: the personal model and its classes' names, if `exports`: a device's stay where they are.
+    - `query.export`: the personal model, with its buffers, and its classes' names, if `exports`: a device's stay where
+      they are.
     """
     app = ClientApp(mods=[make_bounded_mod(noise)])
     residents: dict[int, Resident] = {}
@@ -75,23 +78,22 @@ def make_client_app(
         trainer = resident.trainer(shape)
         task = resident.task(client, context.node_config)
         state = store.load(client, continued)
-        received = to_tensors(message.content.array_records["arrays"], resident.device)
+        received, averaged = read_arrays(message.content, resident.device)
         with seeds.torch_stream(resident.run.seed, "training", client, round_):
-            result = trainer.train(task, received, {} if state is None else state)
-        sums = {name: float(tensor.sum()) for name, tensor in result.arrays.items()} | dict(result.metrics)
-        if diverged := [name for name, value in sums.items() if not math.isfinite(value)]:
-            raise ArithmeticError(f"training diverged: {diverged[0]} is not finite; a smaller lr may help")
+            result, buffers = trainer.train(task, received, {} if state is None else state, averaged)
+        check_finite(result)
         store.save(client, round_, result.state, continued)
         metrics: dict[str, Any] = dict(result.metrics) | ({} if state is not None else {STATE_LOST: 1.0})
-        answer = {"arrays": to_record(result.arrays), "metrics": MetricRecord(metrics)}
-        return Message(RecordDict(answer), reply_to=message)  # type: ignore[arg-type]
+        return Message(make_content(result.arrays, buffers, metrics=MetricRecord(metrics)), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         shape = read_shape(message.content.config_records["config"])
         resident = resident_of(context)
-        model = resident.plain_model(shape)
-        load(weights(model), to_tensors(message.content.array_records["arrays"], resident.device))
+        model, buffers = resident.plain_model(shape)
+        received, averaged = read_arrays(message.content, resident.device)
+        load(weights(model), received)
+        buffers.load(averaged)
         task = resident.task(partition_id(context), context.node_config)
         metrics = MetricRecord(asdict(task.evaluate(model)))
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
@@ -105,8 +107,7 @@ def make_client_app(
         if state is None:
             raise LookupError("this node has lost its state")
         names = ConfigRecord({"names": list(resident.holding(client, context.node_config).names)})
-        content = RecordDict({"arrays": to_record(trainer.personal_model(state)), "classes": names})
-        return Message(content, reply_to=message)
+        return Message(make_content(*trainer.personal_model(state), classes=names), reply_to=message)
 
     if exports:
         app.query("export")(export)
@@ -119,6 +120,27 @@ def introduce(client: int, holding: Holding, *, is_own: bool) -> ConfigRecord:
     facts["partition-id"], facts["own-data"] = client, is_own
     facts["class-names"] = [name[:MAX_NAME] for name in holding.names]
     return facts
+
+
+def read_arrays(content: RecordDict, device: torch.device) -> tuple[Tensors, Tensors]:
+    """Return the arrays that the server has sent, and the buffers."""
+    records = content.array_records
+    return to_tensors(records["arrays"], device), to_tensors(records[BUFFERS], device) if BUFFERS in records else {}
+
+
+def make_content(arrays: Tensors, buffers: Tensors, **others: MetricRecord | ConfigRecord) -> RecordDict:
+    """Return a reply's content; buffers are in it where there are any."""
+    content = RecordDict({"arrays": to_record(arrays), **others})
+    if buffers:
+        content[BUFFERS] = to_record(buffers)
+    return content
+
+
+def check_finite(result: TrainResult) -> None:
+    """Raise an ArithmeticError if training has diverged."""
+    sums = {name: float(tensor.sum()) for name, tensor in result.arrays.items()} | dict(result.metrics)
+    if diverged := [name for name, value in sums.items() if not math.isfinite(value)]:
+        raise ArithmeticError(f"training diverged: {diverged[0]} is not finite; a smaller lr may help")
 
 
 def partition_id(context: Context) -> int:

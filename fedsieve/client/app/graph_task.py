@@ -12,6 +12,7 @@ from fedsieve.contract import Evaluation
 from fedsieve.inputs import Graph, run_network
 from fedsieve.models import graph_of
 from fedsieve.models.embedding import embed
+from fedsieve.models.trial import ONE, Smallest
 
 
 class GraphTask:
@@ -22,9 +23,11 @@ class GraphTask:
             edge_attr E x D where it has them.
         proxy: the random graph on which functional embeddings are taken, the same for all clients.
         device: where the model is.
+        smallest: the fewest nodes that the network takes; a client with less does not train.
     """
 
-    def __init__(self, graph: Data, proxy: Graph, device: torch.device) -> None:
+    def __init__(self, graph: Data, proxy: Graph, device: torch.device, smallest: Smallest = ONE) -> None:
+        self.too_few = int(graph.train_mask.sum()) > 0 and int(graph.x.shape[0]) < smallest.training
         self.graph = graph_of(graph).to(device)
         self.proxy = proxy
         self.nodes = {part: graph[f"{part}_mask"].nonzero().flatten().to(device) for part in ("train", "val", "test")}
@@ -33,7 +36,7 @@ class GraphTask:
     @property
     def num_examples(self) -> int:
         """Number of training nodes."""
-        return int(self.nodes["train"].numel())
+        return 0 if self.too_few else int(self.nodes["train"].numel())
 
     @property
     def num_batches(self) -> int:

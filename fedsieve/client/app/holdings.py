@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from fedsieve.client.app.graph_task import GraphTask
 from fedsieve.client.app.image_task import ImageTask
 from fedsieve.config import RunConfig
-from fedsieve.contract import Shape, Task
+from fedsieve.contract import Shape
 from fedsieve.data.checks import check_size
 from fedsieve.data.clients import check_clients, client_graph
 from fedsieve.data.graphs import load_graph
@@ -25,6 +25,7 @@ from fedsieve.inputs import OF_EDGES
 from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
 from fedsieve.kinds import Kind, tell_kind
 from fedsieve.models import graph_of
+from fedsieve.models.trial import ONE, Smallest
 
 _log = logging.getLogger("fedsieve")
 
@@ -47,8 +48,8 @@ class Holding(Protocol):
     def proxy(self, seed: int, device: torch.device) -> Any:
         """Return the random input on which functional embeddings are taken; the same for all of a run's clients."""
 
-    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: int = 1) -> Task:
-        """Return the client's task; `smallest` is the fewest images that the network takes."""
+    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: Smallest = ONE) -> GraphTask | ImageTask:
+        """Return the client's task."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class Subgraph:
         """Return the random graph."""
         return graph_of(random_proxy_graph(self.graph.num_features, seed, self.shape.edge_dim)).to(device)
 
-    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: int = 1) -> Task:
+    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: Smallest = ONE) -> GraphTask:
         """Return node classification on the subgraph."""
-        return GraphTask(self.graph, proxy, device)
+        return GraphTask(self.graph, proxy, device, smallest)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Images:
         """Return the random images."""
         return random_proxy_images(self.shape.input, seed).to(device)
 
-    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: int = 1) -> Task:
+    def task(self, run: RunConfig, proxy: Any, device: torch.device, smallest: Smallest = ONE) -> ImageTask:
         """Return classification of the client's images."""
         return ImageTask(self.data, self.part, proxy, run.batch_size, device, smallest)
 

@@ -11,6 +11,7 @@ from fedsieve.contract import Evaluation
 from fedsieve.data.image_partitions import ClientImages
 from fedsieve.data.image_sets import ImageSet, scale
 from fedsieve.models.embedding import embed
+from fedsieve.models.trial import ONE, Smallest
 
 EVALUATED_AT_ONCE = 500
 """Images in a forward pass without gradients, to bound memory."""
@@ -46,7 +47,8 @@ class ImageTask:
         proxy: random images on which functional embeddings are taken, the same for all clients.
         batch_size: images in a training step.
         device: where the model is.
-        smallest: the fewest images that the network takes; a last batch of less goes with the one before.
+        smallest: the fewest images that the network takes; a last batch of less goes with the one before, and a client
+            that has less in all does not train.
     """
 
     def __init__(
@@ -56,26 +58,27 @@ class ImageTask:
         proxy: Tensor,
         batch_size: int,
         device: torch.device,
-        smallest: int = 1,
+        smallest: Smallest = ONE,
     ) -> None:
         self.data, self.proxy, self.batch_size, self.device = data, proxy, batch_size, device
         self.smallest = smallest
         self.part = {name: torch.from_numpy(getattr(part, name)) for name in ("train", "val", "test")}
+        self.too_few = 0 < len(self.part["train"]) < smallest.training
 
     @property
     def num_examples(self) -> int:
         """Number of training images."""
-        return int(self.part["train"].numel())
+        return 0 if self.too_few else int(self.part["train"].numel())
 
     @property
     def num_batches(self) -> int:
         """Number of batches in an epoch, the last one maybe smaller."""
-        return len(batch_sizes(self.num_examples, self.batch_size, self.smallest))
+        return len(self._batch_sizes())
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the training images in a random order: float32 B x C x H x W and labels B."""
         order = self.part["train"][torch.randperm(self.num_examples)]
-        for chosen in torch.split(order, batch_sizes(self.num_examples, self.batch_size, self.smallest)):
+        for chosen in torch.split(order, self._batch_sizes()):
             yield self._images(chosen), self.data.labels[chosen].to(self.device)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -91,7 +94,7 @@ class ImageTask:
         held = torch.cat([val, test])
         if not len(held):
             return Evaluation(0.0, 0, 0.0, 0, 0.0)
-        sizes = batch_sizes(len(held), EVALUATED_AT_ONCE, self.smallest)
+        sizes = batch_sizes(len(held), EVALUATED_AT_ONCE, self.smallest.evaluation)
         logits = torch.cat([model(self._images(chosen)) for chosen in torch.split(held, sizes)])
         val_predicted, test_predicted = torch.split(logits.argmax(1).cpu(), [len(val), len(test)])
         labels = self.data.labels
@@ -102,6 +105,9 @@ class ImageTask:
         """Return the mean input of the last layer, before its activation, on the random images."""
         ensure_eval(model)
         return embed(model, self.proxy)
+
+    def _batch_sizes(self) -> list[int]:
+        return batch_sizes(self.num_examples, self.batch_size, self.smallest.training)
 
     def _images(self, chosen: Tensor) -> Tensor:
         return scale(self.data.images[chosen].to(self.device))

@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedsieve.algorithms import load_algorithm
+from fedsieve.client.app.carrying import CarryingTrainer
 from fedsieve.client.app.holdings import Holding, deal_simulated, load_own
 from fedsieve.config import RunConfig
-from fedsieve.contract import Shape, Task, Trainer
+from fedsieve.contract import Shape, Task
 from fedsieve.errors import UserError
 from fedsieve.inputs import find_asked
 from fedsieve.models import build
-from fedsieve.models.trial import smallest_batch
+from fedsieve.models.buffers import Buffers
+from fedsieve.models.trial import ONE, smallest_batch
 
 _log = logging.getLogger("fedsieve")
 
@@ -27,10 +28,10 @@ class Resident:
         self.device = choose_device(run.device)
         self._holdings: dict[int, Holding] = {}
         self._tasks: dict[int, Task] = {}
-        self._trainer: Trainer | None = None
-        self._plain: nn.Module | None = None
+        self._trainer: CarryingTrainer | None = None
+        self._plain: tuple[nn.Module, Buffers] | None = None
         self._proxy: Any = None
-        self._smallest = 1
+        self._smallest = ONE
         self._asked: Collection[str] = ()
 
     def holding(self, client: int, node_config: Mapping[str, Any]) -> Holding:
@@ -43,21 +44,18 @@ class Resident:
             self._holdings[client] = deal_simulated(self.run)[client] if path is None else load_own(str(path), self.run)
         return self._holdings[client]
 
-    def trainer(self, shape: Shape) -> Trainer:
+    def trainer(self, shape: Shape) -> CarryingTrainer:
         """Return the process's trainer, its network built for `shape`."""
         if self._trainer is None:
             torch.set_num_threads(1)
-            algorithm = load_algorithm(self.run.algorithm)
-            model = build(self.run, shape).to(self.device)
-            self._smallest, self._asked = smallest_batch(model), find_asked(model, model.forward)
-            self._trainer = algorithm.load_trainer()(self.run, self.run.settings, model)
+            self._trainer = CarryingTrainer(self.run, self._build(shape))
         return self._trainer
 
-    def plain_model(self, shape: Shape) -> nn.Module:
-        """Return a network without masks, for folded weights."""
+    def plain_model(self, shape: Shape) -> tuple[nn.Module, Buffers]:
+        """Return a network without masks, for folded weights, and its buffers."""
         if self._plain is None:
-            self._plain = build(self.run, shape).to(self.device)
-            self._smallest, self._asked = smallest_batch(self._plain), find_asked(self._plain, self._plain.forward)
+            model = self._build(shape)
+            self._plain = model, Buffers(model)
         return self._plain
 
     def task(self, client: int, node_config: Mapping[str, Any]) -> Task:
@@ -67,7 +65,10 @@ class Resident:
             if self._proxy is None:
                 self._warn_of_ignored(holding)
                 self._proxy = holding.proxy(self.run.seed, self.device)
-            self._tasks[client] = holding.task(self.run, self._proxy, self.device, self._smallest)
+            self._tasks[client] = task = holding.task(self.run, self._proxy, self.device, self._smallest)
+            if task.too_few:
+                fault = "does not train: it has one example, and the network fails for less than"
+                _log.warning("client %d %s %d in training", client, fault, self._smallest.training)
             del self._holdings[client]
         return self._tasks[client]
 
@@ -75,6 +76,11 @@ class Resident:
         for name in holding.of_edges:
             if name not in self._asked:
                 _log.warning("model = %r takes no %s, which the data have", self.run.model, name)
+
+    def _build(self, shape: Shape) -> nn.Module:
+        model = build(self.run, shape).to(self.device)
+        self._smallest, self._asked = smallest_batch(model), find_asked(model, model.forward)
+        return model
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ from fedsieve.contract import Shape
 from fedsieve.data.image_partitions import ClientImages
 from fedsieve.data.image_sets import ImageSet
 from fedsieve.models import MODELS, build
+from fedsieve.models.trial import Smallest
 from tests.helpers import config
 
 CPU = torch.device("cpu")
@@ -83,7 +84,7 @@ class TakesTwo(Brightness):
 
 def test_training_and_evaluation_keep_to_the_smallest_batch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fedsieve.client.app.image_task.EVALUATED_AT_ONCE", 2)
-    own = ImageTask(SHADES, part([0, 1, 3, 5, 6], [2], [4, 5]), torch.zeros(3, 1, 2, 2), 2, CPU, smallest=2)
+    own = ImageTask(SHADES, part([0, 1, 3, 5, 6], [2], [4, 5]), torch.zeros(3, 1, 2, 2), 2, CPU, Smallest(2, 2))
     assert [len(labels) for _, labels in own.batches()] == [2, 3]
     assert own.num_batches == 2
     model = TakesTwo().eval()

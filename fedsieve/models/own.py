@@ -1,11 +1,10 @@
 """A user's own network, by the dotted path of a function that makes it."""
 
-import importlib
 import sys
-from pathlib import Path
 
 from torch import nn
 
+from fedsieve import objects
 from fedsieve.errors import one_line
 from fedsieve.models.trial import Examples, UnusableError, try_network
 
@@ -18,11 +17,9 @@ def load_network(path: str, input_shape: tuple[int, ...], num_classes: int, exam
     Raises:
         ValueError: it cannot be imported or called, or no client could train it; one clause.
     """
-    module, _, name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # at the end, where it hides no package
+    module = path.partition(":")[0]
     try:
-        make = getattr(importlib.import_module(module), name)
+        make = objects.find(path)
     except (AttributeError, ModuleNotFoundError) as error:
         raise ValueError(f"it cannot be imported: {one_line(error)}{_describe_origin(module)}") from error
     except Exception as error:  # a module may raise anything

@@ -5,7 +5,7 @@ Who has started it draws the report (`fedsieve.reports.ending`).
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 from flwr.app import ConfigRecord, Context
@@ -46,6 +46,7 @@ def make_server_app(
     checkpoint_folder: CheckpointFolder | None = None,
     states: ClientStates | None = None,
     names: Mapping[int, str] | None = None,
+    watchers: Sequence[Observer] = (),
 ) -> ServerApp:
     """Return the ServerApp.
 
@@ -58,6 +59,7 @@ def make_server_app(
             already, resumes it.
         states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
         names: of a deployment's nodes, by Flower's node id.
+        watchers: notified of each round when everything else has been.
     """
     app = ServerApp()
 
@@ -67,7 +69,8 @@ def make_server_app(
         run = run.model_copy(update={"out": str(folder_of(run))})
         check_installed(run)
         if export:
-            _run(run, grid, engine, quiet, checkpoint_folder if states is not None else None, states)
+            kept_in = checkpoint_folder if states is not None else None
+            _run(run, grid, engine, quiet, kept_in, states, watchers=watchers)
             return
         with open_run(run) as of_deployment:
             if of_deployment.newest is not None and of_deployment.newest.covers(run):
@@ -88,6 +91,7 @@ def _run(
     *,
     export: bool = True,
     names: Mapping[int, str] | None = None,
+    watchers: Sequence[Observer] = (),
 ) -> None:
     before = None if checkpoint_folder is None else checkpoint_folder.newest
     usage = Usage(before=None if before is None else before.usage)
@@ -121,16 +125,16 @@ def _run(
             )
 
         try:
-            strategy = _make_strategy(run, binding)
+            strategy = _make_strategy(run, binding, folder)
         except UserError as error:
             write_summary(describe_end(error))
             raise
-        storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
-        loop = RoundLoop(run, strategy, binding.nodes, storage, observers, progress.watched, binding.names)
+        loop = RoundLoop(run, strategy, binding.nodes, strategy.storage, observers, progress.watched, binding.names)
         checkpoints = None
         if checkpoint_folder is not None:
             checkpoints = stack.enter_context(Checkpoints(run, token, checkpoint_folder, folder, loop, usage, states))
             observers += [checkpoints] if states is None else [states, checkpoints]
+        observers += watchers
 
         def conclude(ended: str) -> None:
             if checkpoints is not None:
@@ -150,8 +154,8 @@ def _run(
             _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
             conclude(describe_end(error))
             raise
-        conclude("finished")
-        if checkpoints is not None:
+        conclude("stopped" if loop.stopped else "finished")
+        if checkpoints is not None and not loop.stopped:
             checkpoints.finish()
 
 
@@ -166,8 +170,10 @@ def _open_folder(
     return folder
 
 
-def _make_strategy(run: RunConfig, binding: Binding) -> FederatedStrategy:
-    return load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
+def _make_strategy(run: RunConfig, binding: Binding, folder: RunFolder) -> FederatedStrategy:
+    strategy = load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
+    strategy.storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
+    return strategy
 
 
 def _say_nothing(number: int, of: int) -> None:

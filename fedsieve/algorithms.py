@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from fedsieve import plugins
+from fedsieve import objects, plugins
 from fedsieve.errors import UserError, one_line, suggest
 from fedsieve.kinds import Kind
 
@@ -93,8 +93,9 @@ class AlgorithmFamily:
 
 
 def section_of(name: str) -> str:
-    """Return the prefix of an algorithm's own keys: its name, or of `flwr:FedAdam` the family's, `flwr`."""
-    return name.partition(":")[0]
+    """Return the prefix of an algorithm's own keys: its name, `flwr` of `flwr:FedAdam`, `Mine` of `my_module:Mine`."""
+    entry, colon, member = name.partition(":")
+    return member.rpartition(".")[2] if colon and entry not in plugins.entries(ENTRY_POINTS) else entry
 
 
 def section_of_key(key: str) -> str:
@@ -125,11 +126,15 @@ def all_algorithm_names() -> list[str]:
 def load_algorithm(name: str) -> Algorithm:
     """Return the algorithm registered as `name`, or as `ENTRY:MEMBER`; halves that are only named are not imported.
 
+    `my_package.my_module:MyAlgorithm` names one that is not registered: see `as_algorithm`.
+
     Raises:
         UserError: nobody has registered that name, or two packages have, or what is registered cannot be used.
     """
     entry, colon, member = name.partition(":")
     if entry not in plugins.entries(ENTRY_POINTS):
+        if colon and (entry == objects.SESSION or objects.is_module(entry)):
+            return _load_by_path(name)
         names = algorithm_names()
         raise UserError(f"algorithm: got {name!r}{suggest(entry, names)}, allowed: {', '.join(names)}.")
     registered = plugins.load(ENTRY_POINTS, entry, "algorithm", _faults)
@@ -146,6 +151,45 @@ def load_algorithm(name: str) -> Algorithm:
         made = registered.make(member)
     except Exception as error:
         raise UserError(f"algorithm: {name!r} could not be made: {type(error).__name__}: {one_line(error)}.") from error
+    if fault := next(_faults_of_one(made), None):
+        raise UserError(f"algorithm: {name!r} {fault}.")
+    return made
+
+
+def as_algorithm(given: object) -> Algorithm:
+    """Return an `Algorithm` as it is, and of a server half, a class that names its client half, what it says of both.
+
+    The class has `trainer` and, where they are needed, `config`, `defaults` and `returns_weights`, which mean what they
+    mean of an `Algorithm`; its docstring's first line is the summary.
+
+    Raises:
+        UserError: it is neither; one clause.
+    """
+    if isinstance(given, type) and not isinstance(given, Algorithm) and hasattr(given, "trainer"):
+        return Algorithm(
+            summary=(given.__doc__ or given.__name__).strip().partition("\n")[0],
+            config=getattr(given, "config", AlgorithmConfig),
+            strategy=given,
+            trainer=given.trainer,
+            defaults=getattr(given, "defaults", {}),
+            returns_weights=getattr(given, "returns_weights", False),
+        )
+    if isinstance(given, Algorithm):
+        return given
+    raise UserError("is no algorithm, allowed: a subclass of fedsieve.strategy.FederatedStrategy whose attribute "
+                    "`trainer` is the clients' class, or a fedsieve.algorithms.Algorithm")  # fmt: skip
+
+
+def _load_by_path(name: str) -> Algorithm:
+    try:
+        given = objects.find(name)
+    except Exception as error:
+        reason = one_line(error) if isinstance(error, LookupError) else f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"algorithm: {name!r} could not be imported: {reason}.") from error
+    try:
+        made = as_algorithm(given)
+    except UserError as error:
+        raise UserError(f"algorithm: {name!r} {error}.") from None
     if fault := next(_faults_of_one(made), None):
         raise UserError(f"algorithm: {name!r} {fault}.")
     return made

@@ -192,21 +192,22 @@ def _split(values: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, An
         unpacked = tomllib.loads(packed)
     except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
         raise UserError(f"{_SECTION}: got {packed!r}, allowed: a string of TOML ({error}).") from error
+    name = values.get("algorithm", fields()["algorithm"].default)
+    chosen = section_of(name) if isinstance(name, str) else ""
     for key, value in values.items():
         section, dot, rest = key.partition(".")
         if dot:
-            sections.setdefault(_known_section(section, key), {})[rest] = value
+            sections.setdefault(_known_section(section, key, chosen), {})[rest] = value
         elif isinstance(value, Mapping):
-            sections.setdefault(_known_section(section, key), {}).update(value)
+            sections.setdefault(_known_section(section, key, chosen), {}).update(value)
         elif key in algorithm_names():
             raise UserError(f"{key}: got {value!r}, allowed: a table of keys, or one such as {key}.KEY.")
         else:
             run[key] = value
-    name = run.get("algorithm", fields()["algorithm"].default)
     if not isinstance(name, str):
         raise UserError(f"algorithm: got {name!r}, allowed: {', '.join(algorithm_names())}.")
     load_algorithm(name)
-    own_keys = sections.pop(section_of(name), {})
+    own_keys = sections.pop(chosen, {})
     for other, values in sections.items():
         _check_belongs(values, other, name)
     return name, run, own_keys | unpacked
@@ -251,8 +252,8 @@ def _is_open(given: object, open_: Scalar) -> bool:
     return type(given) in kinds and given == open_
 
 
-def _known_section(section: str, key: str) -> str:
-    if section not in algorithm_names():
+def _known_section(section: str, key: str, chosen: str) -> str:
+    if section != chosen and section not in algorithm_names():
         hint = suggest(section, algorithm_names())
         raise UserError(f"{key}: no algorithm is called {section!r}{hint}, allowed: {', '.join(algorithm_names())}.")
     return section

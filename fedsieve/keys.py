@@ -67,7 +67,9 @@ class TrainingKeys(Keys):
     title: ClassVar[str] = "Training"
 
     algorithm: Annotated[str, Key(instead_of=("strategy", "method"))] = Field(
-        "fed-pub", description="what the server and the clients do: fedsieve list algorithms"
+        "fed-pub",
+        description="what the server and the clients do: fedsieve list algorithms, or your own as "
+        "my_package.my_module:MyAlgorithm",
     )
     num_rounds: Annotated[int, Key(Changes.LATER, instead_of=("rounds", "n-rounds", "num-server-rounds"))] = Field(
         100, ge=0, description="number of rounds"

@@ -42,19 +42,34 @@ def predict(folder: Path, client: int | None, source: str, out: Path, *, force: 
     """
     if out.exists() and not force:
         raise UserError(f"out: got {out}, which exists, allowed: another name, or --force to replace it.")
+    rows, prediction = tabulate_predictions(folder, client, source, all_classes=all_classes)
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(rows)
+    try:
+        write_whole(out, lines.getvalue().encode())
+    except OSError as error:
+        raise UserError(f"out: {out} cannot be written: {error.strerror}.") from error
+    return prediction
+
+
+def tabulate_predictions(
+    folder: Path, client: int | None, source: str, *, all_classes: bool
+) -> tuple[list[list[str]], Prediction]:
+    """Return the lines that `predict` writes, the names of the columns first, and what they come to.
+
+    Raises:
+        UserError: see `load_model`, `load_unseen`.
+    """
     trained = load_trained(folder, client)
     data = load_unseen(source, trained.shape.input, trained.classes, named=trained.named)
     if data.edge_index is not None:
         data = _fit_edges(source, data, trained.shape.edge_dim)
     probabilities = _compute_probabilities(trained, data)
     noun = "image" if data.edge_index is None else "node"
-    try:
-        write_whole(out, _format_table(noun, data, probabilities, trained.classes, all_classes).encode())
-    except OSError as error:
-        raise UserError(f"out: {out} cannot be written: {error.strerror}.") from error
+    rows = _make_rows(noun, data, probabilities, trained.classes, all_classes)
     known = data.labels > UNKNOWN
     hits = probabilities.argmax(1)[known] == data.labels[known]
-    return Prediction(noun, len(known), len(hits), float(hits.double().mean()) if len(hits) else None)
+    return rows, Prediction(noun, len(known), len(hits), float(hits.double().mean()) if len(hits) else None)
 
 
 def _fit_edges(source: str, data: Unseen, edge_dim: int) -> Unseen:
@@ -94,12 +109,12 @@ def _compute_logits(network: nn.Module, data: Unseen) -> Tensor:
     return torch.cat([network(scale(part)) for part in torch.split(data.examples, sizes)])
 
 
-def _format_table(noun: str, data: Unseen, probabilities: Tensor, classes: tuple[str, ...], all_classes: bool) -> str:
+def _make_rows(
+    noun: str, data: Unseen, probabilities: Tensor, classes: tuple[str, ...], all_classes: bool
+) -> list[list[str]]:
     labelled = bool((data.labels > UNKNOWN).any())
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
     each = [f"p({name})" for name in classes] if all_classes else []
-    writer.writerow([noun, "predicted", "probability", *(["label"] if labelled else []), *each])
+    made = [[noun, "predicted", "probability", *(["label"] if labelled else []), *each]]
     best = probabilities.max(1)
     rows = zip(data.places, best.indices.tolist(), best.values.tolist(), data.labels.tolist(), strict=True)
     for number, (place, predicted, probability, label) in enumerate(rows):
@@ -108,5 +123,5 @@ def _format_table(noun: str, data: Unseen, probabilities: Tensor, classes: tuple
             row.append(classes[label] if label > UNKNOWN else "")
         if all_classes:
             row += [f"{value:.6f}" for value in probabilities[number].tolist()]
-        writer.writerow(row)
-    return lines.getvalue()
+        made.append(row)
+    return made

@@ -6,8 +6,8 @@ own. What makes a run cheap is in `REDUCED` and in `few_images`. A block that ca
     <!-- ran by: PATH, PATH::test_name -->
 
 with the tests or benchmarks that have run its commands, of which this checks that they are there. A ```python block
-after `<!-- run -->` is run too, in its turn; one that begins with `# NAME.py` becomes that file, and ```toml is read as
-keys of a run.
+after `<!-- run -->` is run too, in its turn and with what the page's blocks before it have defined; one that begins
+with `# NAME.py` becomes that file, and ```toml is read as keys of a run.
 """
 
 import os
@@ -80,7 +80,11 @@ def blocks(page: Path) -> list[Block]:
 
 
 MARKED = [block for page in PAGES for block in blocks(page) if block.ran_by is not None]
-RUN = [page for page in PAGES if any(block.is_commands and block.ran_by is None for block in blocks(page))]
+RUN = [
+    page
+    for page in PAGES
+    if any((block.is_commands or block.wanted) and block.ran_by is None for block in blocks(page))
+]
 
 
 @pytest.mark.parametrize("block", MARKED, ids=[block.place for block in MARKED])
@@ -145,13 +149,14 @@ def test_the_commands_of_a_page_work(
     home.mkdir()
     monkeypatch.chdir(home)
     done: set[str] = set()  # `make demo`, say, which the README shows to two kinds of readers
+    names: dict[str, object] = {"__name__": "block"}
     for block in blocks(page):
         if block.ran_by is not None:
             continue
         if block.wanted and block.language == "toml":
             parse(tomllib.loads("\n".join(block.lines)))
         elif block.wanted:
-            run_python("\n".join(block.lines) + "\n")
+            run_python("\n".join(block.lines) + "\n", names)
         elif block.is_commands:
             for line in block.lines:
                 if line not in done:
@@ -159,12 +164,12 @@ def test_the_commands_of_a_page_work(
                 done.add(line)
 
 
-def run_python(code: str) -> None:
-    """Write the file that the code's first line names, or run it."""
+def run_python(code: str, names: dict[str, object]) -> None:
+    """Write the file that the code's first line names, or run it after the page's earlier blocks."""
     if named := re.match(r"# (\w+\.py)\b", code):
         Path(named[1]).write_text(code)
     else:
-        exec(compile(code, "a python block", "exec"), {"__name__": "block"})
+        exec(compile(code, "a python block", "exec"), names)
 
 
 def run_line(line: str, place: str) -> None:

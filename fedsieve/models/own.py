@@ -1,15 +1,14 @@
 """A user's own network, by the dotted path of a function or class that makes it."""
 
-import importlib
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import Parameter, signature
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from fedsieve import objects
 from fedsieve.config import RunConfig
 from fedsieve.contract import Shape
 from fedsieve.errors import one_line
@@ -50,11 +49,9 @@ def load_network(run: RunConfig, shape: Shape, examples: Examples) -> nn.Module:
 
 
 def _import(path: str) -> Callable[..., Any]:
-    module, _, name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # at the end, where it hides no package
+    module = path.partition(":")[0]
     try:
-        make: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        make: Callable[..., Any] = objects.find(path)
     except (AttributeError, ModuleNotFoundError) as error:
         raise ValueError(f"it cannot be imported: {one_line(error)}{_describe_origin(module)}") from error
     except Exception as error:  # a module may raise anything

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,10 +21,12 @@ class Zone:
 
 @dataclass(frozen=True)
 class Table:
-    """The figure's numbers, for who cannot see it or wants them."""
+    """Numbers as a table; `values` are those of the rows before they became words, where they are known."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    values: Sequence[Sequence[Any]] = ()
+    title: str = ""
 
 
 @dataclass(frozen=True)

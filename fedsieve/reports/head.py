@@ -65,6 +65,8 @@ def describe_end(run: RunRecord) -> str:
     again = f" Resume it with “fedsieve resume {run.folder}”." if run.keys.get("engine") != "flower" else ""
     if run.ended == "interrupted":
         return f"This run was interrupted after {rounds}.{again}"
+    if run.ended == "stopped":
+        return f"This run was stopped by its caller after {rounds}.{again}"
     if run.ended.startswith("failed"):
         return f"This run has {run.ended.rstrip('.')}. It had done {rounds}.{again}"
     if run.ended == "killed":

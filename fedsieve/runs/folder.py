@@ -9,12 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from fedsieve.algorithms import section_of
 from fedsieve.array_files import array_bytes
 from fedsieve.config import RunConfig
 from fedsieve.contract import Arrays
 from fedsieve.errors import UserError
 from fedsieve.files import PARTIAL, Extent, write_whole
 from fedsieve.kinds import is_named
+from fedsieve.objects import is_of_session
 from fedsieve.paths import make_absolute
 from fedsieve.runs.given_data import note_on
 from fedsieve.runs.layout import CLIENTS, CONFIG, RECORDS, ROUNDS, TIMINGS, RunLayout
@@ -52,7 +54,8 @@ class RunFolder:
             check_folder(self.path)
             with _explain_write_errors(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-            _write(self.layout.config, ((note_on(given) if given else "") + make_portable(run).toml()).encode())
+            notes = (note_on(given) if given else "") + note_on_objects(run)
+            _write(self.layout.config, (notes + make_portable(run).toml()).encode())
         else:
             for name, extent in self.records.items():
                 self._cut(name, extent)
@@ -132,6 +135,12 @@ def make_portable(run: RunConfig) -> RunConfig:
     return run.model_copy(update={"out": ""} | ({"dataset": str(path)} if is_file else {}))
 
 
+def note_on_objects(run: RunConfig) -> str:
+    """Return comments on the keys that name objects of a Python session; "" where there are none."""
+    keys = [key for key, value in (("algorithm", run.algorithm), ("model", run.model)) if is_of_session(value)]
+    return "".join(f"# {key} was an object of a Python session, which alone can resume this run.\n" for key in keys)
+
+
 def check_folder(path: Path) -> None:
     """Raise a `UserError` for a path that is not that of a new or an empty folder, or not to be written.
 
@@ -162,7 +171,7 @@ def folder_of(run: RunConfig, of: str | None = None) -> Path:
     if run.out:
         return Path(run.out)
     words = [
-        run.algorithm.replace(":", "-"),
+        section_of(run.algorithm) if is_of_session(run.algorithm) else run.algorithm.replace(":", "-"),
         Path(run.dataset).stem if of is None else of,
         f"{datetime.now():%Y%m%d-%H%M%S-%f}",
     ]

@@ -47,8 +47,8 @@ class RunRecord:
 
     Attributes:
         summary: as in `summary.json`; made from the records where the run was killed before it could write one.
-        ended: "finished", "interrupted", "failed: " and why, "killed" where no summary was written, or "" where that is
-            not known.
+        ended: "finished", "stopped" by an observer, "interrupted", "failed: " and why, "killed" where no summary was
+            written, or "" where that is not known.
         settings: the text of `config.toml`.
         keys: every key by its dotted name.
         rounds: the lines of `rounds.jsonl`.

@@ -46,6 +46,18 @@ CLIENT_COLUMNS = (
     "test_count",
 )
 
+ROUND_COLUMNS = (
+    "round",
+    "participants",
+    "rejected",
+    "train_loss",
+    "val_accuracy",
+    "test_accuracy",
+    "test_accuracy_received",
+    "uplink_bytes",
+    "downlink_bytes",
+)
+
 OK, METRIC_ONLY, REJECTED, LOST = "ok", "metric-only", "rejected: ", ", started over: its state was missing"
 
 

@@ -72,5 +72,5 @@ class Past:
 class Observer(Protocol):
     """Watches a run: history files, a progress display."""
 
-    def round_finished(self, round_: Round) -> None:
-        """Called after each round, in order."""
+    def round_finished(self, round_: Round) -> bool | None:
+        """Called after each round, in order; True: the run is to stop after it."""

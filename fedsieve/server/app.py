@@ -5,7 +5,7 @@ Who has started it draws the report (`fedsieve.reports.ending`).
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 from flwr.app import ConfigRecord, Context
@@ -47,6 +47,7 @@ def make_server_app(
     checkpoint_folder: CheckpointFolder | None = None,
     states: ClientStates | None = None,
     names: Mapping[int, str] | None = None,
+    watchers: Sequence[Observer] = (),
 ) -> ServerApp:
     """Return the ServerApp.
 
@@ -59,6 +60,7 @@ def make_server_app(
             already, resumes it.
         states: what a simulation's engine keeps for its clients; without, it has no checkpoints.
         names: of a deployment's nodes, by Flower's node id.
+        watchers: notified of each round when everything else has been.
     """
     app = ServerApp()
 
@@ -68,7 +70,8 @@ def make_server_app(
         run = run.model_copy(update={"out": str(folder_of(run))})
         check_installed(run)
         if export:
-            _run(run, grid, engine, quiet, checkpoint_folder if states is not None else None, states)
+            kept_in = checkpoint_folder if states is not None else None
+            _run(run, grid, engine, quiet, kept_in, states, watchers=watchers)
             return
         with open_run(run) as of_deployment:
             if of_deployment.newest is not None and of_deployment.newest.covers(run):
@@ -89,6 +92,7 @@ def _run(
     *,
     export: bool = True,
     names: Mapping[int, str] | None = None,
+    watchers: Sequence[Observer] = (),
 ) -> None:
     before = None if checkpoint_folder is None else checkpoint_folder.newest
     usage = Usage(before=None if before is None else before.usage)
@@ -122,16 +126,15 @@ def _run(
             )
 
         try:
-            strategy = _make_strategy(run, binding)
+            strategy = _make_strategy(run, binding, folder)
         except UserError as error:
             write_summary(describe_end(error))
             raise
-        storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
         loop = RoundLoop(
             run,
             strategy,
             binding.nodes,
-            storage,
+            strategy.storage,
             observers,
             progress.watched,
             binding.names,
@@ -141,6 +144,7 @@ def _run(
         if checkpoint_folder is not None:
             checkpoints = stack.enter_context(Checkpoints(run, token, checkpoint_folder, folder, loop, usage, states))
             observers += [checkpoints] if states is None else [states, checkpoints]
+        observers += watchers
 
         def conclude(ended: str) -> None:
             if checkpoints is not None:
@@ -160,8 +164,8 @@ def _run(
             _log.warning("the run ended before its last round; what it has reached is in %s", folder.path)
             conclude(describe_end(error))
             raise
-        conclude("finished")
-        if checkpoints is not None:
+        conclude("stopped" if loop.stopped else "finished")
+        if checkpoints is not None and not loop.stopped:
             checkpoints.finish()
 
 
@@ -176,8 +180,10 @@ def _open_folder(
     return folder
 
 
-def _make_strategy(run: RunConfig, binding: Binding) -> FederatedStrategy:
-    return load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
+def _make_strategy(run: RunConfig, binding: Binding, folder: RunFolder) -> FederatedStrategy:
+    strategy = load_algorithm(run.algorithm).load_strategy().for_run(setting_of(run, binding.shape), run.settings)
+    strategy.storage = Storage(run.state_memory_mb * 2**20, folder.path, len(binding.nodes))
+    return strategy
 
 
 def _averaged_buffers(run: RunConfig, binding: Binding) -> Arrays:

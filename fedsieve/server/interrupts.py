@@ -20,6 +20,6 @@ def interrupts_wait() -> Iterator[None]:
         yield
     finally:
         for number, handler in usual.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set from Python
     if waiting:
         signal.raise_signal(waiting[0])

@@ -48,6 +48,7 @@ class RoundLoop:
         begun: whether the strategy has begun, and so there is something to keep.
         continues: last round after which a client, by id, gave a usable reply: its state is that after this round.
         buffers: those that are averaged.
+        stopped: whether an observer has asked for the run's end.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class RoundLoop:
         self.run, self.strategy = run, strategy
         self.nodes = dict(sorted(nodes.items()))
         self.observers, self.watched, self._names = observers, watched, names or {}
-        self.begun = False
+        self.begun = self.stopped = False
         self.continues: dict[int, int] = {}
         self.strategy.storage = storage or Storage()
         self._uploads = Uploads(self.strategy.storage)
@@ -104,7 +105,7 @@ class RoundLoop:
             for client, arrays in past.of_clients:
                 self.strategy.load_state_of(client, arrays)
         self.begun = True
-        while number < self.run.num_rounds and not ended:
+        while number < self.run.num_rounds and not (ended or self.stopped):
             number += 1
             finished = self._play_round(number, self.sample(number), grid, config, combine=True)
             ended = self._runs_out(finished)
@@ -172,7 +173,7 @@ class RoundLoop:
             for client in finished.lost:
                 _log.warning("round %d: %s starts from nothing: its state was not there", number, self.name_of(client))
             for observer in self.observers:
-                observer.round_finished(finished)
+                self.stopped |= observer.round_finished(finished) is True
         if finished.failed:
             client, reason = next(iter(finished.rejected.items()))
             usable = len(finished.replies) or "none"

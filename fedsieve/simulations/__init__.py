@@ -1,6 +1,6 @@
 """Engines that run the ServerApp and the ClientApp without a network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fedsieve.runs.data_record import check_same_data
 from fedsieve.runs.folder import check_folder, check_writable, folder_of
 from fedsieve.runs.layout import RunLayout
 from fedsieve.runs.reopen import reopen
+from fedsieve.runs.rounds import Observer
 from fedsieve.server.app import make_server_app
 from fedsieve.server.checkpoints import ClientStates
 from fedsieve.simulations.grid import MakeServer
@@ -47,16 +48,20 @@ ENGINES: dict[str, Engine] = {
 }
 
 
-def simulate(run: RunConfig, *, quiet: bool = False) -> Path:
+def simulate(run: RunConfig, *, quiet: bool = False, watchers: Sequence[Observer] = ()) -> Path:
     """Run a simulation from start to end and return its folder, which then holds the results and their report."""
     folder = folder_of(run)
     check_folder(folder)
     with report_at_end(folder):
-        _run(run.model_copy(update={"out": str(folder)}), CheckpointFolder(RunLayout(folder).checkpoint), quiet)
+        _run(
+            run.model_copy(update={"out": str(folder)}), CheckpointFolder(RunLayout(folder).checkpoint), quiet, watchers
+        )
     return folder
 
 
-def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | None = None) -> bool:
+def resume(
+    folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | None = None, watchers: Sequence[Observer] = ()
+) -> bool:
     """Resume the simulation in `folder` to its end, under these `changes` of its configuration.
 
     Return False if it had ended already.
@@ -70,14 +75,19 @@ def resume(folder: Path, *, quiet: bool = False, changes: Mapping[str, Any] | No
         if checkpoint_folder.newest is not None and checkpoint_folder.newest.covers(run):
             return False
         check_writable(folder)
-        _run(run.model_copy(update=changes), checkpoint_folder, quiet)
+        _run(run.model_copy(update=changes), checkpoint_folder, quiet, watchers)
     return True
 
 
-def _run(run: RunConfig, checkpoint_folder: CheckpointFolder, quiet: bool) -> None:
+def _run(run: RunConfig, checkpoint_folder: CheckpointFolder, quiet: bool, watchers: Sequence[Observer]) -> None:
     def server(states: ClientStates | None) -> ServerApp:
         return make_server_app(
-            engine=run.engine, export=True, quiet=quiet, checkpoint_folder=checkpoint_folder, states=states
+            engine=run.engine,
+            export=True,
+            quiet=quiet,
+            checkpoint_folder=checkpoint_folder,
+            states=states,
+            watchers=watchers,
         )
 
     ENGINES[run.engine](run, checkpoint_folder, server)

@@ -1,6 +1,7 @@
 """The inline engine: a Flower Grid whose nodes are function calls in this process."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from flwr.app import Context, Message, RecordDict
@@ -57,10 +58,20 @@ class InlineGrid(SimulatedGrid):
 
 def run_inline(run: RunConfig, folder: CheckpointFolder, server: MakeServer) -> None:
     """Run the apps in this process, on one thread, as every worker of every engine is."""
-    torch.set_num_threads(1)
-    choose_device(run.device)
-    deal_simulated(run)
-    states = KeptStates(folder, run.state_memory_mb * 2**20)
-    with threadpool_limits(1):
+    with _one_thread():
+        choose_device(run.device)
+        deal_simulated(run)
+        states = KeptStates(folder, run.state_memory_mb * 2**20)
         grid = InlineGrid(make_client_app(lambda _: states), run.num_clients, run.flat())
         server(states)(grid, Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), run.flat()))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""FedSieve from Python: what `fedsieve.run`, `fedsieve.open` and `fedsieve.sweep` are."""

@@ -1,0 +1,87 @@
+"""Runs as the rows of one table: the keys in which they differ, and what each has reached."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedsieve.errors import UserError, make_printable, suggest
+from fedsieve.reports.figure import Table
+from fedsieve.reports.words import format_bytes
+from fedsieve.runs.reading import RunRecord
+
+HEADLINE = "test_accuracy"
+
+PLACES = {"out"}
+"""Keys that say where a run lies, which its name says."""
+
+
+def _format_share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "test_accuracy": ("test accuracy", _format_share),
+    "test_accuracy_std": ("from client to client ±", _format_share),
+    "best_round": ("best round", str),
+    "num_rounds": ("rounds", str),
+    "mask_sparsity": ("zeros in masks", _format_share),
+    "uplink_bytes_per_client_round": ("sent by a client in a round", format_bytes),
+    "seconds_per_round": ("seconds a round", "{:.3g}".format),
+}
+"""Of a summary: what each is called, and how it is written."""
+
+
+def list_runs(runs: Sequence[RunRecord], sort: str = "", unreadable: Sequence[tuple[Path, str]] = ()) -> Table:
+    """Return a row a run, the best first; the lowest first where it is sorted by a key and not by a figure.
+
+    Args:
+        runs: what is listed.
+        sort: a key, or a figure of a summary; "": test accuracy.
+        unreadable: folders that could not be read, and why; they come last.
+
+    Raises:
+        UserError: no run has what is to be sorted by.
+    """
+    differing = find_differing_keys(runs)
+    figures = [name for name in FIGURES if any(run.summary.get(name) is not None for run in runs)]
+    column = (sort or HEADLINE).replace("-", "_")
+    by_figure = any(column in run.summary for run in runs)
+    if sort and not by_figure and not any(sort in run.keys for run in runs):
+        allowed = [*differing, *figures]
+        raise UserError(f"sort: got {sort!r}{suggest(sort, allowed)}, allowed: {', '.join(allowed)}.")
+    ordered = sorted(runs, key=lambda run: str(run.folder))
+    ordered.sort(key=lambda run: _rank(run.summary.get(column) if by_figure else run.keys.get(sort), by_figure))
+    values = [
+        [str(run.folder), *(run.keys.get(key) for key in differing), *(run.summary.get(name) for name in figures),
+         run.ended]
+        for run in ordered
+    ]  # fmt: skip
+    values += [[str(folder), *[None] * (len(differing) + len(figures)), why] for folder, why in unreadable]
+    shows: list[Callable[[Any], str]] = [
+        str,
+        *[_format_key] * len(differing),
+        *(FIGURES[name][1] for name in figures),
+        str,
+    ]
+    rows = [["" if value is None else make_printable(show(value)) for show, value in zip(shows, row, strict=True)]
+            for row in values]  # fmt: skip
+    return Table(["run", *differing, *figures, "ended"], rows, values)
+
+
+def find_differing_keys(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the keys, of all the runs' in their order, that not all runs have alike."""
+    keys = dict.fromkeys(key for run in runs for key in run.keys if key not in PLACES)
+    return [key for key in keys if len({repr(run.keys.get(key)) for run in runs}) > 1]
+
+
+def _format_key(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _rank(value: Any, falling: bool) -> tuple[int, float, str]:
+    """Return what orders values, numbers before words, and what is missing last."""
+    if value is None:
+        return 2, 0.0, ""
+    if isinstance(value, int | float):
+        return 0, -float(value) if falling else float(value), ""
+    return 1, 0.0, str(value)

@@ -21,7 +21,7 @@ from fedsieve.models import build
 from fedsieve.server.app import make_server_app
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.inline import RUN_ID, InlineGrid
-from tests.helpers import ALGORITHMS, config, deal_simulated, rounds_of, summary_of
+from tests.helpers import ALGORITHMS, config, rounds_of, simulated, summary_of
 
 GLOBAL = {"flwr:FedAdam", "fed-avg", "fed-prox", "fed-mask", "fed-pm", "hide-n-seek", "lottery-fl"}
 """Algorithms that have one model which all clients share."""
@@ -62,7 +62,7 @@ def pooled_accuracy(run: RunConfig, folder: Path) -> float:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_algorithms_that_have_one_model_for_all_write_it(algorithm: str, tmp_path: Path):
-    folder = deal_simulated(tmp_path / "run", GRAPH | {"num-rounds": 1}, algorithm=algorithm)
+    folder = simulated(tmp_path / "run", GRAPH | {"num-rounds": 1}, algorithm=algorithm)
     assert (folder / "model" / "global.safetensors").exists() == (algorithm in GLOBAL)
     assert (summary_of(folder)["test_accuracy_global"] is not None) == (algorithm in GLOBAL)
 
@@ -70,14 +70,14 @@ def test_algorithms_that_have_one_model_for_all_write_it(algorithm: str, tmp_pat
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("algorithm", ["fed-avg", "hide-n-seek"])
 def test_the_global_models_accuracy_is_that_on_all_clients_test_data(algorithm: str, kind: str, tmp_path: Path):
-    folder = deal_simulated(tmp_path / "run", KINDS[kind], algorithm=algorithm)
+    folder = simulated(tmp_path / "run", KINDS[kind], algorithm=algorithm)
     found = pooled_accuracy(parse(read(folder / "config.toml")), folder)
     assert summary_of(folder)["test_accuracy_global"] == pytest.approx(found, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_of_hide_n_seek_keeps_and_sends_signs_alone(kind: str, tmp_path: Path):
-    folder = deal_simulated(tmp_path / "run", KINDS[kind] | {"hide-n-seek.density": 0.2}, algorithm="hide-n-seek")
+    folder = simulated(tmp_path / "run", KINDS[kind] | {"hide-n-seek.density": 0.2}, algorithm="hide-n-seek")
     model = load_file(folder / "model" / "client-0.safetensors")
     matrices = {name: tensor for name, tensor in model.items() if tensor.dim() > 1}
     total = sum(tensor.numel() for tensor in matrices.values())
@@ -129,7 +129,7 @@ def test_a_device_that_lost_its_disk_misses_one_round_and_gets_the_keep_mask_aga
 @pytest.mark.parametrize("algorithm", ["fed-avg", "hide-n-seek"])
 def test_images_are_learnt(algorithm: str, tmp_path: Path):
     keys = IMAGES | {"algorithm": algorithm, "num-rounds": 6, "local-epochs": 5, "examples-per-client": 0}
-    summary = summary_of(deal_simulated(tmp_path / "run", keys))
+    summary = summary_of(simulated(tmp_path / "run", keys))
     assert summary["test_accuracy"] > 0.6  # chance: 0.1
 
 
@@ -141,7 +141,7 @@ def test_an_own_network_runs_from_start_to_end(tmp_path: Path, monkeypatch: pyte
     )
     monkeypatch.syspath_prepend(tmp_path)
     for algorithm in ("fed-pub", "hide-n-seek"):
-        folder = deal_simulated(tmp_path / algorithm, IMAGES | {"model": "nets_that_mask:make"}, algorithm=algorithm)
+        folder = simulated(tmp_path / algorithm, IMAGES | {"model": "nets_that_mask:make"}, algorithm=algorithm)
         assert summary_of(folder)["rejected_replies"] == 0
         assert set(load_file(folder / "model" / "client-0.safetensors")) == {
             "1.weight", "1.bias", "3.weight", "3.bias",
@@ -151,5 +151,5 @@ def test_an_own_network_runs_from_start_to_end(tmp_path: Path, monkeypatch: pyte
 def test_a_mask_of_a_training_that_diverged_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hide_n_seek, "fit", lambda *_, **__: float("nan"))
     with pytest.raises(RunFailedError, match="training diverged: train-loss is not finite; a smaller lr may help"):
-        deal_simulated(tmp_path / "run", IMAGES | {"num-rounds": 1}, algorithm="hide-n-seek")
+        simulated(tmp_path / "run", IMAGES | {"num-rounds": 1}, algorithm="hide-n-seek")
     assert not list((tmp_path / "run" / "checkpoint").glob("client-*"))

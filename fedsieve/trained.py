@@ -42,7 +42,8 @@ class Trained:
 def load_model(run: str | Path, client: int | None = None) -> nn.Module:
     """Return the trained model of one client of a run as a plain torch module, masks folded into its weights.
 
-    It is in eval mode, its parameters require gradients, and no parametrization is left. What `model(...)` takes:
+    It is in eval mode, its parameters require gradients, and no parametrization is left but a network's own. What
+    `model(...)` takes:
 
     - `gcn`: `model(x, edge_index)`, x float32 N x F, edge_index int64 2 x E, to logits N x classes. It is PyG's own
       `torch_geometric.nn.GCN`; x is prepared as the training data were, see docs/using-models.md.

@@ -1,5 +1,6 @@
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch_geometric.nn import GCNConv
 
 from fedsieve.masks.attach import attach_masks, weights
@@ -69,3 +70,12 @@ def test_recurrent_layers_use_their_masks():
     assert torch.allclose(output, halved(inputs)[0])
     output.sum().backward()
     assert all(mask.factor.grad.abs().sum() > 0 for mask in masks.values())
+
+
+def test_a_networks_own_parametrization_keeps_its_parameters_names_under_a_mask():
+    model = nn.Sequential(spectral_norm(nn.Linear(3, 2)), weight_norm(nn.Linear(2, 2)))
+    plain = set(dict(model.named_parameters()))
+    assert set(weights(model)) == plain
+    masks = attach_masks(model, Half)
+    assert set(masks) == {name for name in plain if not name.endswith("bias")}
+    assert set(weights(model)) == plain

@@ -42,7 +42,8 @@ class Trained:
 def load_model(run: str | Path, client: int | None = None) -> nn.Module:
     """Return the trained model of one client of a run as a plain torch module, masks folded into its weights.
 
-    It is in eval mode, its parameters require gradients, and no parametrization is left. What `model(...)` takes:
+    It is in eval mode, its parameters require gradients, and no parametrization is left but a network's own. What
+    `model(...)` takes:
 
     - graph networks: `model(x, edge_index)`, x float32 N x F, edge_index int64 2 x E, to logits N x classes, and
       `edge_weight` (E) or `edge_attr` (E x D) where it has them in its signature. `gcn` is PyG's own

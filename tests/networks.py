@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 class BasicBlock(nn.Module):
@@ -77,3 +78,8 @@ class Counting(nn.Module):
 
 def counting(shape: tuple[int, ...], num_classes: int) -> nn.Module:
     return Counting(shape[0] * shape[1] * shape[2], num_classes)
+
+
+def normalised(shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    last = spectral_norm(nn.Linear(6, num_classes))
+    return nn.Sequential(nn.Flatten(), spectral_norm(nn.Linear(64, 6)), nn.ReLU(), last)

@@ -348,3 +348,11 @@ def test_a_file_that_is_missing_or_no_toml_is_one_sentence(tmp_path: Path):
         with pytest.raises(UserError, match=f"{name}: is not TOML") as caught:
             read(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_averaged_buffers_are_not_sent_beside_clipped_weights():
+    with pytest.raises(
+        UserError, match=r"^buffers: got 'averaged' with dp-clip = 1, which bounds weights alone, allow"
+    ):
+        parse({"algorithm": "fed-avg", "dp-clip": 1.0, "buffers": "averaged"})
+    assert parse({"algorithm": "fed-avg", "dp-clip": 1.0}).buffers == "personal"

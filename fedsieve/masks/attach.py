@@ -12,6 +12,9 @@ from torch.nn.utils import parametrize
 MATRIX_DIM = 2
 """Parameters of at least this many dimensions carry a mask; biases and norms do not."""
 
+_OURS = "_fedsieve_mask"
+"""The attribute of a parametrization that is a mask, and not a network's own, such as torch's spectral norm."""
+
 
 def attach_masks(model: nn.Module, make: Callable[[Tensor], nn.Module]) -> dict[str, nn.Module]:
     """Register `make(weight)` as the parametrization of every weight matrix and return the masks by plain name."""
@@ -21,6 +24,7 @@ def attach_masks(model: nn.Module, make: Callable[[Tensor], nn.Module]) -> dict[
             if parameter.dim() >= MATRIX_DIM:
                 mask = make(parameter)
                 parametrize.register_parametrization(module, name, mask, unsafe=True)
+                setattr(module.parametrizations[name], _OURS, True)
                 masks[f"{prefix}.{name}" if prefix else name] = mask
         if isinstance(module, nn.RNNBase):
             module.register_forward_pre_hook(_take_masked)
@@ -53,17 +57,19 @@ def _is_attention(module: nn.Module, parameter: Tensor) -> bool:
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the model's own parameters by plain name, without those of parametrizations on them.
+    """Return the model's own parameters by plain name, without those of masks on them.
 
     Matrices come in the order in which they come without masks: module by module.
     """
+    masked = {path for path, module in model.named_modules() if getattr(module, _OURS, False)}
     parameters: dict[str, nn.Parameter] = {}
     for name, parameter in model.named_parameters():
-        before, inside, after = name.partition("parametrizations.")
-        if not inside:
+        owner, _, last = name.rpartition(".")
+        if owner in masked and last == "original":
+            before, _, plain = owner.rpartition("parametrizations.")
+            parameters[before + plain] = parameter
+        elif not any(owner == path or owner.startswith(f"{path}.") for path in masked):
             parameters[name] = parameter
-        elif after.endswith(".original"):
-            parameters[before + after.removesuffix(".original")] = parameter
     # torch lists what a mask sits on after the layers inside the same module, as those of an attention layer
     place = {prefix: number for number, (prefix, _) in enumerate(model.named_modules())}
     return dict(sorted(parameters.items(), key=lambda item: place[item[0].rpartition(".")[0]]))

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from fedsieve.contract import Tensors
 from fedsieve.inputs import run_network
@@ -20,6 +22,12 @@ from fedsieve.models.embedding import find_last_layer
 
 _SMALLEST = "_fedsieve_smallest_batch"
 """The attribute under which a network keeps its `Smallest`, so that copies of it have it too."""
+
+NORMALISED = {_SpectralNorm, SpectralNorm}
+"""What may compute a layer's weight of another parameter, which is trained and carries the mask.
+
+Not weight norm: a mask that sieves a whole row makes it divide 0 by 0.
+"""
 
 _ROUNDING = 1e-5
 """How far logits may be, as a share of the largest, from those of an equal computation."""
@@ -91,7 +99,8 @@ def _check_layers(model: nn.Module) -> None:
         raise UnusableError(f"its layer of {lazy[0]} is lazy and was not run, so it has no shape")
     for path, module in model.named_modules():
         if fault := _find_recomputed(module):
-            raise UnusableError(f"its layer {path or type(module).__name__} {fault}, allowed: plain weights")
+            layer = path or type(module).__name__
+            raise UnusableError(f"its layer {layer} {fault}, allowed: plain weights, spectral_norm")
         if getattr(module, "cached", False) is True:  # PyG's word for it
             raise UnusableError(
                 f"its layer {path or type(module).__name__} keeps the first graph that it is given, and each client has"
@@ -114,13 +123,15 @@ def _check_layers(model: nn.Module) -> None:
 def _find_recomputed(module: nn.Module) -> str | None:
     """Return which weight of a layer is computed of other parameters before each use, a clause, None if none is."""
     if parametrize.is_parametrized(module):
-        name = next(iter(module.parametrizations))  # type: ignore[arg-type]
-        kind = type(module.parametrizations[name][0]).__name__  # type: ignore[index]
-        return f"has a parametrization on its {name}, {kind.lstrip('_')}, where masks would be put"
+        for name, chain in module.parametrizations.items():  # type: ignore[operator,union-attr]
+            odd = [type(one).__name__.lstrip("_") for one in chain if type(one) not in NORMALISED]
+            if odd:
+                return f"has a parametrization on its {name}, {odd[0]}, where masks would be put"
     hooks = [type(hook) for hook in module._forward_pre_hooks.values()]
-    if every_time := [hook for hook in hooks if hook.__module__.startswith("torch.nn.utils.")]:
-        name = every_time[0].__name__
-        return f"has a weight that torch.nn.utils computes again each time, {name}, where masks would be put"
+    for hook in hooks:
+        if hook.__module__.startswith("torch.nn.utils.") and hook not in NORMALISED:
+            name = hook.__name__
+            return f"has a weight that torch.nn.utils computes again each time, {name}, where masks would be put"
     return None
 
 

@@ -1,5 +1,6 @@
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch_geometric.nn import GCNConv
 
 from fedsieve.masks.attach import attach_masks, weights
@@ -86,3 +87,12 @@ def test_masks_do_not_change_the_order_of_matrices():
     assert before == ["0.attention", "0.linear.weight", "1.weight"]
     attach_masks(model, Half)
     assert [name for name, weight in weights(model).items() if weight.dim() >= 2] == before
+
+
+def test_a_networks_own_parametrization_keeps_its_parameters_names_under_a_mask():
+    model = nn.Sequential(spectral_norm(nn.Linear(3, 2)), weight_norm(nn.Linear(2, 2)))
+    plain = set(dict(model.named_parameters()))
+    assert set(weights(model)) == plain
+    masks = attach_masks(model, Half)
+    assert set(masks) == {name for name in plain if not name.endswith("bias")}
+    assert set(weights(model)) == plain

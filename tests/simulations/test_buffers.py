@@ -28,6 +28,7 @@ KEYS: dict[str, Any] = {
 """Of a client's 23 images for training, 3 are the last batch."""
 
 NORM = "tests.networks:batch_norm"
+NORMALISED = "tests.networks:normalised"
 RESNET = "tests.networks:resnet18"
 
 
@@ -139,21 +140,33 @@ def test_what_diverges_is_no_ones_buffer(tmp_path: Path):
         play(config(keys | {"lr": 1e30}, out=str(tmp_path / "run")))
 
 
-@pytest.mark.parametrize("algorithm", ["fed-avg", "hide-n-seek"])
-@pytest.mark.parametrize("buffers", ["personal", "averaged"])
-def test_a_loaded_model_has_the_buffers_of_its_run(algorithm: str, buffers: str, tmp_path: Path):
-    out = simulated(tmp_path / "run", KEYS, algorithm=algorithm, model=NORM, buffers=buffers)
+@pytest.mark.parametrize(
+    ("algorithm", "buffers", "network"),
+    [
+        ("fed-avg", "personal", NORM),
+        ("hide-n-seek", "averaged", NORM),
+        ("fed-avg", "averaged", NORMALISED),
+        ("fed-pub", "personal", NORMALISED),
+        ("fed-pm", "personal", NORMALISED),
+        ("hide-n-seek", "personal", NORMALISED),
+    ],
+)
+def test_a_loaded_model_has_the_buffers_of_its_run(algorithm: str, buffers: str, network: str, tmp_path: Path):
+    prunes_any = {"hide-n-seek.pruner": "erk"} if algorithm == "hide-n-seek" else {}
+    out = simulated(tmp_path / "run", KEYS | prunes_any, algorithm=algorithm, model=network, buffers=buffers)
     run = parse(read(out / "config.toml"))
     last = {int(row["client"]): row for row in client_rows(out)}
     for client, held in enumerate(deal_simulated(run)):
-        network = load_model(out, client)
+        loaded = load_model(out, client)
         chosen = torch.from_numpy(held.part.test)  # type: ignore[attr-defined]
         data = held.data  # type: ignore[attr-defined]
         with torch.no_grad():
-            hits = network(scale(data.images[chosen])).argmax(1) == data.labels[chosen]
+            hits = loaded(scale(data.images[chosen])).argmax(1) == data.labels[chosen]
         assert float(hits.double().mean()) == pytest.approx(float(last[client]["test_accuracy"]))
-        assert not network[2].training
-        assert network[2].running_mean.any()
+        assert not any(module.training for module in loaded.modules())
+        written, names = tensors(out / "model" / f"client-{client}.safetensors")
+        assert names
+        assert all(np.array_equal(written[name], dict(loaded.named_buffers())[name]) for name in names)
 
 
 def test_a_client_with_one_image_does_not_fail_where_the_network_takes_two(

@@ -6,8 +6,8 @@ own. What makes a run cheap is in `REDUCED` and in `few_images`. A block that ca
     <!-- ran by: PATH, PATH::test_name -->
 
 with the tests or benchmarks that have run its commands, of which this checks that they are there. A ```python block
-after `<!-- run -->` is run too, in its turn and with what the page's blocks before it have defined; one that begins with `# NAME.py` becomes that file, and ```toml is read as
-keys of a run.
+after `<!-- run -->` is run too, in its turn and with what the page's blocks before it have defined; one that begins
+with `# NAME.py` becomes that file, and ```toml is read as keys of a run.
 """
 
 import os
@@ -31,7 +31,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REDUCED = ["--num-rounds", "2", "-s", "examples-per-client=20"]
 """Appended to `fedsieve run`, where the last of two flags counts: two rounds, of images 20 a client."""
 
-CHEAP = {"run", "resume", "list", "report", "predict", "new-plugin"}
+CHEAP = {"run", "runs", "resume", "list", "report", "predict", "new-plugin"}
 """Commands of `fedsieve` that are run here."""
 
 COMMANDS = set(re.findall(r"\w+", "docker fedsieve flwr git make pip pytest python scp sudo systemctl useradd"))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedsieve.api.results import Run
     from fedsieve.api.running import open, run
+    from fedsieve.api.sweeping import sweep
     from fedsieve.errors import RunFailedError, UserError
     from fedsieve.trained import load_model
 
-__all__ = ["Run", "RunFailedError", "UserError", "__version__", "load_model", "open", "run"]
+__all__ = ["Run", "RunFailedError", "UserError", "__version__", "load_model", "open", "run", "sweep"]
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ _MODULES = {
     "load_model": "fedsieve.trained",
     "open": "fedsieve.api.running",
     "run": "fedsieve.api.running",
+    "sweep": "fedsieve.api.sweeping",
 }
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -39,6 +40,7 @@ DeploymentFolder = Annotated[
 
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 PIPED_WIDTH = 200
+TEXT = "text"
 
 
 def _print_version(wanted: bool) -> None:
@@ -126,10 +128,12 @@ def sweep(
         bool, typer.Option("--dry-run", help="List the runs and how far they are; run nothing.")
     ] = False,
     table: Annotated[bool, typer.Option("--table", help="Make the table of what has ended; run nothing.")] = False,
+    wanted: options.TableFormat = TEXT,
     quiet: options.Quiet = False,
 ) -> None:
     """Run what an experiment file asks for and has not been run yet, and make its table."""
     _set_up_log(quiet)
+    from fedsieve.reports.formats import Format
     from fedsieve.simulations.combinations import expand_experiment, layout_of
     from fedsieve.simulations.experiment import find, read_experiment
     from fedsieve.simulations.experiment_table import ExperimentTable, check_tables, write_table
@@ -154,12 +158,16 @@ def sweep(
                 if read_standing(point, folders[point.name]) is Standing.DONE}  # fmt: skip
     made = ExperimentTable(layout_of(asked, points), points, finished)
     paths = write_table(made, out, asked.title, f"fedsieve sweep {experiment}", asked.seeds, finished)
-    for part in made.rich():
-        _make_console(stderr=False).print(part)
+    if wanted == TEXT:
+        for part in made.rich():
+            _make_console(stderr=False).print(part)
+    else:
+        typer.echo(made.format(Format(wanted)))
     missing = len(points) - len(finished)
     typer.echo(
         f"The table is in {' and '.join(map(str, paths))}"
-        + f"; {missing} of {len(points)} runs are missing." * bool(missing)
+        + f"; {missing} of {len(points)} runs are missing." * bool(missing),
+        err=wanted != TEXT,
     )
     if failed:
         faults = "; ".join(f"{name}: {fault.rstrip('.')}" for name, fault in failed.items())
@@ -168,7 +176,9 @@ def sweep(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="algorithms, datasets, partitions, models, masks, pruners, experiments")],
+    what: Annotated[
+        str, typer.Argument(help="algorithms, datasets, partitions, models, masks, pruners, trackers, experiments")
+    ],
 ) -> None:
     """List what can be named on the command line, with one line on each."""
     from rich.console import Console
@@ -208,12 +218,39 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page that compares several runs.", show_default="comparison.html")
     ] = None,
+    wanted: options.TableFormat = TEXT,
 ) -> None:
     """Write a run's report.html and figures/ again; of several, compare them in a table and on a page too."""
     from fedsieve.reports.command import report as write
+    from fedsieve.reports.formats import Format
 
     local, out = (None if path is None else expand(path) for path in (local, out))
-    write(folders, local, out, show=typer.echo, console=_make_console(stderr=False))
+    show = partial(typer.echo, err=wanted != TEXT)
+    write(folders, local, out, show=show, console=_make_console(stderr=False), wanted=Format(wanted))
+
+
+@app.command("runs")
+def list_runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="The folder below which runs lie.", show_default="runs")
+    ] = Path("runs"),
+    sort: Annotated[
+        str, typer.Option(help="A key, or a figure of summary.json.", show_default="test_accuracy, the best first")
+    ] = "",
+    wanted: options.TableFormat = TEXT,
+) -> None:
+    """List all runs below a folder as one table: what each has reached, and the keys in which they differ."""
+    from fedsieve.reports.formats import Format, format_tables
+    from fedsieve.reports.overview import draw, find_runs
+    from fedsieve.reports.overview import list_runs as tabulate
+
+    folder = expand(folder)
+    runs, unreadable = find_runs(folder)
+    table = tabulate(runs, sort, unreadable, root=folder)
+    if wanted == TEXT:
+        _make_console(stderr=False).print(draw(table))
+    else:
+        typer.echo(format_tables([table], Format(wanted)))
 
 
 @app.command()
@@ -406,6 +443,14 @@ def _list_pruners() -> dict[str, str]:
     return _list_entries(PRUNERS, pruner_names(), lambda name: (load_pruner(name).__doc__ or "").partition("\n")[0])
 
 
+def _list_trackers() -> dict[str, str]:
+    from fedsieve.keys import TRACKERS
+    from fedsieve.plugins import names
+    from fedsieve.server.tracking import load_tracker
+
+    return _list_entries(TRACKERS, names(TRACKERS), lambda name: (load_tracker(name).__doc__ or "").partition("\n")[0])
+
+
 def _list_entries(group: str, names: "Sequence[str]", summary: "Callable[[str], str]") -> dict[str, str]:
     """Return the line on each: a plug-in's names its package, and one that is broken does not hide the others."""
     from fedsieve.plugins import plugin_of
@@ -433,6 +478,7 @@ CATALOGUES = {
     "models": _list_models,
     "masks": _list_masks,
     "pruners": _list_pruners,
+    "trackers": _list_trackers,
     "experiments": _list_experiments,
 }
 

@@ -11,8 +11,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from fedsieve import plugins
 from fedsieve.algorithms import STRICT, kebab
+from fedsieve.errors import suggest
 from fedsieve.paths import expand
+
+TRACKERS = "fedsieve.trackers"
+"""Entry points of what records the rounds of a run."""
 
 Scalar = str | int | float | bool
 
@@ -264,6 +269,23 @@ class RecordingKeys(Keys):
     tensorboard: Annotated[bool, NOTHING] = Field(
         False, description="write TensorBoard's event files into the run's folder; needs fedsieve[tensorboard]"
     )
+    trackers: Annotated[str, Key(Changes.NOTHING, instead_of=("tracker", "logger", "loggers"))] = Field(
+        "", description="what else records the rounds, such as mlflow or mlflow,wandb: fedsieve list trackers"
+    )
+
+    @property
+    def tracker_names(self) -> list[str]:
+        """The trackers, `tensorboard` among them."""
+        names = [name.strip() for name in self.trackers.split(",") if name.strip()]
+        return list(dict.fromkeys(["tensorboard"] * self.tensorboard + names))
+
+    @model_validator(mode="after")
+    def _trackers_are_known(self) -> "RecordingKeys":
+        known = plugins.names(TRACKERS)
+        for name in self.tracker_names:
+            if name not in known:
+                raise ValueError(f"trackers: got {name!r}{suggest(name, known)}, allowed: {', '.join(known)}")
+        return self
 
 
 GROUPS: tuple[type[Keys], ...] = (TrainingKeys, DataKeys, EngineKeys, PrivacyKeys, RecordingKeys)

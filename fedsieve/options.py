@@ -25,6 +25,15 @@ Assignments = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json and nothing else.")]
 
+TableFormat = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="How the table is printed.",
+        click_type=click.Choice(["text", "md", "csv", "latex", "json"]),
+    ),
+]
+
 OWN_KEY = re.compile(r"--([a-z][\w-]*\.[\w-]+)(?:=(.*))?", re.DOTALL)
 """`--fed-pub.tau`, which is short for `-s fed-pub.tau=...`: which of these there are, only the algorithm knows."""
 
@@ -93,7 +102,7 @@ class DeployedCommand(KeyedCommand):
 class ResumeCommand(KeyedCommand):
     """The keys that a run may be resumed with, without a change of its configuration."""
 
-    only = ("tensorboard",)
+    only = ("tensorboard", "trackers")
 
 
 class _Text(click.types.StringParamType):

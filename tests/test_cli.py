@@ -237,7 +237,7 @@ def test_every_key_is_a_flag_and_explained(command: tuple[str, ...], monkeypatch
     assert fedsieve(*command, "--help") == 0
     out = " ".join(capfd.readouterr().out.replace("│", " ").split())
     skipped = {("run",): set(), ("deploy", "run"): {"engine", "num-workers", "ray-address"},
-               ("resume",): fields().keys() - {"tensorboard"}}[command]  # fmt: skip
+               ("resume",): fields().keys() - {"tensorboard", "trackers"}}[command]  # fmt: skip
     for key, field in fields().items():
         assert (f"--{key} " in out) is (key not in skipped)
         assert key in skipped or " ".join(str(field.description).split()[:5]) in out

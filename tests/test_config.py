@@ -190,7 +190,7 @@ def test_no_two_keys_are_meant_by_one_name():
 def test_what_a_key_changes():
     assert keys_that_change(Changes.NOTHING) == {
         "engine", "num-workers", "ray-address", "out", "state-memory-mb", "round-timeout", "checkpoint-every",
-        "tensorboard",
+        "tensorboard", "trackers",
     }  # fmt: skip
     assert keys_that_change(Changes.LATER) == {"num-rounds", "patience", "min-clients", "norm-limit"}
     assert keys_that_change(Changes.DATA) == {

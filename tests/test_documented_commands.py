@@ -31,7 +31,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REDUCED = ["--num-rounds", "2", "-s", "examples-per-client=20"]
 """Appended to `fedsieve run`, where the last of two flags counts: two rounds, of images 20 a client."""
 
-CHEAP = {"run", "resume", "list", "report", "predict", "new-plugin"}
+CHEAP = {"run", "runs", "resume", "list", "report", "predict", "new-plugin"}
 """Commands of `fedsieve` that are run here."""
 
 COMMANDS = set(re.findall(r"\w+", "docker fedsieve flwr git make pip pytest python scp sudo systemctl useradd"))

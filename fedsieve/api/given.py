@@ -80,14 +80,15 @@ def name_algorithm(given: Any) -> str:
     return name_of_global(given) if given is made else name_of(given)
 
 
-def check_crosses(run: RunConfig) -> None:
-    """Raise a `UserError` where other processes are to run what only this one has."""
+def check_crosses(run: RunConfig, *, alone: bool = True) -> None:
+    """Raise a `UserError` where other processes are to run what only this one has; `alone`: inline is this process."""
     for key, value in (("algorithm", run.algorithm), ("model", run.model)):
-        if run.engine != "inline" and is_of_session(value):
+        if is_of_session(value) and not (alone and run.engine == "inline"):
             name = value.partition(":")[2].partition("#")[0]
+            where = f", with engine = {run.engine!r}, allowed: with engine = 'inline', or" if alone else ", allowed:"
             raise UserError(
-                f"{key}: got {name}, which other processes cannot import, with engine = {run.engine!r}, allowed: with "
-                "engine = 'inline', or one at the top of a module, as my_module.Name."
+                f"{key}: got {name}, which other processes cannot import{where} one at the top of a module, as "
+                "my_module.Name."
             )
 
 
@@ -109,6 +110,8 @@ def make_plain(value: Any) -> Any:
     """Return a value as a key may have it: a path as a string, a number of NumPy's as Python's."""
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return ",".join(value)  # trackers
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -20,9 +21,11 @@ def leave_as_it_was() -> Iterator[None]:
     logs = [(log, list(log.handlers), log.level, log.propagate) for log in map(logging.getLogger, LOGS)]
     is_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if is_main else {}
+    drawn = random.getstate()  # Ray draws from it
     try:
         yield
     finally:
+        random.setstate(drawn)
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:  # None: not set from Python
                 signal.signal(number, handler)

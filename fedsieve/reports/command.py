@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsieve.errors import UserError
-from fedsieve.reports.compare import tabulate_comparison
+from fedsieve.reports.compare import tabulate, tabulate_comparison
 from fedsieve.reports.comparison import (
     PAGE,
     check_ours,
@@ -17,6 +17,7 @@ from fedsieve.reports.comparison import (
     tabulate_pairs,
     write_comparison,
 )
+from fedsieve.reports.formats import Format, format_tables
 from fedsieve.reports.page import write_report
 from fedsieve.reports.paired import find_other_data
 from fedsieve.reports.settings import Setting, group_by_setting, list_stopped
@@ -31,7 +32,12 @@ LOCAL = "local"
 
 
 def report(
-    folders: Sequence[Path], local: Path | None, out: Path | None, show: Callable[[str], None], console: "Console"
+    folders: Sequence[Path],
+    local: Path | None,
+    out: Path | None,
+    show: Callable[[str], None],
+    console: "Console",
+    wanted: Format = Format.TEXT,
 ) -> None:
     """Write the pages and tell where they are.
 
@@ -39,6 +45,9 @@ def report(
         folders: of runs; each gets its page written again.
         local: a local-only run, against which each is shown; if left out, that of `folders` with the same clients.
         out: the page that compares several runs.
+        show: takes a sentence.
+        console: takes the tables.
+        wanted: how these are printed.
 
     Raises:
         UserError: a folder is not that of a run, or a page cannot be written.
@@ -52,11 +61,15 @@ def report(
     runs = [read_run(folder) for folder in folders]
     alone = None if local is None else _read_local(local, runs)
     settings = group_by_setting(runs)
-    console.print(tabulate_comparison(settings))
+    if wanted is Format.TEXT:
+        console.print(tabulate_comparison(settings))
+    else:
+        tables = [tabulate(settings), *([tabulate_pairs(settings)] if len(settings) > 1 else [])]
+        console.out(format_tables([table for table in tables if table.rows], wanted), highlight=False)
     for sentence in list_stopped(settings):
         show(sentence)
     if len(settings) > 1:
-        _show_pairs(settings, show, console)
+        _show_pairs(settings, show, console if wanted is Format.TEXT else None)
     for run in runs:
         page = write_report(run, alone or _find_local(run, runs))
         show(f"{page}, and PNG files of its figures in {RunLayout(run.folder).figures}")
@@ -75,9 +88,9 @@ def _drop_repeats(folders: Sequence[Path], show: Callable[[str], None]) -> list[
     return list(distinct.values())
 
 
-def _show_pairs(settings: Sequence[Setting], show: Callable[[str], None], console: "Console") -> None:
+def _show_pairs(settings: Sequence[Setting], show: Callable[[str], None], console: "Console | None") -> None:
     pairs = tabulate_pairs(settings)
-    if pairs.rows:
+    if pairs.rows and console is not None:
         table = Table(title=Text("Paired differences", style="bold"), box=box.SIMPLE_HEAD)
         for column in pairs.head:
             table.add_column(column)

@@ -1,13 +1,19 @@
 """Runs as the rows of one table: the keys in which they differ, and what each has reached."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import rich.table
+from rich import box
+from rich.text import Text
+
 from fedsieve.errors import UserError, make_printable, suggest
 from fedsieve.reports.figure import Table
 from fedsieve.reports.words import format_bytes
-from fedsieve.runs.reading import RunRecord
+from fedsieve.runs.layout import CONFIG, RECORDS, SUMMARY
+from fedsieve.runs.reading import RunRecord, read_run
 
 HEADLINE = "test_accuracy"
 
@@ -31,19 +37,25 @@ FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
 """Of a summary: what each is called, and how it is written."""
 
 
-def list_runs(runs: Sequence[RunRecord], sort: str = "", unreadable: Sequence[tuple[Path, str]] = ()) -> Table:
+def list_runs(
+    runs: Sequence[RunRecord],
+    sort: str = "",
+    unreadable: Sequence[tuple[Path, str]] = (),
+    root: Path | None = None,
+) -> Table:
     """Return a row a run, the best first; the lowest first where it is sorted by a key and not by a figure.
 
     Args:
         runs: what is listed.
         sort: a key, or a figure of a summary; "": test accuracy.
         unreadable: folders that could not be read, and why; they come last.
+        root: the folder in which runs are called by the rest of their path.
 
     Raises:
         UserError: no run has what is to be sorted by.
     """
     differing = find_differing_keys(runs)
-    figures = [name for name in FIGURES if any(run.summary.get(name) is not None for run in runs)]
+    figures = [name for name in FIGURES if any(_take_figure(run, name) is not None for run in runs)]
     column = (sort or HEADLINE).replace("-", "_")
     by_figure = any(column in run.summary for run in runs)
     if sort and not by_figure and not any(sort in run.keys for run in runs):
@@ -51,12 +63,11 @@ def list_runs(runs: Sequence[RunRecord], sort: str = "", unreadable: Sequence[tu
         raise UserError(f"sort: got {sort!r}{suggest(sort, allowed)}, allowed: {', '.join(allowed)}.")
     ordered = sorted(runs, key=lambda run: str(run.folder))
     ordered.sort(key=lambda run: _rank(run.summary.get(column) if by_figure else run.keys.get(sort), by_figure))
-    values = [
-        [str(run.folder), *(run.keys.get(key) for key in differing), *(run.summary.get(name) for name in figures),
-         run.ended]
-        for run in ordered
-    ]  # fmt: skip
-    values += [[str(folder), *[None] * (len(differing) + len(figures)), why] for folder, why in unreadable]
+    values = []
+    for run in ordered:
+        reached = [_take_figure(run, name) for name in figures]
+        values.append([_name(run.folder, root), *map(run.keys.get, differing), *reached, run.ended])
+    values += [[_name(folder, root), *[None] * (len(differing) + len(figures)), why] for folder, why in unreadable]
     shows: list[Callable[[Any], str]] = [
         str,
         *[_format_key] * len(differing),
@@ -68,10 +79,58 @@ def list_runs(runs: Sequence[RunRecord], sort: str = "", unreadable: Sequence[tu
     return Table(["run", *differing, *figures, "ended"], rows, values)
 
 
+def find_runs(root: Path) -> tuple[list[RunRecord], list[tuple[Path, str]]]:
+    """Return the runs in a folder and those below it, and the folders that cannot be read, each with why.
+
+    Raises:
+        UserError: there is no such folder, or no run in it.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: is no folder, allowed: one with runs in it.")
+    runs: list[RunRecord] = []
+    faults: list[tuple[Path, str]] = []
+
+    def note(error: OSError) -> None:
+        faults.append((Path(error.filename), f"cannot be read: {error.strerror}"))
+
+    for place, folders, files in os.walk(root, onerror=note):
+        folder = Path(place)
+        if SUMMARY in files or (CONFIG in files and set(RECORDS) & set(files)):
+            folders.clear()  # nothing in a run is one
+            try:
+                runs.append(read_run(folder))
+            except UserError as error:
+                faults.append((folder, str(error).removeprefix(f"{folder}: ").rstrip(".")))
+        folders.sort()
+    if not runs and not faults:
+        raise UserError(f"{root}: holds no run, allowed: a folder with runs in it.")
+    return runs, faults
+
+
 def find_differing_keys(runs: Sequence[RunRecord]) -> list[str]:
     """Return the keys, of all the runs' in their order, that not all runs have alike."""
     keys = dict.fromkeys(key for run in runs for key in run.keys if key not in PLACES)
     return [key for key in keys if len({repr(run.keys.get(key)) for run in runs}) > 1]
+
+
+def draw(table: Table) -> rich.table.Table:
+    """Return the table for a terminal."""
+    made = rich.table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in table.head:
+        heading = FIGURES[name][0] if name in FIGURES else name
+        made.add_column(Text(heading), justify="right" if name in FIGURES else "left", overflow="fold")
+    for row in table.rows:
+        made.add_row(*map(Text, row))
+    return made
+
+
+def _name(folder: Path, root: Path | None) -> str:
+    return str(folder if root is None or folder == root else folder.relative_to(root))
+
+
+def _take_figure(run: RunRecord, name: str) -> float | None:
+    value = run.summary.get(name)
+    return value if isinstance(value, int | float) else None
 
 
 def _format_key(value: Any) -> str:

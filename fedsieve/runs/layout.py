@@ -92,6 +92,11 @@ class RunLayout:
         return self.folder / "figures"
 
     @property
+    def trackers(self) -> Path:
+        """What each tracker calls the run, by the tracker's name, so that a resumed run is continued there."""
+        return self.folder / "trackers.json"
+
+    @property
     def tensorboard(self) -> Path:
         """The folder of TensorBoard's event files."""
         return self.folder / "tensorboard"

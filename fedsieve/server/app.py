@@ -6,7 +6,8 @@ Who has started it draws the report (`fedsieve.reports.ending`).
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from pathlib import Path
 
 from flwr.app import ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
@@ -28,11 +29,11 @@ from fedsieve.runs.rounds import Observer
 from fedsieve.runs.usage import Usage
 from fedsieve.server.binding import Binding, bind
 from fedsieve.server.checkpoints import Checkpoints, ClientStates, read_past
-from fedsieve.server.event_files import EventFiles, check_installed
 from fedsieve.server.export import write_models, write_similarity
 from fedsieve.server.loop import RoundLoop
 from fedsieve.server.progress import Progress
 from fedsieve.server.summary import describe_end, summarise
+from fedsieve.server.tracking import Tracking, check_trackers
 from fedsieve.strategy import FederatedStrategy
 from fedsieve.wire import shape_record
 
@@ -68,7 +69,7 @@ def make_server_app(
     def main(grid: Grid, context: Context) -> None:
         run = parse_flower(context.run_config)
         run = run.model_copy(update={"out": str(folder_of(run))})
-        check_installed(run)
+        check_trackers(run)
         if export:
             kept_in = checkpoint_folder if states is not None else None
             _run(run, grid, engine, quiet, kept_in, states, watchers=watchers)
@@ -105,13 +106,13 @@ def _run(
     past = None if checkpoint_folder is None else read_past(checkpoint_folder, folder)
     history = History(list(past.rounds) if past is not None else [])
     with ExitStack() as stack:
-        if checkpoint_folder is None or checkpoint_folder.records is None:
-            stack.enter_context(lock_run(folder.path))
+        stack.enter_context(_lock(folder.path, checkpoint_folder))
         progress = stack.enter_context(Progress(run, quiet=quiet, past=history.rounds))
-        observers: list[Observer] = [history, folder, _Sampling(usage), progress]
-        observers += [stack.enter_context(EventFiles(run, folder.path, history.rounds))] if run.tensorboard else []
+        tracking = stack.enter_context(Tracking(run, folder.path, history.rounds))
+        observers: list[Observer] = [history, folder, _Sampling(usage), progress, tracking]
 
         def write_summary(ended: str, accuracy: float | None = None) -> None:
+            tracking.ended = ended
             folder.write_summary(
                 summarise(
                     run,
@@ -167,6 +168,12 @@ def _run(
         conclude("stopped" if loop.stopped else "finished")
         if checkpoints is not None and not loop.stopped:
             checkpoints.finish()
+
+
+def _lock(folder: Path, checkpoint_folder: CheckpointFolder | None) -> AbstractContextManager[None]:
+    """Return what has a new run to this process; one that is resumed was locked when it was opened."""
+    is_new = checkpoint_folder is None or checkpoint_folder.records is None
+    return lock_run(folder) if is_new else nullcontext()
 
 
 def _open_folder(

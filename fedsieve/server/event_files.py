@@ -1,11 +1,9 @@
 """A run's rounds as TensorBoard's event files."""
 
-import importlib.util
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from types import TracebackType
 from typing import Any
 
 from fedsieve.config import RunConfig
@@ -26,17 +24,8 @@ SPARSITY = "mask-sparsity"
 """Metric, of a round's own clients alone, where an algorithm has one."""
 
 
-def check_installed(run: RunConfig) -> None:
-    """Raise a `UserError` where event files are asked for and what writes them is not installed."""
-    if run.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise UserError(
-            "tensorboard: got true, but the package tensorboard is not installed; allowed: with it, by "
-            "pip install 'fedsieve[tensorboard]', or false."
-        )
-
-
 class EventFiles:
-    """Writes scalars by round into the run's folder `tensorboard/`; an observer of the round loop.
+    """TensorBoard's event files: scalars by round in the run's folder `tensorboard/`.
 
     A run that is resumed starts its event files again, with the rounds that it has behind it, so that no point is there
     twice; those rounds' times are as if the run had not been interrupted.
@@ -49,6 +38,8 @@ class EventFiles:
     Raises:
         UserError: the folder cannot be written.
     """
+
+    requires = "tensorboard"
 
     def __init__(self, run: RunConfig, folder: Path, past: Sequence[Round] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import
@@ -70,20 +61,14 @@ class EventFiles:
             self._add(round_, now - left)
         self._writer.flush()
 
-    def __enter__(self) -> "EventFiles":
-        """Return it."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Write what is left."""
-        self._writer.close()
-
     def round_finished(self, round_: Round) -> None:
         """Write the round's points, so that they can be looked at at once; a round for the metric only has none."""
         self._add(round_, time.time())
         self._writer.flush()
+
+    def close(self, ended: str) -> None:
+        """Write what is left."""
+        self._writer.close()
 
     def _add(self, round_: Round, at: float) -> None:
         if round_.for_metric_only:

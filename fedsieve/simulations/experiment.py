@@ -142,15 +142,24 @@ def read_experiment(path: Path) -> Experiment:
     """
     values = read(path)
     with name_file(path):
-        own_keys = {key: values[key] for key in OWN if key in values}
-        base = {key: value for key, value in values.items() if key not in own_keys}
-        check_keys(base, "", OWN)
-        own_keys["runs"] = [
-            _read_compared(given, index, base) for index, given in enumerate(_read_tables(own_keys, "runs"))
-        ]
-        if "table" in own_keys:
-            own_keys["table"] = _read_layout(own_keys["table"])
-        experiment: Experiment = validate(Experiment, own_keys | {"base": dotted(base)}, "")
+        return make_experiment(values)
+
+
+def make_experiment(values: Mapping[str, Any]) -> Experiment:
+    """Return the experiment that these values of a file are.
+
+    Raises:
+        UserError: they are none; the sentence names the key.
+    """
+    own_keys = {key: values[key] for key in OWN if key in values}
+    base = {key: value for key, value in values.items() if key not in own_keys}
+    check_keys(base, "", OWN)
+    own_keys["runs"] = [
+        _read_compared(given, index, base) for index, given in enumerate(_read_tables(own_keys, "runs"))
+    ]
+    if "table" in own_keys:
+        own_keys["table"] = _read_layout(own_keys["table"])
+    experiment: Experiment = validate(Experiment, own_keys | {"base": dotted(base)}, "")
     return experiment
 
 

@@ -1,22 +1,22 @@
 """The table of an experiment, from the folders of its runs."""
 
-import csv
 import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from io import StringIO
 from pathlib import Path
 from statistics import fmean, stdev
 
+import rich.table
 from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from fedsieve.errors import UserError
 from fedsieve.files import write_whole
+from fedsieve.reports.figure import Table
+from fedsieve.reports.formats import Format, format_tables, to_csv, to_markdown
 from fedsieve.reports.quantities import FIGURES, Results
 from fedsieve.simulations.combinations import Point, matches
 from fedsieve.simulations.experiment import LABEL, Column, Layout
@@ -84,39 +84,45 @@ class ExperimentTable:
         chosen = [CHOSEN] if self._layout.choose else []
         return [*self._headings, *map(_format_heading, self._layout.columns), *chosen]
 
-    def rich(self) -> Iterator[Table]:
-        """Yield each part for the terminal."""
-        for part in self.parts:
-            table = Table(title=Text(part.title, style="bold") if part.title else None, box=box.SIMPLE_HEAD)
-            for index, heading in enumerate(self.header):
-                table.add_column(Text(heading), justify="left" if index < len(self._headings) else "right")
-            for row in part.rows:
-                table.add_row(*map(Text, self._format_row(row)))
-            yield table
+    def tables(self) -> list[Table]:
+        """Return each part as it is shown."""
+        return [
+            Table(self.header, [self._format_row(row) for row in part.rows], title=part.title) for part in self.parts
+        ]
 
-    def markdown(self) -> str:
-        """Return all parts as tables of GitHub's Markdown."""
-        lines: list[str] = []
-        for part in self.parts:
-            lines += [f"**{part.title}**", ""] if part.title else []
-            lines += [_format_line(self.header), _format_line(["---"] * len(self.header))]
-            lines += [*(_format_line(self._format_row(row)) for row in part.rows), ""]
-        return "\n".join(lines)
-
-    def csv(self) -> str:
-        """Return a line a cell: its keys, column, mean, deviation and number of runs."""
-        text = StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["table", *self._headings, "column", "mean", "deviation", "runs", "missing"])
+    def figures(self) -> Table:
+        """Return a row a cell: its keys, column, mean, deviation and number of runs; None where there is none."""
+        head = ["table", *self._headings, "column", "mean", "deviation", "runs", "missing"]
+        values: list[list[object]] = []
         for part in self.parts:
             for keys, cell in [(row.keys, cell) for row in part.rows for cell in row.cells]:
                 reached = [value for value in cell.values if value is not None]
-                mean, deviation = fmean(reached) if reached else "", stdev(reached) if len(reached) > 1 else ""
+                mean, deviation = fmean(reached) if reached else None, stdev(reached) if len(reached) > 1 else None
                 missing = cell.expected - len(cell.values)
-                writer.writerow(
-                    [part.title, *keys, _format_heading(cell.column), mean, deviation, len(reached), missing]
-                )
-        return text.getvalue()
+                values.append([part.title, *keys, _format_heading(cell.column), mean, deviation, len(reached), missing])
+        return Table(head, [["" if value is None else str(value) for value in row] for row in values], values)
+
+    def rich(self) -> Iterator[rich.table.Table]:
+        """Yield each part for the terminal."""
+        for part in self.tables():
+            table = rich.table.Table(title=Text(part.title, style="bold") if part.title else None, box=box.SIMPLE_HEAD)
+            for index, heading in enumerate(part.head):
+                table.add_column(Text(heading), justify="left" if index < len(self._headings) else "right")
+            for row in part.rows:
+                table.add_row(*map(Text, row))
+            yield table
+
+    def format(self, wanted: Format) -> str:
+        """Return all parts; as CSV and JSON, their figures."""
+        return format_tables([self.figures()] if wanted in {Format.CSV, Format.JSON} else self.tables(), wanted)
+
+    def markdown(self) -> str:
+        """Return all parts as tables of GitHub's Markdown."""
+        return "\n".join(map(to_markdown, self.tables()))
+
+    def csv(self) -> str:
+        """Return a line a cell: its keys, column, mean, deviation and number of runs."""
+        return to_csv(self.figures())
 
     def _format_row(self, row: Row) -> list[str]:
         chosen = ["yes" if row.chosen else ""] if self._layout.choose else []
@@ -234,7 +240,3 @@ def _format_heading(column: Column) -> str:
     if column.heading or not (column.over or column.under):
         return heading
     return f"{heading}: this / {column.over}" if column.over else f"{heading}: {column.under} / this"
-
-
-def _format_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

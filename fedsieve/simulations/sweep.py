@@ -7,13 +7,15 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from typing import Any
 
 from fedsieve.config import Scalar, parse, read
@@ -141,9 +143,21 @@ def _start(point: Point, folder: Path, stand: Standing, quiet: bool) -> _Job:
     receiver, sender = _PROCESSES.Pipe(duplex=False)
     arguments = (point.name, point.run.flat(), str(folder), stand is Standing.BEGUN, quiet, sender)
     process = _PROCESSES.Process(target=_run_once, args=arguments, name=point.name)
-    process.start()
+    with _without_main():
+        process.start()
     sender.close()
     return _Job(point.name, process, receiver, time.monotonic())
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let a process that is started import nothing of the caller's script, which would begin the sweep again there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _run_once(name: str, keys: dict[str, Scalar], folder: str, begun: bool, quiet: bool, sender: Connection) -> None:

@@ -123,6 +123,18 @@ def all_algorithm_names() -> list[str]:
     return [full for name in algorithm_names() for full in _find_members(name)]
 
 
+def find_owners(key: str) -> list[str]:
+    """Return the algorithms one of whose own keys is called `key`; not of families, nor of plug-ins that are broken."""
+    return [name for name in algorithm_names() if not is_family(name) and key in _list_own_keys(name)]
+
+
+def _list_own_keys(name: str) -> list[str]:
+    try:
+        return [kebab(field) for field in load_algorithm(name).config.model_fields]
+    except UserError:
+        return []
+
+
 def load_algorithm(name: str) -> Algorithm:
     """Return the algorithm registered as `name`, or as `ENTRY:MEMBER`; halves that are only named are not imported.
 

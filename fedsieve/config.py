@@ -18,6 +18,7 @@ from fedsieve.algorithms import (
     Algorithm,
     AlgorithmConfig,
     algorithm_names,
+    find_owners,
     is_family,
     kebab,
     load_algorithm,
@@ -25,7 +26,7 @@ from fedsieve.algorithms import (
     section_of_key,
 )
 from fedsieve.allowed import allowed
-from fedsieve.errors import UserError, suggest
+from fedsieve.errors import UserError, find_close, suggest
 from fedsieve.keys import (
     GROUPS,
     DataKeys,
@@ -71,7 +72,11 @@ class RunConfig(RecordingKeys, PrivacyKeys, EngineKeys, DataKeys, TrainingKeys):
     @model_validator(mode="after")
     def _uploads_can_be_clipped(self) -> "RunConfig":
         if self.dp_clip > 0 and not load_algorithm(self.algorithm).returns_weights:
-            able = ", ".join(name for name in algorithm_names() if _returns_weights(name))
+            able = ", ".join(
+                f"{name}:NAME" if is_family(name) else name
+                for name in algorithm_names()
+                if is_family(name) or _returns_weights(name)
+            )
             given = f"dp-clip: got {self.dp_clip:g} with algorithm = {self.algorithm!r}"
             raise ValueError(
                 f"{given}, allowed: 0, or with an algorithm whose clients answer with weights alone: {able}"
@@ -276,7 +281,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
         return f"{prefix}{key}: is missing."
     known = {kebab(name): field for name, field in schema.model_fields.items() if name != "settings"}
     if fault["type"] == "extra_forbidden":
-        hint = _suggest_prefix(key, values) or (schema is RunConfig and _suggest(key)) or suggest(key, known, prefix)
+        of_run = _suggest(key, values) if schema is RunConfig else ""
+        hint = _suggest_prefix(key, values) or of_run or suggest(key, known, prefix)
         return f"{prefix}{key}: is not a key{hint}, allowed: {', '.join(prefix + name for name in known) or 'none'}."
     words = (key in known and allowed(known[key])) or fault["msg"].removeprefix("Input should be ")
     if fault["type"] == "finite_number":
@@ -286,8 +292,16 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
     return f"{prefix}{key}: got {fault['input']!r}, allowed: {words}."
 
 
-def _suggest(key: str) -> str:
-    return f" (did you mean {guess_key(key)}?)" if guess_key(key) else ""
+def _suggest(key: str, values: Mapping[str, Any]) -> str:
+    """Return a hint for what is no key of a run: it has another name, or is one of algorithms."""
+    if guess_key(key):
+        return f" (did you mean {guess_key(key)}?)"
+    if owners := find_owners(key):
+        return f" (did you mean {' or '.join(f'{name}.{key}' for name in owners)}, of another algorithm?)"
+    settings, name = values.get("settings"), values.get("algorithm", fields()["algorithm"].default)
+    if not isinstance(settings, AlgorithmConfig) or find_close(key, fields()):
+        return ""
+    return suggest(key, map(kebab, type(settings).model_fields), f"{section_of(name)}.")
 
 
 def _suggest_prefix(key: str, values: Mapping[str, Any]) -> str:

@@ -174,15 +174,19 @@ def _check_whole(rest: Sequence[str]) -> None:
 
 def _explain_unknown_flag(flag: str, args: Sequence[str], flags: Sequence[str]) -> str:
     """Return the sentence on a flag that there is not."""
-    from fedsieve.algorithms import kebab
+    from fedsieve.algorithms import find_owners, kebab
     from fedsieve.errors import find_close
     from fedsieve.keys import fields, guess_key
 
     given = kebab(flag.lstrip("-"))
     if given in fields() and f"--{given}" not in flags and flag == f"--{given}":
         return f"{flag}: is a key that cannot be given here, allowed: {', '.join(flags)}."
+    owners = find_owners(given)
     likely = (
-        f"--{guess_key(given)}" if guess_key(given) else _find_own_flag(given, args) or find_close(f"--{given}", flags)
+        (f"--{guess_key(given)}" if guess_key(given) else "")
+        or _find_own_flag(given, args)
+        or " or ".join(f"--{name}.{given}" for name in owners)
+        or find_close(f"--{given}", flags)
     )
     hint = f" (did you mean {likely}?)" if likely in flags or "." in likely else ""
     return f"{flag}: is not a flag{hint}, allowed: every key, as in --lr 0.1; see --help."

@@ -180,7 +180,8 @@ class FederatedStrategy(FlowerFedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Sample nodes as Flower's FedAvg does, and send each what is its own."""
-        if self._sent is None:
+        if self._sent is None or server_round <= 1:  # an object may be started again
+            self._acknowledged.clear()
             self.begin(to_arrays(arrays))
         elif arrays is not self._sent:
             self.adopt(to_arrays(arrays))

@@ -32,6 +32,12 @@ ROOT = Path(__file__).parents[1]
         ({"fed-pub.rounds": 3}, "fed-pub.rounds: is not a key, allowed: fed-pub.tau, "),
         ({"algorithm": "fed-avg", "fed-avg.mu": 3}, "fed-avg.mu: is not a key, allowed: none."),
         # the algorithm's name is missing before its key
+        ({"taw": 3}, "taw: is not a key (did you mean fed-pub.tau?), allowed: algorithm, "),
+        (
+            {"frozen-gain": 3},
+            "frozen-gain: is not a key (did you mean fed-mask.frozen-gain or fed-pm.frozen-gain or "
+            "hide-n-seek.frozen-gain, of another algorithm?), allowed: algorithm, ",
+        ),
         ({"tau": 3}, "tau: is not a key (did you mean fed-pub.tau?), allowed: algorithm, "),
         ({"algorithm": "fed-prox", "mu": 3}, "mu: is not a key (did you mean fed-prox.mu?), allowed: algorithm, "),
         ({"settings": 3}, "settings: is not a key"),
@@ -81,7 +87,7 @@ ROOT = Path(__file__).parents[1]
         (
             {"dp-clip": 1.0},
             "dp-clip: got 1 with algorithm = 'fed-pub', allowed: 0, or with an algorithm whose clients answer with "
-            "weights alone: fed-avg, fed-prox.",
+            "weights alone: fed-avg, fed-prox, flwr:NAME.",
         ),
         ({"num-workers": -1}, "num-workers: got -1, allowed: a whole number, at least 0 and at most 100,000."),
         (

@@ -165,6 +165,11 @@ class _Trial:
             logits = self._logits(training=True)
             if not logits.requires_grad:
                 raise UnusableError("its logits have no gradient, so that nothing is trained")
+            if shape := self._find_unregistered(logits):
+                raise UnusableError(
+                    f"it uses a weight of shape {shape} that is none of its parameters, as of a layer in a plain list, "
+                    "allowed: nn.ModuleList, nn.ParameterList"
+                )
             cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None and parameter.grad.is_sparse:
@@ -172,6 +177,21 @@ class _Trial:
         changing = self._find_changed()
         self._before = {True: logits.detach(), False: self._logits(training=False)}
         note_changing(self.model, changing | self._find_changed())
+
+    def _find_unregistered(self, logits: Tensor) -> tuple[int, ...] | None:
+        """Return the shape of a leaf with a gradient that no client would train, None if there is none."""
+        known = {id(parameter) for parameter, _ in self._weights}
+        ahead, visited = [logits.grad_fn], set()
+        while ahead:
+            node = ahead.pop()
+            if node is None or node in visited:
+                continue
+            visited.add(node)
+            leaf = getattr(node, "variable", None)
+            if leaf is not None and id(leaf) not in known:
+                return tuple(leaf.shape)
+            ahead += [before for before, _ in node.next_functions]
+        return None
 
     def _find_changed(self) -> set[str]:
         """Return the names of the buffers that the last forward has changed."""

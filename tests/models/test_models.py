@@ -212,6 +212,8 @@ view_of_one = network(change=lambda net: setattr(net, "more", nn.Linear(64, 8)) 
     net.more, "weight", nn.Parameter(net.first.weight.data)))
 from_a_list = network(lambda net, images: nn.functional.linear(images.flatten(1), net.weights[0]),
     lambda net: setattr(net, "last", nn.Linear(64, 10)) or setattr(net, "weights", [net.last.weight]))
+in_a_list = network(lambda net, images: net.last(torch.tanh(net.layers[0](images.flatten(1)))),
+    lambda net: setattr(net, "layers", [nn.Linear(64, 8)]))
 one_in_training = network(lambda net, images: Net.forward(net, images) if not net.training else 3)
 
 
@@ -343,6 +345,7 @@ def test_an_own_network_for_graphs_is_made_of_two_widths_and_given_the_graph():
         ("my_own_nets:no_gradient", "its logits have no gradient"),
         ("my_own_nets:frozen", "its logits have no gradient"),
         ("my_own_nets:view_of_one", "two of its layers share one weight"),
+        ("my_own_nets:in_a_list", "it uses a weight of shape (8,"),
         ("my_own_nets:from_a_list", "it takes a weight from elsewhere than its layer"),
         ("my_own_nets:one_in_training", "it does not return a torch module whose logits"),
     ],

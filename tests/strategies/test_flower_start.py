@@ -163,6 +163,30 @@ def test_flowers_privacy_wrapper_trains_the_model_that_it_has_noised(name: str):
     assert arrays_of(result)["hidden.weight"].shape == (8, 16)
 
 
+def test_fed_prox_tells_clients_mu_as_flowers_does():
+    told = []
+    for strategy in (strategies.FedProx(proximal_mu=0.3), flowers.FedProx(proximal_mu=0.3)):
+        app = ClientApp()
+
+        @app.train()
+        def train(message: Message, context: Context) -> Message:
+            told.append(message.content["config"]["proximal-mu"])
+            content = {"arrays": message.content["arrays"], "metrics": MetricRecord({"num-examples": 1})}
+            return Message(RecordDict(content), reply_to=message)
+
+        strategy.fraction_evaluate = 0.0
+        start(strategy, app, 1)
+    assert told == [0.3] * 2 * NODES
+
+
+@pytest.mark.parametrize("strategy", [strategies.FedAvg(), strategies.FedPub()])
+def test_a_strategy_that_is_started_again_begins_again(strategy: FederatedStrategy):
+    app = stock_app() if isinstance(strategy, strategies.FedAvg) else fed_pub_app()
+    first, second = (arrays_of(start(strategy, app, 2)) for _ in range(2))
+    for name, array in first.items():
+        assert np.array_equal(array, second[name])
+
+
 def test_fed_pub_sends_each_node_its_own_model_and_masks_stay():
     strategy = strategies.FedPub(tau=10.0)
     result = start(strategy, fed_pub_app(), 4)

@@ -33,7 +33,7 @@ demo: venv
 	@$(BIN)/fedsieve report runs/demo/fed-pub runs/demo/fed-avg runs/demo/local --out runs/demo/comparison.html
 
 test: venv
-	$(BIN)/pytest -n 3 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: venv
 	$(BIN)/ruff check .

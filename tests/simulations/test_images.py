@@ -16,6 +16,7 @@ from fedsieve.client.app.holdings import deal_simulated as holdings
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.errors import RunFailedError
+from fedsieve.inputs import run_network
 from fedsieve.masks.attach import weights
 from fedsieve.models import build
 from fedsieve.server.app import make_server_app
@@ -54,7 +55,7 @@ def pooled_accuracy(run: RunConfig, folder: Path) -> float:
             else:
                 graph = holding.graph  # type: ignore[attr-defined]
                 task = holding.task(run, holding.proxy(run.seed, torch.device("cpu")), torch.device("cpu"))
-                logits, labels = model(task.graph)[graph.test_mask], graph.y[graph.test_mask]
+                logits, labels = run_network(model, task.graph)[graph.test_mask], graph.y[graph.test_mask]
             hits += int((logits.argmax(1) == labels).sum())
             count += len(labels)
     return hits / count

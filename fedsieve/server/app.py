@@ -179,7 +179,7 @@ def _lock(folder: Path, checkpoint_folder: CheckpointFolder | None) -> AbstractC
 def _open_folder(
     run: RunConfig, checkpoint_folder: CheckpointFolder | None, given: Mapping[str, object], *, fingerprinted: bool
 ) -> RunFolder:
-    """Return the run's folder; at its start it gets the fingerprint of a user's own data, which a deployment cannot see."""
+    """Return the run's folder, at its start with the fingerprint of a user's own data; a deployment sees none."""
     records = checkpoint_folder.records if checkpoint_folder is not None else None
     folder = RunFolder(run, records, given)
     if fingerprinted and not records and (data := fingerprint(run.dataset)):

@@ -168,6 +168,16 @@ def test_a_run_killed_before_its_first_checkpoint_starts_from_nothing(keys: dict
     assert_same_run(run, once)
 
 
+def test_a_run_killed_while_it_wrote_what_its_data_are_has_that_when_resumed(keys: dict[str, Any], tmp_path: Path):
+    expected, run = simulated(tmp_path / "once", keys), tmp_path / "killed"
+    run.mkdir()
+    shutil.copy(expected / "config.toml", run)
+    (run / ".data.json.partial").write_text('{"form')
+    assert resume(run, quiet=True)
+    assert (run / "data.json").read_bytes() == (expected / "data.json").read_bytes()
+    assert not list(run.glob("*.partial"))
+
+
 def test_more_rounds_can_be_added_to_a_run_that_has_ended(keys: dict[str, Any], tmp_path: Path):
     run = simulated(tmp_path / "run", keys | {"num-rounds": 3})
     config = run / "config.toml"

@@ -99,7 +99,10 @@ def package_page(package: str, modules: list[str]) -> str:
     parts = [title, "=" * len(title), ""]
     for module in modules:
         heading = [] if module == package else [module, "-" * len(module), ""]
-        parts += [*heading, f".. automodule:: {module}", ""]
+        parts += [*heading, f".. automodule:: {module}"]
+        parts += (
+            ["   :exclude-members: RunFailedError, UserError", ""] if module == "fedsieve" else [""]
+        )  # of errors.py
     return "\n".join(parts)
 
 

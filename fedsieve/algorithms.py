@@ -125,10 +125,11 @@ def all_algorithm_names() -> list[str]:
 
 def find_owners(key: str) -> list[str]:
     """Return the algorithms one of whose own keys is called `key`; not of families, nor of plug-ins that are broken."""
-    return [name for name in algorithm_names() if not is_family(name) and key in _list_own_keys(name)]
+    return [name for name in algorithm_names() if not is_family(name) and key in list_own_keys(name)]
 
 
-def _list_own_keys(name: str) -> list[str]:
+def list_own_keys(name: str) -> list[str]:
+    """Return an algorithm's own keys, without its name before them; none of one that cannot be loaded."""
     try:
         return [kebab(field) for field in load_algorithm(name).config.model_fields]
     except UserError:

@@ -194,17 +194,13 @@ def _explain_unknown_flag(flag: str, args: Sequence[str], flags: Sequence[str]) 
 
 def _find_own_flag(given: str, args: Sequence[str]) -> str:
     """Return `--fed-pub.tau` for `tau` where that is a key of the algorithm that `args` choose, "" where it is none."""
-    from fedsieve.algorithms import kebab, load_algorithm, section_of
+    from fedsieve.algorithms import list_own_keys, section_of
     from fedsieve.keys import fields
 
     after = dict(pairwise(args))
     after |= dict(arg.split("=", 1) for arg in args if arg.startswith("--") and "=" in arg)
     name = after.get("--algorithm", fields()["algorithm"].default)
-    try:
-        own_keys = list(map(kebab, load_algorithm(name).config.model_fields))
-    except UserError:
-        return ""
-    return f"--{section_of(name)}.{given}" if given in own_keys else ""
+    return f"--{section_of(name)}.{given}" if given in list_own_keys(name) else ""
 
 
 def file_of(command: str, given: Sequence[str]) -> Path | None:

@@ -1,6 +1,6 @@
 """The functional embedding of a network: what FED-PUB compares clients' models by."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -104,6 +104,19 @@ def find_last_layer(model: nn.Module, inputs: Any) -> LastLayer:
         known = _find_last_layer(model, inputs)
         setattr(model, _KNOWN, known)
     return known
+
+
+def walk_back(logits: Tensor, ends: Container[Any] = ()) -> Iterator[Any]:
+    """Yield each node of autograd's graph from which the logits come, none beyond one of `ends`."""
+    ahead, visited = [logits.grad_fn], set()
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in visited:
+            continue
+        visited.add(node)
+        yield node
+        if node not in ends:
+            ahead += [before for before, _ in node.next_functions]
 
 
 def _find_embed(model: nn.Module, inputs: Any) -> Callable[..., Any] | None:
@@ -245,17 +258,7 @@ class _Inputs(TorchFunctionMode):
 
 def _find_nearest(logits: Tensor, uses: Mapping[Any, _Use]) -> list[_Use]:
     """Return the uses from which the logits come without another between."""
-    nearest, ahead, visited = [], [logits.grad_fn], set()
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in visited:
-            continue
-        visited.add(node)
-        if node in uses:
-            nearest.append(uses[node])
-        else:
-            ahead += [before for before, _ in node.next_functions]
-    return nearest
+    return [uses[node] for node in walk_back(logits, uses) if node in uses]
 
 
 @contextmanager

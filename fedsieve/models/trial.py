@@ -18,7 +18,7 @@ from fedsieve.inputs import run_network
 from fedsieve.masks.attach import MATRIX_DIM, attach_masks
 from fedsieve.masks.synflow import one_thread
 from fedsieve.models.buffers import TYPES, Buffers, is_same, note_changing
-from fedsieve.models.embedding import find_last_layer
+from fedsieve.models.embedding import find_last_layer, walk_back
 
 _SMALLEST = "_fedsieve_smallest_batch"
 """The attribute under which a network keeps its `Smallest`, so that copies of it have it too."""
@@ -181,17 +181,8 @@ class _Trial:
     def _find_unregistered(self, logits: Tensor) -> tuple[int, ...] | None:
         """Return the shape of a leaf with a gradient that no client would train, None if there is none."""
         known = {id(parameter) for parameter, _ in self._weights}
-        ahead, visited = [logits.grad_fn], set()
-        while ahead:
-            node = ahead.pop()
-            if node is None or node in visited:
-                continue
-            visited.add(node)
-            leaf = getattr(node, "variable", None)
-            if leaf is not None and id(leaf) not in known:
-                return tuple(leaf.shape)
-            ahead += [before for before, _ in node.next_functions]
-        return None
+        leaves = (getattr(node, "variable", None) for node in walk_back(logits))
+        return next((tuple(leaf.shape) for leaf in leaves if leaf is not None and id(leaf) not in known), None)
 
     def _find_changed(self) -> set[str]:
         """Return the names of the buffers that the last forward has changed."""

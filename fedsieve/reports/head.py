@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedsieve.reports.words import format_bytes, format_count, format_percent, format_seconds
+from fedsieve.reports.words import format_bytes, format_count, format_percent, format_seconds, format_share
 from fedsieve.runs.layout import CLIENTS
 from fedsieve.runs.reading import RunRecord
 
@@ -19,24 +19,20 @@ class Tile:
     meaning: str
 
 
-def _format_share(share: float) -> str:
-    return format_percent(100 * share)
-
-
 _FIGURES: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
     (
         "test_accuracy_received",
         "Before local training",
-        _format_share,
+        format_share,
         "test accuracy of the models as the server sent them, same round",
     ),
     (
         "test_accuracy_global",
         "One model for all",
-        _format_share,
+        format_share,
         "accuracy of the global model on all clients' test data",
     ),
-    ("mask_sparsity", "Sieved out", _format_share, "share of zeros in the masks, mean over clients"),
+    ("mask_sparsity", "Sieved out", format_share, "share of zeros in the masks, mean over clients"),
     ("uplink_bytes_per_client_round", "Sent by a client", format_bytes, "a round, serialised"),
     ("downlink_bytes_per_client_round", "Sent to a client", format_bytes, "a round, serialised"),
 )

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fedsieve.errors import UserError, make_printable, suggest
 from fedsieve.reports.figure import Table
-from fedsieve.reports.words import format_bytes
+from fedsieve.reports.words import format_bytes, format_share
 from fedsieve.runs.layout import CONFIG, RECORDS, SUMMARY
 from fedsieve.runs.reading import RunRecord, read_run
 
@@ -21,16 +21,12 @@ PLACES = {"out"}
 """Keys that say where a run lies, which its name says."""
 
 
-def _format_share(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
 FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "test_accuracy": ("test accuracy", _format_share),
-    "test_accuracy_std": ("from client to client ±", _format_share),
+    "test_accuracy": ("test accuracy", format_share),
+    "test_accuracy_std": ("from client to client ±", format_share),
     "best_round": ("best round", str),
     "num_rounds": ("rounds", str),
-    "mask_sparsity": ("zeros in masks", _format_share),
+    "mask_sparsity": ("zeros in masks", format_share),
     "uplink_bytes_per_client_round": ("sent by a client in a round", format_bytes),
     "seconds_per_round": ("seconds a round", "{:.3g}".format),
 }

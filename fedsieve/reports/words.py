@@ -19,6 +19,11 @@ def format_percent(value: float) -> str:
     return NOTHING if math.isnan(value) else f"{value:.1f} %"
 
 
+def format_share(share: float) -> str:
+    """Return a share of 1 in percent: "78.3 %"."""
+    return format_percent(100 * share)
+
+
 def format_number(value: float) -> str:
     """Return a number with three figures that count: "0.0123", "4.56", "1,235"."""
     if math.isnan(value):

@@ -164,19 +164,19 @@ def test_flowers_privacy_wrapper_trains_the_model_that_it_has_noised(name: str):
 
 
 def test_fed_prox_tells_clients_mu_as_flowers_does():
-    told = []
+    sent = []
     for strategy in (strategies.FedProx(proximal_mu=0.3), flowers.FedProx(proximal_mu=0.3)):
         app = ClientApp()
 
         @app.train()
         def train(message: Message, context: Context) -> Message:
-            told.append(message.content["config"]["proximal-mu"])
+            sent.append(message.content["config"]["proximal-mu"])
             content = {"arrays": message.content["arrays"], "metrics": MetricRecord({"num-examples": 1})}
             return Message(RecordDict(content), reply_to=message)
 
         strategy.fraction_evaluate = 0.0
         start(strategy, app, 1)
-    assert told == [0.3] * 2 * NODES
+    assert sent == [0.3] * 2 * NODES
 
 
 @pytest.mark.parametrize("strategy", [strategies.FedAvg(), strategies.FedPub()])

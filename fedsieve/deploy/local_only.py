@@ -1,6 +1,8 @@
 """An environment in which what is on this machine is reached without a proxy."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -20,6 +22,24 @@ def exempt_local_from_proxy(variables: Mapping[str, str]) -> dict[str, str]:
     exempt = ",".join(dict.fromkeys([*filter(None, hosts), *HERE]))
     again = {"no_grpc_proxy": exempt} if "no_grpc_proxy" in left else {}
     return left | {"no_proxy": exempt, "NO_PROXY": exempt} | again
+
+
+@contextmanager
+def without_local_proxy() -> Iterator[None]:
+    """Have this process's HTTP clients that are made meanwhile reach this machine without a proxy."""
+    given = dict(os.environ)
+    exempt = exempt_local_from_proxy(given)
+    try:
+        _set_environment(exempt)
+        yield
+    finally:
+        _set_environment(given)
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 def _is_usable(proxy: str) -> bool:

@@ -1,11 +1,11 @@
 """One run on a deployment: a thin app folder is submitted, its log is shown, and how it ended is told truly."""
 
 import logging
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +15,8 @@ import tomli_w
 
 from fedsieve.algorithms import section_of
 from fedsieve.config import RunConfig
-from fedsieve.deploy.flower import flwr, flwr_environment
-from fedsieve.deploy.layout import BIN, CONNECTION, Layout, read_deployment
+from fedsieve.deploy.control import RunStatus, list_nodes, read_status, start_run, stop_run, stream_log
+from fedsieve.deploy.layout import Layout, read_deployment
 from fedsieve.deploy.trial import describe_missing, node_states
 from fedsieve.errors import RunFailedError, UserError
 from fedsieve.keys import key_of
@@ -33,8 +33,8 @@ SERVER_APP, CLIENT_APP = "fedsieve.deploy.server_app:app", "fedsieve.client.app.
 AWAY = 300.0
 """Seconds that a SuperLink may be away, to be started again, before a run is given up."""
 
-PAUSE = 2.0
-"""Seconds between two attempts to find it."""
+PAUSE = 0.5
+"""Seconds between two questions to it."""
 
 UNBEGUN = 120.0
 """Seconds until the SuperExec has to have begun a run; it does at once, but for runs before it."""
@@ -80,20 +80,20 @@ def submit(
     say("submits the run to the SuperLink")
     with tempfile.TemporaryDirectory(prefix="fedsieve-app-") as app:
         write_app(Path(app), run, client_app)
-        run_id = str(flwr(layout, "run", app)["run-id"])
+        run_id = start_run(layout, Path(app))
     with report_at_end(folder):
         try:
             ended = _follow(
                 layout, run_id, lambda line: show(line) if line.startswith(f"{run.algorithm} ") else None, say
             )
         except KeyboardInterrupt:
-            flwr(layout, "stop", run_id)
+            stop_run(layout, run_id)
             _log.warning("the run was stopped; what it has reached is in %s", folder)
             _wait_until_left(folder)
             raise
-        if ended["status"] != "finished:completed":
-            reason = str(ended["status-details"]).removeprefix("ServerApp failed with exception: ").rstrip(".")
-            raise RunFailedError(f"the run has {ended['status'].partition(':')[2]}: {reason}.")
+        if ended.result != "completed":
+            reason = ended.details.removeprefix("ServerApp failed with exception: ").rstrip(".")
+            raise RunFailedError(f"the run has {ended.result}{': ' * bool(reason)}{reason}.")
     return folder
 
 
@@ -146,8 +146,7 @@ def count_nodes(layout: Layout, *states: str) -> int:
         raise UserError(f"{layout.folder}: holds no deployment, allowed: a folder of fedsieve deploy keys or up.")
     if (trial := node_states(layout)) is not None:
         return sum(state.link.startswith(states or "") for state in trial)
-    nodes = flwr(layout, "supernode", "list")["nodes"]
-    return sum(node["status"] in states if states else node["status"] != "unregistered" for node in nodes)
+    return sum(link.status in states if states else link.status != "unregistered" for link in list_nodes(layout))
 
 
 def write_app(folder: Path, run: RunConfig, client_app: str = CLIENT_APP) -> None:
@@ -171,9 +170,25 @@ def write_app(folder: Path, run: RunConfig, client_app: str = CLIENT_APP) -> Non
     (folder / "LICENSE").write_text("Apache-2.0\n")
 
 
+@dataclass
+class _Log:
+    """What has been read of a run's log: up to which moment, and a line that has not ended yet."""
+
+    until: float = 0.0
+    begun: str = ""
+
+
+_AWAITED = {
+    "pending": "the SuperExec to begin it",
+    "starting": "its ServerApp, which loads its libraries",
+    "running": "its ServerApp, which loads its libraries",
+}
+"""What a run waits for, by its stage, before it writes its first line."""
+
+
 def _follow(
-    layout: Layout, run_id: str, show: Callable[[str], None], say: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
+    layout: Layout, run_id: int, show: Callable[[str], None], say: Callable[[str], None] = lambda _: None
+) -> RunStatus:
     """Show the run's log until it has ended, also if the SuperLink is started again meanwhile, and return how.
 
     Args:
@@ -182,26 +197,24 @@ def _follow(
         show: told each line of the log.
         say: told what is waited for before there is a log.
     """
-    seen, away_since, began = 0, None, time.monotonic()
-    waits = ["waits for its ServerApp, which loads its libraries", "waits for the SuperExec to begin it"]
+    log, away_since, began, said = _Log(), None, time.monotonic(), ""
     while True:
         try:
-            listed: dict[str, Any] = flwr(layout, "list", "--run-id", run_id)["runs"][0]
+            status, away_since = read_status(layout, run_id), None
+            if (awaited := _AWAITED.get(status.stage, said)) != said:
+                said = awaited
+                say(f"waits for {awaited}")
+            if status.stage != "pending":
+                _stream(layout, run_id, log, show)
         except RunFailedError:
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > AWAY:
                 raise
         else:
-            away_since = None
-            if str(listed["status"]).startswith("finished"):
-                _stream(layout, run_id, seen, show)
-                return listed
-            if len(waits) > (1 if listed["status"] == "pending" else 0):
-                say(waits.pop())
-            if listed["status"] != "pending":
-                seen += _stream(layout, run_id, seen, show)
-            elif time.monotonic() - began > UNBEGUN:
-                flwr(layout, "stop", run_id)
+            if status.stage == "finished":
+                return status
+            if status.stage == "pending" and time.monotonic() - began > UNBEGUN:
+                stop_run(layout, run_id)
                 raise RunFailedError(f"nothing has begun the run in {UNBEGUN:g} seconds: is a SuperExec running?")
         time.sleep(PAUSE)
 
@@ -215,19 +228,10 @@ def _wait_until_left(folder: Path) -> None:
         time.sleep(PAUSE / 10)
 
 
-def _stream(layout: Layout, run_id: str, seen: int, show: Callable[[str], None]) -> int:
-    """Show what comes after the first `seen` lines of the run's log, until it ends, and return how many those were."""
-    command = [str(BIN / "flwr"), "log", run_id, CONNECTION, "--stream"]
-    environment = flwr_environment(layout) | {"PYTHONUNBUFFERED": "1"}
-    number = -1
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
-    ) as streaming:
-        assert streaming.stdout is not None
-        try:
-            for number, line in enumerate(streaming.stdout):
-                if number >= seen:
-                    show(line.rstrip())
-        finally:
-            streaming.terminate()
-    return max(0, number + 1 - seen)
+def _stream(layout: Layout, run_id: int, log: _Log, show: Callable[[str], None]) -> None:
+    """Show the lines of the run's log that `log` has not yet, until the run ends."""
+    for text, moment in stream_log(layout, run_id, log.until):
+        log.until = moment
+        *lines, log.begun = (log.begun + text).split("\n")
+        for line in lines:
+            show(line.rstrip())

@@ -7,15 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from fedsieve.deploy.certificates import check_certificates
-from fedsieve.deploy.flower import flwr
+from fedsieve.deploy.control import Link, list_nodes, register_node
 from fedsieve.deploy.keys import count_keys, make_keys
 from fedsieve.deploy.layout import (
     Deployment,
@@ -179,39 +177,40 @@ def describe_missing(layout: Layout) -> str:
     return "; ".join(f"{describe_node_and_client(state.name)}: {state.link}" for state in missing)
 
 
-def describe_node(started: Running | None, link: Mapping[str, Any] | None) -> str:
+def describe_node(started: Running | None, link: Link | None) -> str:
     """Return what has become of a node.
 
     The SuperLink's word for a node that it has known before holds for the time after the node's start only.
 
     Args:
         started: its process, as the supervisor started it last.
-        link: what the SuperLink says of it: its status and, if it was ever so, when it came online and went offline.
+        link: what the SuperLink says of it, None if it has not been registered.
     """
     if started is None:
         return "not running"
     if started.process() is None:
         return "killed or cut off"
-    status = "" if link is None else str(link["status"])
-    at = "" if link is None else str(link.get(f"{status}-at", ""))
-    if status not in {"online", "offline"} or _parse_moment(at) + SLACK < started.created:
+    if link is None or link.status not in {"online", "offline"}:
         return "starting"
-    return f"{'online' if status == 'online' else 'cut off'} since {at}"
+    since = _parse_moment(link.since)
+    if since is None or since.timestamp() + SLACK < started.created:
+        return "starting"
+    return f"{'online' if link.status == 'online' else 'cut off'} since {since:%Y-%m-%d %H:%M:%S}Z"
 
 
-def _parse_moment(moment: str) -> float:
-    """Return a moment in seconds since 1970; 0 for one that is not given."""
+def _parse_moment(moment: str) -> datetime | None:
+    """Return a moment in UTC, None for one that is not given."""
     try:
-        return datetime.fromisoformat(moment).timestamp()
+        given = datetime.fromisoformat(moment)
     except ValueError:
-        return 0.0
+        return None
+    return given.astimezone(UTC) if given.tzinfo else given.replace(tzinfo=UTC)
 
 
-def _ask_for_links(layout: Layout) -> dict[str, dict[str, Any]]:
+def _ask_for_links(layout: Layout) -> dict[str, Link]:
     """Return what the SuperLink says of each node, by name."""
-    names = {str(node_id): name for name, node_id in read_registered(layout).items()}
-    nodes = flwr(layout, "supernode", "list")["nodes"]
-    return {names[str(node["node-id"])]: node for node in nodes if str(node["node-id"]) in names}
+    names = {node_id: name for name, node_id in read_registered(layout).items()}
+    return {names[link.node_id]: link for link in list_nodes(layout) if link.node_id in names}
 
 
 def _register(layout: Layout, num_nodes: int) -> None:
@@ -219,11 +218,7 @@ def _register(layout: Layout, num_nodes: int) -> None:
     known = read_registered(layout) if layout.database.exists() else {}
     new = [name for name in map(node_name, range(num_nodes)) if name not in known]
 
-    def register(name: str) -> int:
-        return int(flwr(layout, "supernode", "register", str(layout.keys / f"{name}.pub"))["node-id"])
-
-    with ThreadPoolExecutor(4) as threads:
-        known |= dict(zip(new, threads.map(register, new), strict=True))
+    known |= {name: register_node(layout, layout.keys / f"{name}.pub") for name in new}
     write_whole(layout.registered, (json.dumps(known, indent=2) + "\n").encode())
 
 

@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fedsieve.deploy import trial
+from fedsieve.deploy.control import Link
 from fedsieve.deploy.keys import make_keys
 from fedsieve.deploy.layout import Deployment, Layout, Node, read_deployment
 from fedsieve.deploy.processes import Running, write_running
@@ -78,29 +78,29 @@ def test_a_folder_that_holds_no_trial_is_one_sentence(tmp_path: Path):
 
 
 def moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 @pytest.mark.parametrize(
     ("link", "words"),
     [
-        ({"status": "online", "online-at": 60}, "online since"),
-        ({"status": "online", "online-at": -60}, "starting"),  # as the SuperLink remembers it from before
-        ({"status": "offline", "online-at": -60, "offline-at": -50}, "starting"),
-        ({"status": "offline", "online-at": 60, "offline-at": 90}, "cut off since"),
-        ({"status": "registered"}, "starting"),
+        (("online", 60), "online since"),
+        (("online", -60), "starting"),  # as the SuperLink remembers it from before
+        (("offline", -50), "starting"),
+        (("offline", 90), "cut off since"),
+        (("registered", None), "starting"),
         (None, "starting"),
     ],
 )
-def test_of_a_node_only_what_came_after_its_start_is_believed(link: dict[str, Any] | None, words: str):
+def test_of_a_node_only_what_came_after_its_start_is_believed(link: tuple[str, float | None] | None, words: str):
     here = Running.of(os.getpid())
-    told = link and {key: moment(here.created + at) if key != "status" else at for key, at in link.items()}
-    assert describe_node(here, told).startswith(words)
+    said = link and Link(7, link[0], "" if link[1] is None else moment(here.created + link[1]))
+    assert describe_node(here, said).startswith(words)
 
 
 def test_a_node_that_has_ended_is_killed_or_cut_off_whatever_the_superlink_says():
     gone = Running(os.getpid(), 1.0)
-    assert describe_node(gone, {"status": "online", "online-at": moment(time.time())}) == "killed or cut off"
+    assert describe_node(gone, Link(7, "online", moment(time.time()))) == "killed or cut off"
     assert describe_node(None, None) == "not running"
 
 

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsieve.deploy.flower import flwr_environment
 from fedsieve.deploy.keys import make_keys
 from fedsieve.deploy.layout import BIN, CONNECTION, CONTROL_PORT, FLEET_PORT, Deployment, Layout, Node, node_name
 from fedsieve.deploy.processes import Running, end
-from fedsieve.deploy.programs import Program, environment, programs
+from fedsieve.deploy.programs import QUIET, Program, environment, programs
 from tests.e2e.test_deployment import wait_for
 
 SERVER = "10.77.0.1"
@@ -125,7 +124,12 @@ class Hosts:
     def flwr(self, *words: str) -> dict[str, Any]:
         """Ask Flower's own command line on the server."""
         command = [BIN / "flwr", *words, CONNECTION, "--format", "json"]
-        return json.loads(_do(*inside(self.network.server, *command), env=flwr_environment(self.layout)))
+        return json.loads(
+            _do(
+                *inside(self.network.server, *command),
+                env=environment({"FLWR_HOME": str(self.layout.flower.absolute())} | QUIET),
+            )
+        )
 
     def run(self, *flags: object) -> "subprocess.Popen[bytes]":
         """Submit a run on the server with `fedsieve deploy run`."""

@@ -16,13 +16,14 @@ import psutil
 import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.proto.control_pb2 import ListRunsRequest
 from safetensors.numpy import load_file
 
 from fedsieve import load_model
 from fedsieve.client.app.client_app import make_client_app, partition_id
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig
-from fedsieve.deploy.flower import flwr
+from fedsieve.deploy.control import connect
 from fedsieve.deploy.keys import make_keys
 from fedsieve.deploy.layout import Layout, read_deployment
 from fedsieve.deploy.processes import Running, end, read_running
@@ -351,5 +352,7 @@ def test_ctrl_c_stops_the_run_on_the_deployment_too(layout: Layout, tmp_path: Pa
         os.killpg(asked.pid, signal.SIGINT)  # as a terminal does, to all of them
         assert asked.wait(LONG) == 130
     assert f"the run was stopped; what it has reached is in {out}" in " ".join((tmp_path / "log").read_text().split())
-    assert flwr(layout, "list")["runs"][0]["status"] == "finished:stopped"
+    with connect(layout, "list the runs") as superlink:
+        runs = superlink.ListRuns(ListRunsRequest()).run_dict
+    assert runs[max(runs, key=lambda run_id: runs[run_id].pending_at)].status.sub_status == "stopped"
     wait_for((out / "summary.json").exists, "the summary of what was reached")

@@ -1,11 +1,13 @@
 """What a key may be, in words, from its pydantic field: for the sentence about a wrong value and for the documents."""
 
-from typing import Literal, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from fedsieve.errors import UserError
 from fedsieve.keys import Key
 
 TYPES: dict[object, str] = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
@@ -20,6 +22,25 @@ def allowed(field: FieldInfo) -> str | None:
     if field.annotation not in TYPES or None in bounds:
         return None
     return ", ".join([TYPES[field.annotation], *filter(None, [" and ".join(map(str, bounds))])])
+
+
+def check_arguments(schema: type[BaseModel], given: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise a `UserError` for the first of a strategy's arguments that the schema of the algorithm's keys refuses.
+
+    Args:
+        schema: of the algorithm's keys.
+        given: the arguments' values, by the names of the schema's fields.
+        prefix: what the strategy's own names have before those.
+    """
+    try:
+        schema.model_validate(given, by_name=True)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        if fault["type"] == "value_error":
+            raise UserError(f"{fault['ctx']['error']!s}.") from None
+        name = str(fault["loc"][0])
+        words = allowed(schema.model_fields[name]) or fault["msg"].removeprefix("Input should be ")
+        raise UserError(f"{prefix}{name}: got {fault['input']!r}, allowed: {words}.") from None
 
 
 def _bound(bound: object) -> str | None:

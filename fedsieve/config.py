@@ -5,6 +5,7 @@ The keys are in `fedsieve.keys`, kebab-case and the same everywhere. An algorith
 does not declare, so a plug-in's keys may also travel as the one declared string `algorithm-config`, itself TOML.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,9 @@ from fedsieve.plugins import plugin_of
 __all__ = ["RunConfig", "Scalar", "parse", "read"]
 
 _SECTION = "algorithm-config"
+
+_SHORT_NUMBER = re.compile(r"[+-]?(\d+\.|\.\d+)")
+"""`.4` and `4.`, which are numbers to everybody but TOML."""
 
 BY_KIND: dict[Kind, dict[str, Scalar]] = {
     "graph": {"partition": "metis", "model": "gcn", "local-epochs": 1, "lr": 0.01},
@@ -173,7 +177,7 @@ def parse_assignment(text: str) -> tuple[str, Scalar]:
     try:
         parsed = tomllib.loads(f"value = {value.strip()}")["value"]
     except (ValueError, RecursionError):
-        parsed = value.strip()
+        parsed = float(value) if _SHORT_NUMBER.fullmatch(value.strip()) else value.strip()
     if not isinstance(parsed, str | int | float | bool):
         raise UserError(f"-s {text}: got a {type(parsed).__name__}, allowed: a number, a string, true or false.")
     return key.strip(), parsed

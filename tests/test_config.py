@@ -325,6 +325,9 @@ def test_every_key_has_a_description():
     [
         ("seed=3", ("seed", 3)),
         ("lr = 1e-2", ("lr", 0.01)),
+        ("alpha=.4", ("alpha", 0.4)),
+        ("alpha=-4.", ("alpha", -4.0)),
+        ("out=.", ("out", ".")),
         ("fed-pub.sparsity=none", ("fed-pub.sparsity", "none")),
         ("dataset='3'", ("dataset", "3")),
         ("dataset=a=b.npz", ("dataset", "a=b.npz")),

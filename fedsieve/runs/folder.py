@@ -146,6 +146,8 @@ def check_folder(path: Path) -> None:
 
     Nothing is made.
     """
+    if path.parts and path.parts[0].startswith("~"):
+        raise UserError(f"out: got {path}, where {path.parts[0]} is nobody's home folder, allowed: ./{path}.")
     try:
         taken = path.exists() and (not path.is_dir() or any(file.name != BEGUN for file in path.iterdir()))
     except OSError as error:

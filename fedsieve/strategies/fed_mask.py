@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from fedsieve import seeds
+from fedsieve.allowed import check_arguments
 from fedsieve.contract import Arrays, Expected, NDArray, Replies, Setting
 from fedsieve.masks.binary import flatten
 from fedsieve.masks.family import MaskLayout, family_of, refuse_static
@@ -21,6 +22,7 @@ from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.names import Init
 from fedsieve.masks.planes import decode_letters, max_letters_bytes, pack_letters, unpack_letters
+from fedsieve.protocols.fed_mask import FedMaskConfig
 from fedsieve.strategies.mixing import size_weights
 from fedsieve.strategy import FederatedStrategy
 
@@ -53,6 +55,7 @@ class FedMask(FederatedStrategy):
         frozen_gain: float = 0.0,
         **flower: Any,
     ) -> None:
+        check_arguments(FedMaskConfig, {"init": init, "frozen_gain": frozen_gain})
         super().__init__(**flower)
         self.network, self.seed, self.init, self.frozen_gain = model, seed, init, frozen_gain
         self.family = family_of("mask", mask, refuse_static)

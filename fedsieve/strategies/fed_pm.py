@@ -13,12 +13,14 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
+from fedsieve.allowed import check_arguments
 from fedsieve.contract import Arrays, Expected, NDArray, Replies, Setting
 from fedsieve.masks.binary import fold, levels
 from fedsieve.masks.codec import decode, max_code_bytes
 from fedsieve.masks.frozen import freeze_
 from fedsieve.masks.groups import groups_of
 from fedsieve.masks.names import Init
+from fedsieve.protocols.fed_pm import FedPMConfig
 from fedsieve.strategy import FederatedStrategy
 
 EPSILON = 0.01
@@ -53,6 +55,7 @@ class FedPM(FederatedStrategy):
         reset: int = 0,
         **flower: Any,
     ) -> None:
+        check_arguments(FedPMConfig, {"init": init, "frozen_gain": frozen_gain, "prior": prior, "reset": reset})
         super().__init__(**flower)
         self.network, self.seed, self.init, self.frozen_gain = model, seed, init, frozen_gain
         self.prior, self.reset = prior, reset or math.ceil(1 / self.fraction_train - 1e-9)

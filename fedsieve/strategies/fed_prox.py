@@ -4,7 +4,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from fedsieve.allowed import check_arguments
 from fedsieve.contract import Setting
+from fedsieve.protocols.fed_prox import FedProxConfig
 from fedsieve.strategies.fed_avg import FedAvg
 
 
@@ -16,6 +18,7 @@ class FedProx(FedAvg):
     """
 
     def __init__(self, *, proximal_mu: float = 0.01, **flower: Any) -> None:
+        check_arguments(FedProxConfig, {"mu": proximal_mu}, prefix="proximal_")
         super().__init__(**flower)
         self.proximal_mu = proximal_mu
 

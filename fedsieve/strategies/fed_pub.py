@@ -7,9 +7,10 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel
 
+from fedsieve.allowed import check_arguments
 from fedsieve.contract import Arrays, Expected, NDArray, Replies, Setting
 from fedsieve.models.embedding import embedding_dim
-from fedsieve.protocols.fed_pub import EMBEDDING
+from fedsieve.protocols.fed_pub import EMBEDDING, FedPubConfig
 from fedsieve.strategies.mixing import cosine_similarity, mix, similarity_weights, size_weights
 from fedsieve.strategy import FederatedStrategy
 
@@ -34,6 +35,7 @@ class FedPub(FederatedStrategy):
     """
 
     def __init__(self, *, tau: float = 3.0, embedding_dim: int | None = None, **flower: Any) -> None:
+        check_arguments(FedPubConfig, {"tau": tau})
         super().__init__(**flower)
         self.tau, self.embedding_dim = tau, embedding_dim
 

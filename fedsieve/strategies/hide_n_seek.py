@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from fedsieve import seeds
+from fedsieve.allowed import check_arguments
 from fedsieve.contract import Arrays, Expected, Replies, Setting
 from fedsieve.errors import UserError, one_line
 from fedsieve.masks.attach import find_transposed
@@ -22,7 +23,7 @@ from fedsieve.masks.planes import decode_letters, max_letters_bytes, pack_letter
 from fedsieve.masks.pruning import prune, pruner_names
 from fedsieve.masks.signs import apply_signs
 from fedsieve.masks.survivors import Survivors
-from fedsieve.protocols.hide_n_seek import LEVELS, levels_of, pack_broadcast
+from fedsieve.protocols.hide_n_seek import LEVELS, HideNseekConfig, levels_of, pack_broadcast
 from fedsieve.strategies.mixing import size_weights
 from fedsieve.strategy import FederatedStrategy
 
@@ -72,6 +73,9 @@ class HideNseek(FederatedStrategy):
         memory: float = 0.7,
         **flower: Any,
     ) -> None:
+        given = {"density": density, "pruner": pruner, "prune_iterations": prune_iterations, "init": init}
+        given |= {"frozen_gain": frozen_gain, "aggregate": aggregate, "memory": memory}
+        check_arguments(HideNseekConfig, given)
         super().__init__(**flower)
         self.network, self.example = model, example
         self.seed, self.density, self.pruner, self.prune_iterations = seed, density, pruner, prune_iterations

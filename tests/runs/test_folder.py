@@ -68,6 +68,8 @@ def test_what_cannot_be_written_is_told_and_nothing_is_made(tmp_path: Path):
     with pytest.raises(UserError, match=r"^out: /proc/run cannot be written: /proc: "):
         check_folder(Path("/proc/run"))
     check_folder(tmp_path / "a" / "b")
+    with pytest.raises(UserError, match=r"^out: got ~nobody-here/x, where ~nobody-here is nobody's home folder"):
+        check_folder(Path("~nobody-here/x"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
 
 

@@ -31,3 +31,9 @@ IMAGE_PARTITIONS = {
     "pathological": "a fixed number of classes a client; classes-per-client",
     "shards": "images sorted by class, dealt out in shards; shards-per-client",
 }
+
+OWN_PARTITIONS = {
+    "given": "as the data come: a file, or folder of images, a client, or a column or array client",
+    "natural": "by a column, or array of a graph's nodes: a client for each of its values; column",
+}
+"""Those that deal nothing: the data say whose they are."""

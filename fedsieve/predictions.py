@@ -40,7 +40,9 @@ def predict(folder: Path, client: int | None, source: str, out: Path, *, force: 
     if out.exists() and not force:
         raise UserError(f"out: got {out}, which exists, allowed: another name, or --force to replace it.")
     trained = load_trained(folder, client)
-    data = load_unseen(source, trained.shape.input, trained.classes, named=trained.named)
+    data = load_unseen(
+        source, trained.shape.input, trained.classes, named=trained.named, undirected=trained.run.undirected
+    )
     probabilities = _compute_probabilities(trained, data)
     noun = "image" if data.edge_index is None else "node"
     try:

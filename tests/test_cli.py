@@ -222,12 +222,33 @@ def test_a_dry_run_prints_a_configuration_that_can_be_run_and_does_not_run(capfd
         "except SystemExit: print([name for name in ('torch', 'torch_geometric', 'flwr') if name in sys.modules])"
     )
     asked = ["run", "--lr", "0.25", "--model", "sage", "--batch-size", "3", "--fed-pub.tau", "5", "--tensorboard"]
-    command = [sys.executable, "-c", script, *asked, "--dry-run"]
+    command = [sys.executable, "-c", script, *asked, "--dry-run", "--quiet"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert printed.endswith("[]\n")
     keys = {"lr": 0.25, "model": "sage", "batch-size": 3, "fed-pub.tau": 5, "tensorboard": True}
     assert parse(tomllib.loads(printed.removesuffix("[]\n"))) == parse(keys)
     assert list(Path().iterdir()) == []
+
+
+def test_a_dry_run_shows_clients_and_sizes_beside_the_configuration(capfd: pytest.CaptureFixture[str]):
+    asked = ["run", "--dataset", "digits", "--num-clients", "3", "--partition", "iid", "--algorithm", "fed-avg"]
+    assert fedsieve(*asked, "--dry-run") == 0
+    out, err = capfd.readouterr()
+    assert parse(tomllib.loads(out)).num_clients == 3
+    assert "3 clients, 1,797 examples" in err
+    assert "mlp: 55,210 parameters" in err
+    assert "a round: 222 kB to a client and at most 221 kB back" in err
+    assert "memory: 129 kB for the data and 883 kB for" in err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_partition_is_written_and_refuses_a_folder_with_something_in_it(capfd: pytest.CaptureFixture[str]):
+    asked = ["partition", "digits", "--num-clients", "3", "--partition", "iid", "--out", "parts", "--quiet"]
+    assert fedsieve(*asked) == 0
+    assert "parts has a file for each of 3 clients, client-0.parquet first" in capfd.readouterr().out
+    assert sorted(path.name for path in Path("parts").iterdir()) == [f"client-{at}.parquet" for at in range(3)]
+    assert fedsieve(*asked) == 2
+    assert "out: got parts, which is not empty, allowed: a new or an empty folder." in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", [("run",), ("deploy", "run"), ("resume",)])

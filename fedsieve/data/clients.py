@@ -9,18 +9,20 @@ from torch_geometric.data import Data
 from torch_geometric.utils import subgraph
 
 from fedsieve.data.lacking import check_parts
+from fedsieve.data.sparse_features import take_rows
 from fedsieve.data.split import MASKS
 
 
 def client_graph(data: Data, nodes: npt.NDArray[np.int64]) -> Data:
     """Return the subgraph induced by `nodes`: node i of it is `nodes[i]`, edges to other nodes are lost.
 
-    x, y and the masks are carried over; `num_classes` stays that of the whole graph.
+    x, y and the masks are carried over, x sparse if it is; the classes stay those of the whole graph.
     """
     chosen = torch.from_numpy(nodes)
     edge_index, _ = subgraph(chosen, data.edge_index, relabel_nodes=True, num_nodes=data.num_nodes)
-    carried = {name: data[name][chosen] for name in ("x", "y", *MASKS)}
-    return Data(edge_index=edge_index, num_classes=data.num_classes, **carried)
+    carried = {name: data[name][chosen] for name in ("y", *MASKS)} | {"x": take_rows(data.x, chosen)}
+    names = data.to_dict().get("class_names", ())
+    return Data(edge_index=edge_index, num_classes=data.num_classes, class_names=names, **carried)
 
 
 def check_clients(graphs: Sequence[Data], given: Mapping[str, object]) -> None:

@@ -31,7 +31,7 @@ from fedsieve.server.event_files import EventFiles, check_installed
 from fedsieve.server.export import write_models, write_similarity
 from fedsieve.server.loop import RoundLoop
 from fedsieve.server.progress import Progress
-from fedsieve.server.summary import describe_end, summarise
+from fedsieve.server.summary import describe_clients, describe_end, summarise
 from fedsieve.strategy import FederatedStrategy
 from fedsieve.wire import shape_record
 
@@ -115,6 +115,7 @@ def _run(
                     engine=engine,
                     num_clients=len(binding.nodes),
                     given=given,
+                    clients=describe_clients(binding),
                     accuracy=accuracy,
                     ended=ended,
                 )
@@ -161,7 +162,7 @@ def _open_folder(
     """Return the run's folder; a new one gets the fingerprint of a user's own data, which a deployment does not see."""
     records = checkpoint_folder.records if checkpoint_folder is not None else None
     folder = RunFolder(run, records, given)
-    if fingerprinted and records is None and (data := fingerprint(run.dataset)):
+    if fingerprinted and records is None and (data := fingerprint(run.dataset, run.partition)):
         folder.write_data(format_fingerprint(data))
     return folder
 

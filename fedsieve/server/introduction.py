@@ -3,22 +3,29 @@
 import math
 import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import ConfigRecord, Message
 
 from fedsieve.contract import Shape
-from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
+from fedsieve.data.checks import MAX_LENGTH
+from fedsieve.data.labels import MAX_CLASSES
 from fedsieve.errors import make_printable
 from fedsieve.wire import MAX_NAME
 
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a client says of its data: their shape, whether they are its own, and its first classes' names if any."""
+    """What a client says of its data: their shape, whether they are its own, and its first classes' names if any.
+
+    Of data that are dealt also what they are called, and how many examples of each class there are.
+    """
 
     shape: Shape
     is_own: bool = False
     classes: tuple[str, ...] = ()
+    called: str = ""
+    label_counts: tuple[int, ...] = ()
 
 
 def read_introduction(reply: Message) -> tuple[int, Introduction] | str:
@@ -38,7 +45,16 @@ def read_introduction(reply: Message) -> tuple[int, Introduction] | str:
     is_own, names = record.get("own-data", False), _names(record.get("class-names", []), num_classes)
     if type(is_own) is not bool or names is None:
         return "it does not say properly whose its data are and what its classes are called"
-    return client, Introduction(Shape(lengths, num_classes), is_own, names)
+    called: Any = record.get("client-name", "")
+    counts: Any = record.get("label-counts", [])
+    if not isinstance(called, str) or len(called) > MAX_NAME or not _are_counts(counts, num_classes):
+        return "it does not say properly what it is called and how many examples of each class it holds"
+    return client, Introduction(Shape(lengths, num_classes), is_own, names, make_printable(called), tuple(counts))
+
+
+def _are_counts(given: Any, num_classes: int) -> bool:
+    """Return whether these are counts of at most so many classes."""
+    return isinstance(given, list) and len(given) <= num_classes and all(type(n) is int and n >= 0 for n in given)
 
 
 def _names(given: object, num_classes: int) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fedsieve.algorithms import algorithm_names, all_algorithm_names
+from fedsieve.catalogue import OWN_PARTITIONS
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.data.graphs import DATASETS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
@@ -317,7 +318,7 @@ def test_a_runs_configuration_gives_the_same_run_again(graph_file: Path):
     [
         ("algorithms", all_algorithm_names()),
         ("datasets", [*DATASETS, *IMAGE_DATASETS]),
-        ("partitions", [*PARTITIONS, *IMAGE_PARTITIONS]),
+        ("partitions", [*PARTITIONS, *IMAGE_PARTITIONS, *OWN_PARTITIONS]),
         ("models", [*MODELS, "my_package.my_module:my_function"]),
         ("masks", family_names()),
         ("pruners", pruner_names()),

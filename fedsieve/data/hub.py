@@ -58,7 +58,8 @@ def describe(splits: Mapping[str, Any]) -> str:
 
 def write_splits(splits: Mapping[str, Any], folder: Path) -> Files:
     """Write the splits as parquet files, the images' bytes in them, and return these."""
-    train, test = [], []
+    train: list[Path] = []
+    test: list[Path] = []
     for split, one in splits.items():
         path, use = folder / f"{split}.parquet", USES[split.lower()]
         written = _mark(one) if use == 1 else one

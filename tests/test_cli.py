@@ -152,7 +152,7 @@ def check_mistake(arguments: tuple[object, ...], told: str, capfd: pytest.Captur
     [
         ({}, ("--num-clients", 91), "num-clients = 91 is too many for a graph of 90 nodes"),
         ({"x": np.full((90, 2), np.nan)}, (), "x holds 180 values that are NaN or infinite"),
-        ({"y": np.full(90, 91)}, (), "y has labels from 91 to 91; allowed are 0 to 89"),
+        ({"y": np.full(90, 91)}, (), "y names 1 class(es); classification needs at least 2"),
         ({"edge_index": np.array([[0], [90]])}, (), "edge_index names nodes from 0 to 90"),
         ({"y": None}, (), "y is missing"),
     ],

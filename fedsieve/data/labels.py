@@ -63,7 +63,7 @@ def number_labels(source: str, arrays: Mapping[str, Any], *, part: bool = False)
     if not gaps:
         return Labels(torch.from_numpy(y.astype(np.int64)), count, names)
     names = tuple(f"{label:.0f}" for label in given)
-    _log.info("%s: its labels are the classes 0 to %d in this order: %s", source, len(names) - 1, _list(names))
+    _log_order(source, names)
     numbers = np.where(y == -1, -1, np.searchsorted(given, y))
     return Labels(torch.from_numpy(numbers.astype(np.int64)), len(names), names)
 
@@ -95,8 +95,13 @@ def _number_words(source: str, y: Array, names: tuple[str, ...]) -> Labels:
     if strange := next((word for word in words if word not in number), None):
         raise UserError(f"{source}: y has the label {strange!r}; allowed are those of class_names: {_list(names)}.")
     if not names:
-        _log.info("%s: its labels are the classes 0 to %d in this order: %s", source, len(classes) - 1, _list(classes))
+        _log_order(source, classes)
     return Labels(torch.tensor([number[word] for word in words]), len(classes), classes)
+
+
+def _log_order(source: str, names: tuple[str, ...]) -> None:
+    if len(names) > 1:  # of one class nothing can be learnt: that is what will be said
+        _log.info("%s: its labels are the classes 0 to %d in this order: %s", source, len(names) - 1, _list(names))
 
 
 def _read_names(source: str, given: Any) -> tuple[str, ...]:

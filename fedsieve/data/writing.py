@@ -12,14 +12,15 @@ from fedsieve.data.image_partitions import ClientImages
 from fedsieve.data.own_images import SPLIT
 from fedsieve.data.sparse_features import to_scipy
 from fedsieve.data.split import MASKS
+from fedsieve.inputs import OF_EDGES
 
 if TYPE_CHECKING:
     from fedsieve.data.image_sets import ImageSet
 
 
 def write_graph(path: Path, graph: Data) -> None:
-    """Write a client's graph as `.npz`, its masks and its number of classes, or their names, among the arrays."""
-    arrays: dict[str, Any] = {key: graph[key].numpy() for key in ("edge_index", "y", *MASKS)}
+    """Write a client's graph as `.npz`: what its edges carry, its masks and its classes are among the arrays."""
+    arrays: dict[str, Any] = {key: graph[key].numpy() for key in ("edge_index", "y", *OF_EDGES, *MASKS) if key in graph}
     arrays["num_classes"] = np.array(graph.num_classes)
     if names := graph.to_dict().get("class_names", ()):
         arrays["class_names"] = np.array(names)

@@ -19,7 +19,7 @@ from fedsieve.simulations.grid import FIRST_NODE_ID
 from fedsieve.simulations.ray import RayGrid
 from fedsieve.simulations.ray_cluster import cluster, gpu_share
 from fedsieve.simulations.ray_states import ReferredStates
-from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of, write_graph
+from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of
 from tests.runs.test_history import a_round, answered
 from tests.simulations import ray_workers
 from tests.simulations.cases import CASES

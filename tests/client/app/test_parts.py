@@ -56,3 +56,17 @@ def test_sparse_features_are_written_sparse(tmp_path: Path):
         assert "x_data" in arrays.files
         assert arrays["x_data"].dtype == np.float32
         assert "x" not in arrays.files
+
+
+def test_what_edges_carry_is_written_with_them(tmp_path: Path):
+    import numpy as np
+
+    edges = np.array([[0, 1, 1, 2, 3, 4], [1, 0, 2, 1, 4, 3]])
+    carried = {"edge_weight": np.arange(1.0, 7.0), "edge_attr": np.arange(12.0).reshape(6, 2)}
+    graph = write_graph(tmp_path / "g.npz", per_class=8, edge_index=edges, **carried)
+    files = write_parts(config(dataset=str(graph), num_clients=1, partition="random"), tmp_path / "parts")
+    with np.load(files[0]) as arrays:
+        order = [int(np.flatnonzero((edge == edges.T).all(axis=1))[0]) for edge in arrays["edge_index"].T]
+        assert sorted(order) == list(range(6))
+        assert arrays["edge_weight"].tolist() == carried["edge_weight"][order].tolist()
+        assert arrays["edge_attr"].tolist() == carried["edge_attr"][order].tolist()

@@ -19,10 +19,12 @@ from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
 from fedsieve.data.labels import flatten_labels, to_words
 from fedsieve.data.own_images import Table, find, list_loose, read_contents
 from fedsieve.data.sparse_features import to_dense
+from fedsieve.data.torch_sets import read_dataset
 from fedsieve.errors import UserError, suggest
 from fedsieve.inputs import OF_EDGES
 from fedsieve.kinds import Kind, is_named, tell_kind
 from fedsieve.paths import expand
+from fedsieve.user_data import call, is_function
 
 _log = logging.getLogger("fedsieve")
 
@@ -68,7 +70,7 @@ def load_unseen(
     kind: Kind = "graph" if len(input_shape) == 1 else "images"
     path = expand(source)
     names = [*DATASETS, *IMAGE_DATASETS]
-    if not is_named(source) and not path.exists():
+    if not is_named(source) and not is_function(source) and not path.exists():
         raise UserError(
             f"{source}: there is no such file{suggest(source, names)}; allowed: one, or {', '.join(names)}."
         )
@@ -130,8 +132,8 @@ def _as_name(value: Any) -> Any:
 
 
 def _read_images(source: str, path: Path, classes: Sequence[str], named: bool) -> Unseen:
-    if is_named(source):
-        data = load_images(source)
+    if is_named(source) or is_function(source):
+        data = load_images(source) if is_named(source) else read_dataset(source, call(source))
         labels = _number_classes(data.labels.tolist(), data.names, classes, named)
         return Unseen(data.images, None, labels, describe_range(len(labels)))
     if files := list_loose(path):

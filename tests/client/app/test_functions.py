@@ -140,3 +140,17 @@ def test_a_run_says_whose_models_they_are_and_notices_other_code(tmp_path: Path)
     assert list(fingerprint("my_data:hospitals")) == ["my_data.py"]
     assert "my_data.py" in (out / "data.json").read_text()
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("kind", ["graph", "images"])
+def test_what_a_function_returns_can_be_predicted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from fedsieve.data.unseen import load_unseen
+
+    images = "return [(np.full((8, 8), 16 * at, dtype=np.uint8), at % 2) for at in range(6)]"
+    graph = "return {'x': np.eye(4), 'edge_index': np.array([[0, 1], [1, 0]]), 'y': np.arange(4) % 2}"
+    (tmp_path / f"unseen_{kind}.py").write_text(
+        f"import numpy as np\n\n\ndef load():\n    {graph if kind == 'graph' else images}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    unseen = load_unseen(f"unseen_{kind}:load", (4,) if kind == "graph" else (1, 8, 8), ("0", "1"), named=False)
+    assert unseen.labels.tolist() == ([0, 1] * 3)[: 4 if kind == "graph" else 6]

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from fedsieve.algorithms import ENTRY_POINTS, algorithm_names, is_family, kebab, load_algorithm
 from fedsieve.allowed import allowed
-from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
+from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES, OWN_PARTITIONS
 from fedsieve.config import declared_keys
 from fedsieve.keys import GROUPS, Changes, key_of
 from fedsieve.masks.family import family_names, load_family
@@ -28,7 +28,7 @@ BUILT_IN = [name for name in algorithm_names() if plugin_of(ENTRY_POINTS, name) 
 NAMES = {
     "algorithm": BUILT_IN,
     "dataset": [*GRAPHS, *IMAGES, "a path"],
-    "partition": ["auto", *GRAPH_PARTITIONS, *IMAGE_PARTITIONS],
+    "partition": ["auto", *GRAPH_PARTITIONS, *IMAGE_PARTITIONS, *OWN_PARTITIONS],
     "model": ["auto", *MODELS, "module:function"],
     "fed-mask.mask": [name for name in family_names() if load_family(name).learnt],
     "fed-pub.mask": ["personal", *family_names()],

@@ -9,22 +9,36 @@ import random
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fedsieve.api.partitioning import partition
     from fedsieve.api.results import Run
     from fedsieve.api.running import open, run
-    from fedsieve.api.sweeping import sweep
+    from fedsieve.api.sweeping import Sweep, sweep
     from fedsieve.errors import RunFailedError, UserError
     from fedsieve.trained import load_model
 
-__all__ = ["Run", "RunFailedError", "UserError", "__version__", "load_model", "open", "run", "sweep"]
+__all__ = [
+    "Run",
+    "RunFailedError",
+    "Sweep",
+    "UserError",
+    "__version__",
+    "load_model",
+    "open",
+    "partition",
+    "run",
+    "sweep",
+]
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "Run": "fedsieve.api.results",
     "RunFailedError": "fedsieve.errors",
+    "Sweep": "fedsieve.api.sweeping",
     "UserError": "fedsieve.errors",
     "load_model": "fedsieve.trained",
     "open": "fedsieve.api.running",
+    "partition": "fedsieve.api.partitioning",
     "run": "fedsieve.api.running",
     "sweep": "fedsieve.api.sweeping",
 }

@@ -48,3 +48,9 @@ IMAGE_MODELS = {
     "mlp": "two hidden layers of 200 units (McMahan et al., AISTATS 2017)",
     "resnet18": "ResNet-18 for small images, with group normalisation (He et al., CVPR 2016)",
 }
+
+OWN_PARTITIONS = {
+    "given": "as the data come: a file, or folder of images, a client, or a column or array client",
+    "natural": "by a column, or array of a graph's nodes: a client for each of its values; column",
+}
+"""Those that deal nothing: the data say whose they are."""

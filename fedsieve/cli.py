@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from fedsieve.config import RunConfig
     from fedsieve.deploy.trial import State
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ DeploymentFolder = Annotated[
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 PIPED_WIDTH = 200
 TEXT = "text"
+CLIENTS_SHOWN, CLASSES_SHOWN = 30, 12
 
 
 def _print_version(wanted: bool) -> None:
@@ -65,7 +67,13 @@ def run(
     context: typer.Context,
     files: options.Files = None,
     assignments: options.Assignments = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete configuration; run nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the complete configuration and, on standard error, the clients and sizes; run nothing.",
+        ),
+    ] = False,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -78,6 +86,8 @@ def run(
     check_fits(parsed.model, parsed.dataset)
     if dry_run:
         typer.echo(parsed.toml(), nl=False)
+        if not quiet:
+            _show_preview(parsed)
         return
     from fedsieve.runs.folder import folder_of
     from fedsieve.simulations import simulate
@@ -189,6 +199,27 @@ def list_(
     width = max(map(len, entries))
     for name, summary in entries.items():
         Console(highlight=False, markup=False).print(f"{name:{width}}  {summary}", soft_wrap=True)
+
+
+@app.command(cls=options.PartitionCommand)
+def partition(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name or a path, as --dataset.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the clients' files.", show_default=False)],
+    assignments: options.Assignments = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write what each client would hold, a file a client, which --partition given and devices read back."""
+    _set_up_log(quiet)
+    from fedsieve.config import parse
+
+    parsed = parse(_read_keys("partition", None, assignments, context.obj) | {"dataset": dataset})
+
+    from fedsieve.client.app.parts import write_parts
+
+    files = write_parts(parsed, expand(out))
+    typer.echo(f"{out} has a file for each of {len(files)} clients, {files[0].name} first. Next:")
+    typer.echo(f"  fedsieve run --dataset {shlex.quote(str(out))} --partition given")
 
 
 @app.command("new-plugin")
@@ -414,10 +445,11 @@ def _list_datasets() -> dict[str, str]:
 
 
 def _list_partitions() -> dict[str, str]:
-    from fedsieve.catalogue import GRAPH_PARTITIONS, IMAGE_PARTITIONS
+    from fedsieve.catalogue import GRAPH_PARTITIONS, IMAGE_PARTITIONS, OWN_PARTITIONS
 
+    either = {name: f"either: {summary}" for name, summary in OWN_PARTITIONS.items()}
     graphs = {name: f"graph: {summary}" for name, summary in GRAPH_PARTITIONS.items()}
-    return graphs | {name: f"images: {summary}" for name, summary in IMAGE_PARTITIONS.items()}
+    return graphs | {name: f"images: {summary}" for name, summary in IMAGE_PARTITIONS.items()} | either
 
 
 def _list_models() -> dict[str, str]:
@@ -538,6 +570,34 @@ def _print_result(folder: Path, *, as_json: bool) -> None:
         return
     _make_console(stderr=False).print(tabulate_comparison(group_by_setting([read_run(folder)])))
     typer.echo(f"The run is in {folder}.")
+
+
+def _show_preview(run: "RunConfig") -> None:
+    """Show on standard error what a run would be on."""
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from fedsieve.reports.words import format_bytes, format_count
+    from fedsieve.simulations.preview import preview
+
+    shown = preview(run)
+    console = _make_console(stderr=True)
+    by_class = len(shown.classes) <= CLASSES_SHOWN
+    head = ["client", "training", "validation", "testing", *(shown.classes if by_class else ["classes"])]
+    table = Table(*(Column(Text(name)) for name in head), title="Clients: examples, and how many of each class")
+    for name, counts, labels in list(zip(shown.names, shown.counts, shown.labels, strict=True))[:CLIENTS_SHOWN]:
+        each = labels if by_class else [sum(count > 0 for count in labels)]
+        table.add_row(Text(name), *(f"{count:,}" for count in (*counts, *each)))
+    console.print(table)
+    if len(shown.names) > CLIENTS_SHOWN:
+        typer.echo(f"and {len(shown.names) - CLIENTS_SHOWN:,} more", err=True)
+    held = sum(map(sum, shown.counts))
+    typer.echo(f"{format_count(len(shown.names), 'client')}, {format_count(held, 'example')}", err=True)
+    typer.echo(f"{run.model}: {format_count(shown.parameters, 'parameter')}", err=True)
+    sent = f"{format_bytes(shown.downlink)} to a client and at most {format_bytes(shown.uplink)} back"
+    typer.echo(f"a round: {sent}, before training has changed either", err=True)
+    needed = f"{format_bytes(shown.data_bytes)} for the data and {format_bytes(shown.training_bytes)} for a client's"
+    typer.echo(f"memory: {needed} weights, gradients and optimiser", err=True)
 
 
 def _show_states(programs: "Sequence[State]") -> None:

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import tomli_w
@@ -27,6 +28,7 @@ from fedsieve.algorithms import (
     section_of_key,
 )
 from fedsieve.allowed import allowed
+from fedsieve.catalogue import GRAPH_PARTITIONS, IMAGE_PARTITIONS, OWN_PARTITIONS
 from fedsieve.errors import UserError, find_close, suggest
 from fedsieve.keys import (
     GROUPS,
@@ -43,6 +45,7 @@ from fedsieve.kinds import Kind, tell_kind
 from fedsieve.networks import check_network
 from fedsieve.paths import expand
 from fedsieve.plugins import plugin_of
+from fedsieve.user_data import call, find_clients, is_function
 
 __all__ = ["RunConfig", "Scalar", "parse", "read"]
 
@@ -240,9 +243,15 @@ def _fill_open(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return values for the keys that the user leaves open, the run's and the algorithm's, by the kind of data."""
     dataset = run.get("dataset", fields()["dataset"].default)
-    kind = tell_kind(dataset) if isinstance(dataset, str) else "graph"
+    kind = _tell_kind(dataset, run) if isinstance(dataset, str) else "graph"
     of_dataset = BY_DATASET.get(dataset, {}) if isinstance(dataset, str) else {}
     needed = dict(algorithm.defaults.get(kind, {}))
+    by_data: dict[str, Any] = {}
+    partition = run.get("partition", fields()["partition"].default)
+    if partition == fields()["partition"].default and isinstance(dataset, str) and _returns_clients(dataset):
+        by_data = {"partition": (partition := "given")}
+    if partition in OWN_PARTITIONS and "num-clients" not in run:
+        by_data |= _count_clients({**run, "partition": partition})
     by_run = {key: needed.pop(key, value) for key, value in (BY_KIND[kind] | of_dataset).items()}
     open_ = {kebab(name): field.default for name, field in algorithm.config.model_fields.items()}
     of_run = {key: fields()[key].default for key in by_run}
@@ -250,9 +259,33 @@ def _fill_open(
         if key not in of_run | open_:
             raise UserError(f"algorithm: {name!r} has a default for {key}, allowed: {', '.join([*of_run, *open_])}.")
     return (
-        {key: value for key, value in by_run.items() if _is_open(run.get(key, of_run[key]), of_run[key])},
+        {key: value for key, value in by_run.items() if _is_open(run.get(key, of_run[key]), of_run[key])} | by_data,
         {key: value for key, value in needed.items() if _is_open(own_keys.get(key, open_[key]), open_[key])},
     )
+
+
+def _tell_kind(dataset: str, run: Mapping[str, Any]) -> Kind:
+    """Return the kind of data; of a user's function, which would be called, by the partition if that says it."""
+    if is_function(dataset):
+        if run.get("partition") in GRAPH_PARTITIONS:
+            return "graph"
+        if run.get("partition") in IMAGE_PARTITIONS:
+            return "images"
+    return tell_kind(dataset)
+
+
+def _returns_clients(dataset: str) -> bool:
+    """Return whether a data set is a user's function that returns the data of several clients."""
+    return is_function(dataset) and find_clients(call(dataset)) is not None
+
+
+def _count_clients(run: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of clients that the data themselves name, for which they are read."""
+    asked = [run.get(key, fields()[key].default) for key in ("dataset", "partition", "column")]
+    if not all(isinstance(value, str) for value in asked) or (asked[1] == "natural" and not asked[2]):
+        return {}
+    count = resolve_name("fedsieve.data.holders:count_clients")  # by name: that module loads torch, and keys do not
+    return {"num-clients": count(*asked)}
 
 
 def _is_open(given: object, open_: Scalar) -> bool:

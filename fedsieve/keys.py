@@ -141,13 +141,24 @@ class DataKeys(Keys):
     title: ClassVar[str] = "Data"
 
     dataset: Annotated[PathText, Key(Changes.DATA, instead_of=("data", "data-set"))] = Field(
-        "digits-knn", description="a name (fedsieve list datasets) or the path of your own graph or images"
+        "digits-knn",
+        description="a name (fedsieve list datasets), pyg:CLASS/NAME, hf:OWNER/NAME, module:function, "
+        "or the path of your own graph, images or clients",
     )
-    partition: Annotated[str, Key(Changes.DATA, instead_of=("split", "partitioner"))] = Field(
+    partition: Annotated[str, Key(Changes.DATA, instead_of=("partitioner",))] = Field(
         "auto", description="how data are dealt to clients: fedsieve list partitions; auto: metis, dirichlet for images"
     )
+    column: Annotated[str, Key(Changes.DATA, instead_of=("by", "partition-by"), partition="natural")] = Field(
+        "",
+        description="under natural: the column, or array of a graph's nodes, each value of which is a client's",
+    )
     num_clients: Annotated[int, Key(Changes.DATA, instead_of=("clients", "n-clients", "num-supernodes", "nodes"))] = (
-        Field(10, ge=1, le=1_000_000, description="number of clients (Flower: SuperNodes)")
+        Field(
+            10,
+            ge=1,
+            le=1_000_000,
+            description="number of clients (Flower: SuperNodes); left open under given and natural: all that there are",
+        )
     )
     seed: Annotated[int, Key(instead_of=("random-seed", "random-state"))] = Field(
         42, ge=0, lt=2**32, description="every random draw derives from it"
@@ -160,6 +171,12 @@ class DataKeys(Keys):
     )
     val_ratio: Annotated[float, DATA] = Field(
         0.0, ge=0.0, lt=1.0, description="validation share of the data; the rest is test"
+    )
+    split: Annotated[int, DATA] = Field(
+        -1, ge=-1, description="of masks of several splits, N x k, the one to take, from 0; -1: there is but one"
+    )
+    undirected: Annotated[bool, Key(Changes.DATA, instead_of=("to-undirected",))] = Field(
+        False, description="add the other direction of every edge of a graph"
     )
     largest_component: Annotated[Literal["auto", "yes", "no"], DATA] = Field(
         "auto", description="cut the graph to its largest component; auto: published graphs are, your own is not"
@@ -181,6 +198,11 @@ class DataKeys(Keys):
     )
 
     @property
+    def holder_column(self) -> str:
+        """The column that says who holds what, "" for none."""
+        return {"given": "client", "natural": self.column}.get(self.partition, "")
+
+    @property
     def seed_of_data(self) -> int:
         """The seed that draws the split and the partition."""
         return self.data_seed or self.seed
@@ -193,6 +215,13 @@ class DataKeys(Keys):
         if self.train_ratio + self.val_ratio >= 1:
             total = self.train_ratio + self.val_ratio
             raise ValueError(f"train-ratio + val-ratio: got {total:g}, allowed: below 1 (the rest is test)")
+        return self
+
+    @model_validator(mode="after")
+    def _natural_has_a_column(self) -> "DataKeys":
+        if (self.partition == "natural") != bool(self.column):
+            given = f"column: got {self.column!r} with partition = {self.partition!r}"
+            raise ValueError(f"{given}, allowed: a column's name with partition = 'natural', and only there")
         return self
 
 

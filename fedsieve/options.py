@@ -52,6 +52,9 @@ class KeyedCommand(TyperCommand):
     only: ClassVar[tuple[str, ...]] = ()
     """The keys that are flags; () for all."""
 
+    group: ClassVar[str] = ""
+    """The title of the group whose keys are flags; "" for all."""
+
     deployed: ClassVar[bool] = False
     """Whether keys that say nothing of a deployment are omitted."""
 
@@ -64,6 +67,7 @@ class KeyedCommand(TyperCommand):
         return {
             kebab(name): _option(kebab(name), field, group.title)
             for group in GROUPS
+            if not self.group or group.title == self.group
             for name, field in group.model_fields.items()
             if (not self.only or kebab(name) in self.only) and (key_of(field).deployed or not self.deployed)
         }
@@ -103,6 +107,17 @@ class ResumeCommand(KeyedCommand):
     """The keys that a run may be resumed with, without a change of its configuration."""
 
     only = ("tensorboard", "trackers")
+
+
+class PartitionCommand(KeyedCommand):
+    """The keys of the data, but for the data set, which is an argument."""
+
+    group = "Data"
+
+    @cached_property
+    def keyed(self) -> dict[str, TyperOption]:
+        """The flags by key."""
+        return {key: option for key, option in super().keyed.items() if key != "dataset"}
 
 
 class _Text(click.types.StringParamType):
@@ -223,7 +238,7 @@ def file_of(command: str, given: Sequence[str]) -> Path | None:
 def _find_flag_for(text: str) -> str:
     """Return the flag or command that is meant by something that is no file of keys, "" where none is known."""
     from fedsieve.algorithms import all_algorithm_names
-    from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES
+    from fedsieve.catalogue import GRAPH_PARTITIONS, GRAPHS, IMAGE_PARTITIONS, IMAGES, OWN_PARTITIONS
     from fedsieve.errors import find_close
     from fedsieve.keys import guess_key
     from fedsieve.paths import expand
@@ -233,7 +248,7 @@ def _find_flag_for(text: str) -> str:
         return f"{path}/config.toml"
     if path.suffix == ".toml" or (path.is_file() and path.suffix.lower() not in DATA_SUFFIXES):
         return ""
-    names = dict.fromkeys([*GRAPH_PARTITIONS, *IMAGE_PARTITIONS], "--partition")
+    names = dict.fromkeys([*GRAPH_PARTITIONS, *IMAGE_PARTITIONS, *OWN_PARTITIONS], "--partition")
     names |= dict.fromkeys(all_algorithm_names(), "--algorithm") | dict.fromkeys([*GRAPHS, *IMAGES], "--dataset")
     if text in names or "=" in text:
         return f"{names.get(text, '-s')} {text}"

@@ -61,7 +61,9 @@ def tabulate_predictions(
         UserError: see `load_model`, `load_unseen`.
     """
     trained = load_trained(folder, client)
-    data = load_unseen(source, trained.shape.input, trained.classes, named=trained.named)
+    data = load_unseen(
+        source, trained.shape.input, trained.classes, named=trained.named, undirected=trained.run.undirected
+    )
     if data.edge_index is not None:
         data = _fit_edges(source, data, trained.shape.edge_dim)
     probabilities = _compute_probabilities(trained, data)

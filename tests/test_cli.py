@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fedsieve.algorithms import algorithm_names, all_algorithm_names
+from fedsieve.catalogue import OWN_PARTITIONS
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.data.graphs import DATASETS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS
@@ -34,7 +35,7 @@ SUMMARY_KEYS = [
     "test_accuracy_per_client", "uplink_bytes_per_client_round", "downlink_bytes_per_client_round",
     "uplink_payload_bytes_per_client_round", "downlink_payload_bytes_per_client_round",
     "mask_sparsity", "seconds_per_round", "cpu_seconds", "wall_seconds", "peak_rss_mb", "rejected_replies",
-    "lost_states", "ended", "versions",
+    "lost_states", "label_counts", "ended", "versions",
 ]  # fmt: skip
 """As DESIGN.md lists them; model, test_accuracy_global, the downlink's payload and lost_states are ours."""
 
@@ -151,7 +152,7 @@ def check_mistake(arguments: tuple[object, ...], told: str, capfd: pytest.Captur
     [
         ({}, ("--num-clients", 91), "num-clients = 91 is too many for a graph of 90 nodes"),
         ({"x": np.full((90, 2), np.nan)}, (), "x holds 180 values that are NaN or infinite"),
-        ({"y": np.full(90, 91)}, (), "y has labels from 91 to 91; allowed are 0 to 89"),
+        ({"y": np.full(90, 91)}, (), "y names 1 class(es); classification needs at least 2"),
         ({"edge_index": np.array([[0], [90]])}, (), "edge_index names nodes from 0 to 90"),
         ({"y": None}, (), "y is missing"),
     ],
@@ -222,12 +223,33 @@ def test_a_dry_run_prints_a_configuration_that_can_be_run_and_does_not_run(capfd
         "except SystemExit: print([name for name in ('torch', 'torch_geometric', 'flwr') if name in sys.modules])"
     )
     asked = ["run", "--lr", "0.25", "--model", "sage", "--batch-size", "3", "--fed-pub.tau", "5", "--tensorboard"]
-    command = [sys.executable, "-c", script, *asked, "--dry-run"]
+    command = [sys.executable, "-c", script, *asked, "--dry-run", "--quiet"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert printed.endswith("[]\n")
     keys = {"lr": 0.25, "model": "sage", "batch-size": 3, "fed-pub.tau": 5, "tensorboard": True}
     assert parse(tomllib.loads(printed.removesuffix("[]\n"))) == parse(keys)
     assert list(Path().iterdir()) == []
+
+
+def test_a_dry_run_shows_clients_and_sizes_beside_the_configuration(capfd: pytest.CaptureFixture[str]):
+    asked = ["run", "--dataset", "digits", "--num-clients", "3", "--partition", "iid", "--algorithm", "fed-avg"]
+    assert fedsieve(*asked, "--dry-run") == 0
+    out, err = capfd.readouterr()
+    assert parse(tomllib.loads(out)).num_clients == 3
+    assert "3 clients, 1,797 examples" in err
+    assert "mlp: 55,210 parameters" in err
+    assert "a round: 222 kB to a client and at most 221 kB back" in err
+    assert "memory: 129 kB for the data and 883 kB for" in err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_partition_is_written_and_refuses_a_folder_with_something_in_it(capfd: pytest.CaptureFixture[str]):
+    asked = ["partition", "digits", "--num-clients", "3", "--partition", "iid", "--out", "parts", "--quiet"]
+    assert fedsieve(*asked) == 0
+    assert "parts has a file for each of 3 clients, client-0.parquet first" in capfd.readouterr().out
+    assert sorted(path.name for path in Path("parts").iterdir()) == [f"client-{at}.parquet" for at in range(3)]
+    assert fedsieve(*asked) == 2
+    assert "out: got parts, which is not empty, allowed: a new or an empty folder." in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", [("run",), ("deploy", "run"), ("resume",)])
@@ -296,7 +318,7 @@ def test_a_runs_configuration_gives_the_same_run_again(graph_file: Path):
     [
         ("algorithms", all_algorithm_names()),
         ("datasets", [*DATASETS, *IMAGE_DATASETS]),
-        ("partitions", [*PARTITIONS, *IMAGE_PARTITIONS]),
+        ("partitions", [*PARTITIONS, *IMAGE_PARTITIONS, *OWN_PARTITIONS]),
         ("models", [*MODELS, "my_package.my_module:my_function"]),
         ("masks", family_names()),
         ("pruners", pruner_names()),

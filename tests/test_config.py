@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
         ({"num-client": 3}, "num-client: is not a key (did you mean num-clients?), allowed: algorithm, num-rounds, "),
         ({"num_clients": 3}, "num_clients: is not a key (did you mean num-clients?), allowed: algorithm, "),
         ({"Seed": 3}, "Seed: is not a key (did you mean seed?), allowed: algorithm, "),
-        ({"sampling": 3}, "sampling: is not a key, allowed: algorithm, "),
+        ({"sampling": 3}, "sampling: is not a key (did you mean split?), allowed: algorithm, "),
         (
             {"fed-pub.taw": 3},
             "fed-pub.taw: is not a key (did you mean fed-pub.tau?), allowed: fed-pub.tau, fed-pub.spa",
@@ -201,7 +201,8 @@ def test_what_a_key_changes():
     assert keys_that_change(Changes.LATER) == {"num-rounds", "patience", "min-clients", "norm-limit"}
     assert keys_that_change(Changes.DATA) == {
         "dataset", "partition", "num-clients", "data-seed", "train-ratio", "val-ratio", "largest-component",
-        "clients-per-part", "alpha", "classes-per-client", "shards-per-client", "examples-per-client",
+        "clients-per-part", "alpha", "classes-per-client", "shards-per-client", "examples-per-client", "column",
+        "split", "undirected",
     }  # fmt: skip
 
 
@@ -218,7 +219,7 @@ FINE = st.fixed_dictionaries(
         "seed": st.integers(0, 2**32 - 1),
         "lr": st.floats(1e-9, 10),
         "fraction-train": st.floats(1e-6, 1.0),
-        "dataset": st.text(st.characters(codec="utf-8"), max_size=20),
+        "dataset": st.text(st.characters(codec="utf-8", exclude_characters=":"), max_size=20),
         "optimizer": st.sampled_from(["adam", "sgd"]),
         "algorithm": st.sampled_from(list(OWN)),
     },

@@ -1,1 +1,1 @@
-"""FedSieve from Python: what `fedsieve.run`, `fedsieve.open` and `fedsieve.sweep` are."""
+"""FedSieve from Python: what `fedsieve.run`, `open`, `partition` and `sweep` are."""

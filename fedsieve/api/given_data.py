@@ -15,14 +15,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, Dataset
 
-from fedsieve import catalogue
 from fedsieve.data.folders import cache_dir
 from fedsieve.errors import UserError
 from fedsieve.files import write_whole
 from fedsieve.paths import make_absolute
-
-HAS_GIVEN = "given" in getattr(catalogue, "OWN_PARTITIONS", {})
-"""Whether clients' data may lie in files of their own."""
 
 _log = logging.getLogger("fedsieve")
 
@@ -43,10 +39,6 @@ def name_dataset(given: Any) -> list[tuple[str, str | int]]:
     if isinstance(given, Data):
         return [("dataset", str(_save(given)))]
     if isinstance(given, list | tuple) and given and all(isinstance(one, Data) for one in given):
-        if not HAS_GIVEN:
-            raise UserError(
-                "dataset: got a list of Data, allowed: one Data, or files named one by one on a deployment."
-            )
         return [("dataset", str(_save_all(given))), ("num-clients", len(given))]
     raise UserError(
         f"dataset: got a {type(given).__name__}, allowed: a name, a path, a torch_geometric.data.Data, or a list of "

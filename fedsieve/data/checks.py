@@ -10,8 +10,10 @@ import numpy.typing as npt
 import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import LocalDegreeProfile
-from torch_geometric.utils import coalesce, is_undirected
+from torch_geometric.utils import coalesce, is_undirected, to_undirected
 
+from fedsieve.data.labels import MAX_CLASSES, Labels, number_labels
+from fedsieve.data.sparse_features import count_broken, to_features
 from fedsieve.data.split import MASKS
 from fedsieve.errors import UserError
 from fedsieve.inputs import OF_EDGES
@@ -22,17 +24,21 @@ Array: TypeAlias = npt.NDArray[Any]
 ANEW = "or split by shares: -s train-ratio=0.3 -s val-ratio=0.3"
 """What to do instead of a file's masks: a requested split replaces them."""
 
-MAX_CLASSES = 100_000
 MAX_LENGTH = 1_000_000
 """Of one example: the length of its feature vector, or C · H · W."""
 
 
-def screen(source: str, arrays: Mapping[str, Array]) -> Data:
+def screen(
+    source: str, arrays: Mapping[str, Any], *, part: bool = False, split: int = -1, undirected: bool = False
+) -> Data:
     """Return the checked graph: x float32 N x F, edge_index int64 2 x E, y int64 N and bool masks if there were any.
 
     Where given, edge_weight is float32 E and edge_attr float32 E x D. Direction and self-loops of edges are kept, and
-    mean what they mean in PyG's layers. Repeated edges are removed unless each has a weight or attributes of its own.
-    A graph without features gets PyG's local degree profile, scaled to mean 0 and variance 1.
+    mean what they mean in PyG's layers, unless edges are to be `undirected`. Repeated edges are removed unless each has
+    a weight or attributes of its own. A graph without features gets PyG's local degree profile, scaled to mean 0 and
+    variance 1; x is sparse where a SciPy matrix is given. Of masks N x k the column `split` is taken.
+
+    It has `num_classes` and `class_names` where the labels say more than the largest of them, see `number_labels`.
 
     Raises `UserError`, naming `source`, for anything that is missing, malformed, out of range or not finite.
     """
@@ -40,32 +46,50 @@ def screen(source: str, arrays: Mapping[str, Array]) -> Data:
         if key not in arrays:
             given = f"it holds {', '.join(arrays)}" if arrays else "it holds none of what a graph is made of"
             raise UserError(f"{source}: {key} is missing, {given}; a graph needs x (N x F), edge_index (2 x E), y (N).")
-    y = _check_labels(source, arrays["y"])
+    labels = number_labels(source, arrays, part=part)
+    y = labels.y
     edge_index = _check_edges(source, arrays["edge_index"], len(y))
     of_edges = {name: _check_of_edges(source, name, arrays[name], edge_index) for name in OF_EDGES if name in arrays}
     if not of_edges:
         edge_index = _remove_repeated(source, edge_index, len(y))
-    if not is_undirected(edge_index, num_nodes=len(y)):
-        _log.warning("%s: the edges are directed and stay so: messages pass one way along each", source)
+    if undirected:
+        edge_index, of_edges = _make_undirected(edge_index, of_edges, len(y))
+    elif not is_undirected(edge_index, num_nodes=len(y)):
+        _log.warning(
+            "%s: the edges are directed and stay so: messages pass one way along each; -s undirected=true adds the "
+            "other direction",
+            source,
+        )
     bare = "x" not in arrays or arrays["x"].shape[1:] == (0,)
     x = _degree_profile(source, edge_index, len(y)) if bare else _check_features(source, arrays["x"], len(y))
-    return Data(x=x, edge_index=edge_index, y=y, **of_edges, **_check_masks(source, arrays, y))
+    masks = _check_masks(source, arrays, y, split)
+    return Data(x=x, edge_index=edge_index, y=y, **of_edges, **masks, **_describe_classes(labels))
+
+
+def _describe_classes(labels: Labels) -> dict[str, Any]:
+    """Return what is known of the classes besides the labels."""
+    return ({} if labels.num_classes is None else {"num_classes": labels.num_classes}) | (
+        {"class_names": labels.names} if labels.names else {}
+    )
 
 
 def check_learnable(source: str, data: Data, *, part: bool = False) -> None:
     """Raise `UserError` unless there are two classes, or, of a `part` of a federation's data, one.
 
-    Each mask must have a node; the masks must not overlap.
+    Each mask must have a node, but for a part's; the masks must not overlap.
     """
     classes = data.y[data.y >= 0].unique()
     if len(classes) < 2 - part:
-        raise UserError(f"{source}: y names {len(classes)} class(es); classification needs at least {2 - part}.")
+        hint = "; -1 means a node without a label" * bool((data.y < 0).any())
+        raise UserError(f"{source}: y names {len(classes)} class(es); classification needs at least {2 - part}{hint}.")
     for name in MASKS:
-        if not data[name].any():
+        if not part and not data[name].any():
             raise UserError(f"{source}: {name} has no node out of {data.num_nodes}; it needs at least one.")
     shared = int((torch.stack([data[name] for name in MASKS]).sum(dim=0) > 1).sum())
     if shared:
-        raise UserError(f"{source}: {shared} nodes are in more than one of {', '.join(MASKS)}; each may be in one.")
+        raise UserError(
+            f"{source}: {shared} nodes are in more than one of {', '.join(MASKS)}; each may be in one, {ANEW}."
+        )
 
 
 def check_size(source: str, example: tuple[int, ...], num_classes: int) -> None:
@@ -75,37 +99,6 @@ def check_size(source: str, example: tuple[int, ...], num_classes: int) -> None:
         raise UserError(f"{source}: one example is {shape}, {length:,} numbers; allowed are at most {MAX_LENGTH:,}.")
     if num_classes > MAX_CLASSES:
         raise UserError(f"{source}: there are {num_classes:,} classes; allowed are at most {MAX_CLASSES:,}.")
-
-
-def _check_labels(source: str, y: Array) -> torch.Tensor:
-    if y.ndim == 2:
-        y = flatten_labels(source, y)
-    if y.dtype.kind in "USO":
-        raise UserError(f"{source}: y holds words; it must be whole numbers: number the classes from 0 on.")
-    if y.ndim != 1 or not len(y) or y.dtype.kind not in "biuf":
-        raise UserError(f"{source}: y is {y.dtype} of shape {y.shape}; it must be whole numbers, one a node.")
-    broken = int((~np.isfinite(y) | (y != np.floor(y))).sum()) if y.dtype.kind == "f" else 0
-    if broken:
-        raise UserError(f"{source}: y holds {broken} labels that are not whole numbers; give classes from 0 on, or -1.")
-    low, high, limit = y.min(), y.max(), min(len(y), MAX_CLASSES) - 1
-    if low < -1 or high > limit:
-        raise UserError(
-            f"{source}: y has labels from {low:.0f} to {high:.0f}; allowed are 0 to {limit} for {len(y)} nodes, "
-            "and -1 for nodes without a label."
-        )
-    return torch.from_numpy(y.astype(np.int64))
-
-
-def flatten_labels(source: str, y: Array) -> Array:
-    """Return labels N x 1 or one-hot N x C as N; a one-hot row of zeros is a node without a label."""
-    if y.shape[1] == 1:
-        return y[:, 0]
-    if not y.shape[1] or y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
-        return y
-    if several := int((y.sum(axis=1) > 1).sum()):
-        raise UserError(f"{source}: y is {len(y)} x {y.shape[1]} with several classes for {several} nodes; give one.")
-    _log.info("%s: y is one-hot, %d x %d: the classes are its columns", source, *y.shape)
-    return np.where(y.any(axis=1), y.argmax(axis=1), -1)
 
 
 def _check_edges(source: str, edges: Array, num_nodes: int) -> torch.Tensor:
@@ -134,6 +127,14 @@ def _remove_repeated(source: str, edges: torch.Tensor, num_nodes: int) -> torch.
     return simple
 
 
+def _make_undirected(
+    edges: torch.Tensor, of_edges: Mapping[str, torch.Tensor], num_nodes: int
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return edges in both directions; what several between two nodes carry, whichever way they go, is averaged."""
+    both, carried = to_undirected(edges, list(of_edges.values()), num_nodes=num_nodes, reduce="mean")
+    return both, dict(zip(of_edges, carried, strict=True))
+
+
 def _check_of_edges(source: str, name: str, values: Array, edges: torch.Tensor) -> torch.Tensor:
     """Return the weights, E, or attributes, E x D, of a graph's edges."""
     number = edges.shape[1]
@@ -155,17 +156,16 @@ def _check_of_edges(source: str, name: str, values: Array, edges: torch.Tensor) 
     return torch.from_numpy(numbers)
 
 
-def _check_features(source: str, x: Array, num_nodes: int) -> torch.Tensor:
+def _check_features(source: str, x: Any, num_nodes: int) -> torch.Tensor:
     if x.ndim != 2 or x.dtype.kind not in "biuf":
         raise UserError(f"{source}: x is {x.dtype} of shape {x.shape}; it must be real numbers, N x F.")
-    if len(x) != num_nodes:
-        raise UserError(f"{source}: x has {len(x)} rows and y {num_nodes}; both must have one a node.")
-    with np.errstate(over="ignore"):
-        features = np.ascontiguousarray(x, dtype=np.float32)
-    broken = int((~np.isfinite(features)).sum())
+    if x.shape[0] != num_nodes:
+        raise UserError(f"{source}: x has {x.shape[0]} rows and y {num_nodes}; both must have one a node.")
+    features = to_features(x)
+    broken = count_broken(features)
     if broken:
         raise UserError(f"{source}: x holds {broken} values that are NaN or infinite; every feature must be finite.")
-    return torch.from_numpy(features)
+    return features
 
 
 def _degree_profile(source: str, edge_index: torch.Tensor, num_nodes: int) -> torch.Tensor:
@@ -176,22 +176,53 @@ def _degree_profile(source: str, edge_index: torch.Tensor, num_nodes: int) -> to
     return torch.from_numpy(np.asarray(scale(profile.double().numpy()), dtype=np.float32))
 
 
-def _check_masks(source: str, arrays: Mapping[str, Array], y: torch.Tensor) -> dict[str, torch.Tensor]:
+def _check_masks(source: str, arrays: Mapping[str, Any], y: torch.Tensor, split: int) -> dict[str, torch.Tensor]:
     given = [name for name in MASKS if name in arrays]
     if given and len(given) < len(MASKS):
         raise UserError(f"{source}: only {', '.join(given)} given; give all of {', '.join(MASKS)} or none, {ANEW}.")
-    return {name: _check_mask(f"{source}: {name}", arrays[name], y) for name in given}
+    return {name: _check_mask(f"{source}: {name}", arrays[name], y, split) for name in given}
 
 
-def _check_mask(label: str, mask: Array, y: torch.Tensor) -> torch.Tensor:
+def _check_mask(label: str, mask: Array, y: torch.Tensor, split: int) -> torch.Tensor:
     if mask.shape == (len(y), 1):
         mask = mask[:, 0]
     if mask.ndim == 2 and len(mask) == len(y):
-        raise UserError(f"{label} holds {mask.shape[1]} splits; it must be {len(y)} booleans: keep one, {ANEW}.")
-    if mask.shape != y.shape or mask.dtype.kind not in "biu" or not np.isin(mask, (0, 1)).all():
+        count = mask.shape[1]
+        if not 0 <= split < count:
+            raise UserError(
+                f"{label} holds {count} splits; it must be {len(y)} booleans: keep one, take one of them with -s split="
+                f"0 to split={count - 1}, {ANEW}."
+            )
+        mask = mask[:, split]
+    if mask.ndim == 1 and (len(mask) != len(y) or mask.dtype.kind in "iu") and not _is_boolean(mask, len(y)):
+        mask = _mark(label, mask, len(y))
+    if mask.ndim != 1 or not _is_boolean(mask, len(y)):
         raise UserError(f"{label} is {mask.dtype} of shape {mask.shape}; it must be {len(y)} booleans, {ANEW}.")
     chosen = torch.from_numpy(mask.astype(bool))
     unlabelled = int((chosen & (y < 0)).sum())
     if unlabelled:
         _log.warning("%s: %d nodes without a label taken out", label, unlabelled)
     return chosen & (y >= 0)
+
+
+def _is_boolean(mask: Array, num_nodes: int) -> bool:
+    return mask.shape == (num_nodes,) and mask.dtype.kind in "biu" and bool(np.isin(mask, (0, 1)).all())
+
+
+def _mark(label: str, nodes: Array, num_nodes: int) -> Array:
+    """Return the mask of nodes that are given by their numbers.
+
+    Raises `UserError` where they are none.
+    """
+    if nodes.size and (nodes.dtype.kind not in "iu" or len(np.unique(nodes)) < len(nodes)):
+        raise UserError(
+            f"{label} is {nodes.dtype} of shape {nodes.shape}; it must be {num_nodes} booleans or different nodes' "
+            f"numbers, {ANEW}."
+        )
+    if nodes.size and (nodes.min() < 0 or nodes.max() >= num_nodes):
+        raise UserError(
+            f"{label} names nodes from {nodes.min()} to {nodes.max()}; allowed are 0 to {num_nodes - 1}, {ANEW}."
+        )
+    mask = np.zeros(num_nodes, dtype=bool)
+    mask[nodes.astype(np.int64)] = True
+    return mask

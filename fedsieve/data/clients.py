@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import subgraph
 
 from fedsieve.data.lacking import check_parts
+from fedsieve.data.sparse_features import take_rows
 from fedsieve.data.split import MASKS
 from fedsieve.inputs import OF_EDGES
 
@@ -16,15 +17,17 @@ from fedsieve.inputs import OF_EDGES
 def client_graph(data: Data, nodes: npt.NDArray[np.int64]) -> Data:
     """Return the subgraph induced by `nodes`: node i of it is `nodes[i]`, edges to other nodes are lost.
 
-    x, y and the masks are carried over, as is what its edges carry; `num_classes` stays that of the whole graph.
+    x, y and the masks are carried over, x sparse if it is, as is what its edges carry; the classes stay those of the
+    whole graph.
     """
     chosen = torch.from_numpy(nodes)
     edge_index, _, inside = subgraph(
         chosen, data.edge_index, relabel_nodes=True, num_nodes=data.num_nodes, return_edge_mask=True
     )
-    carried = {name: data[name][chosen] for name in ("x", "y", *MASKS)}
+    carried = {name: data[name][chosen] for name in ("y", *MASKS)} | {"x": take_rows(data.x, chosen)}
     carried |= {name: data[name][inside] for name in OF_EDGES if name in data}
-    return Data(edge_index=edge_index, num_classes=data.num_classes, **carried)
+    names = data.to_dict().get("class_names", ())
+    return Data(edge_index=edge_index, num_classes=data.num_classes, class_names=names, **carried)
 
 
 def check_clients(graphs: Sequence[Data], given: Mapping[str, object]) -> None:

@@ -54,13 +54,18 @@ def _read_pixels(where: str, content: bytes) -> Pixels:
     """Return one image, C x H x W."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            pixels = np.asarray(_eight_bits(ImageOps.exif_transpose(image)))
+            return to_pixels(ImageOps.exif_transpose(image))
     except Exception as error:  # a damaged image can make Pillow raise anything
         unknown = isinstance(error, UnidentifiedImageError)
         why = "its format is unknown" if unknown else f"{type(error).__name__}: {one_line(error)}"
         raise UserError(
             f"{where} is not an image that can be read ({why}); allowed are {', '.join(FORMATS)}."
         ) from error
+
+
+def to_pixels(image: Image.Image) -> Pixels:
+    """Return a picture as its pixels, C x H x W."""
+    pixels = np.asarray(_eight_bits(image))
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 

@@ -69,9 +69,7 @@ def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[
     if _holds(places[1], files):
         return places[1]
     new = [path for place in places for path in (place, *place.parents) if not path.exists()]
-    target = next(filter(_make_writable, places), None)
-    if target is None:
-        raise _cache_error()
+    target = writable_folder(places)
     _log.info("downloading %s to %s", name, target)
     with _remove_empty(new), tempfile.TemporaryDirectory(dir=target, prefix=".download-") as tmp:
         try:
@@ -84,6 +82,17 @@ def raw_folder(name: str, folder: str, files: Sequence[str], download: Callable[
                 f"({type(error).__name__}: {one_line(error)}): connect to the network, or put there "
                 f"{', '.join(files)}."
             ) from error
+    return target
+
+
+def writable_folder(places: Sequence[Path]) -> Path:
+    """Return the first of these folders in which a file can be written, made if need be.
+
+    Raises `UserError` when there is none.
+    """
+    target = next(filter(_make_writable, places), None)
+    if target is None:
+        raise _cache_error()
     return target
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedsieve.catalogue import OWN_PARTITIONS
 from fedsieve.data.image_cuts import IMAGE_PARTITIONS, Indices, Knobs
 from fedsieve.data.lacking import check_parts
 from fedsieve.data.split import Split
@@ -57,7 +58,10 @@ def partition_images(
     Raises `UserError` for an unknown name, impossible numbers and more clients than images.
     """
     if name not in IMAGE_PARTITIONS:
-        hint, allowed = suggest(name, IMAGE_PARTITIONS), ", ".join(IMAGE_PARTITIONS)
+        hint, allowed = (
+            suggest(name, [*IMAGE_PARTITIONS, *OWN_PARTITIONS]),
+            ", ".join([*IMAGE_PARTITIONS, *OWN_PARTITIONS]),
+        )
         raise UserError(f"partition = {name!r} is unknown{hint}; allowed for images are {allowed}.")
     if num_clients < 1:
         raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")
@@ -84,9 +88,39 @@ def partition_images(
 
 
 def split_own(data: "ImageSet", *, seed: int, train_ratio: float, val_ratio: float) -> ClientImages:
-    """Return the split of a set that belongs to one client: as `partition_images` splits a client's share."""
+    """Return the split of a set that belongs to one client: its own, or as `partition_images` splits a client's share.
+
+    Images are for validation as the set says, unless ratios are given.
+    """
+    if data.num_val is not None and not (train_ratio or val_ratio):
+        every = np.arange(len(data.labels))
+        train, val, test = np.split(every, [data.num_train, data.num_train + data.num_val])
+        return ClientImages(train, val, test)
     plan = _plan(data, train_ratio, val_ratio)
     return _client(plan.pool, plan.test_images, data.labels.numpy(), plan, 0, seed, 0)
+
+
+def split_held(
+    data: "ImageSet", *, seed: int, examples_per_client: int, train_ratio: float, val_ratio: float
+) -> list[ClientImages]:
+    """Return the images of each client that the set names as a holder, the test images that it holds for testing.
+
+    Each one's split is the set's own where it says which images are for validation, else drawn as in
+    `partition_images`.
+    """
+    assert data.holders is not None
+    plan, labels = _plan(data, train_ratio, val_ratio), data.labels.numpy()
+    shares = [np.flatnonzero(data.holders.of == client) for client in range(len(data.holders.names))]
+    if lost := len(labels) - sum(map(len, shares)):
+        _log.warning("%d of %d images have no holder and are ignored", lost, len(labels))
+    if data.num_val is not None and not (train_ratio or val_ratio):
+        ends = [data.num_train, data.num_train + data.num_val]
+        return [ClientImages(*np.split(share, np.searchsorted(share, ends))) for share in shares]
+    parts = (np.split(share, np.searchsorted(share, [len(plan.pool)])) for share in shares)
+    return [
+        _client(pool, test, labels, plan, examples_per_client, seed, client)
+        for client, (pool, test) in enumerate(parts)
+    ]
 
 
 def check_image_clients(clients: Sequence[ClientImages], given: Mapping[str, object]) -> None:
@@ -111,8 +145,9 @@ class _Plan:
 def _plan(data: "ImageSet", train_ratio: float, val_ratio: float) -> _Plan:
     all_images = np.arange(len(data.labels))
     asked = bool(train_ratio or val_ratio)
-    if data.num_train < len(all_images) and not asked:
-        return _Plan(all_images[: data.num_train], all_images[data.num_train :], 0.0, OWN_TEST_VAL)
+    num_pool = data.num_train + (data.num_val or 0)
+    if num_pool < len(all_images) and not asked:
+        return _Plan(all_images[:num_pool], all_images[num_pool:], 0.0, OWN_TEST_VAL)
     split = Split(train_ratio, val_ratio) if asked else POOLED
     return _Plan(all_images, all_images[:0], 1 - split.train - split.val, split.val / (split.train + split.val))
 
@@ -133,7 +168,7 @@ def _draw(images: Indices, labels: Indices, fraction: float, random: np.random.R
 
     It is systematic sampling: every k-th image from a random start, ordered by class and within a class at random.
     """
-    count = min(round(fraction * len(images)), len(images) - 1)
+    count = max(0, min(round(fraction * len(images)), len(images) - 1))
     order = random.permutation(images)
     order = order[np.argsort(labels[order], kind="stable")]
     drawn = np.zeros(len(order), dtype=bool)

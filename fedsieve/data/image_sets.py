@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fedsieve.data.columns import Holders, find_holders
 from fedsieve.data.folders import Shelf, load_or_build, raw_folder
-from fedsieve.data.own_images import Files, find, read
+from fedsieve.data.hub import PREFIX, describe, load_splits, read_values, write_splits
+from fedsieve.data.own_images import Files, find, read, read_column
 from fedsieve.data.shards import check_whole
 from fedsieve.errors import UserError
 from fedsieve.paths import make_absolute
@@ -25,8 +27,9 @@ PARTS = ("train.parquet", "test.parquet")
 class ImageSet:
     """Images uint8 N x C x H x W (C is 1 or 3) and labels int64 N, all below `num_classes`.
 
-    The first `num_train` are the set's own training images, the rest its own test images; it may have none of these.
-    `names` are those of the first classes, empty where the labels are only numbers.
+    The first `num_train` are the set's own training images, the next `num_val` its own for validation, None where it
+    leaves these open, the rest its own test images; it may have none of these. `names` are those of the first classes,
+    empty where the labels are only numbers. `holders` says whose each image is, if that was asked for.
     """
 
     images: Tensor
@@ -34,16 +37,24 @@ class ImageSet:
     num_train: int
     num_classes: int
     names: tuple[str, ...] = ()
+    num_val: int | None = None
+    holders: Holders | None = None
 
 
-def load_images(dataset: str, *, part: bool = False) -> ImageSet:
+def load_images(dataset: str, *, part: bool = False, column: str = "") -> ImageSet:
     """Return the image set of a name in `IMAGE_DATASETS`, or of a user's own parquet file or folder.
+
+    With a `column` of the parquet files it says whose each image is.
 
     Raises `UserError` for an unknown name, for files that are missing, cannot be downloaded or cannot be read, and for
     images of one class, unless they are `part` of a federation's.
     """
+    if dataset in IMAGE_DATASETS and column:
+        raise UserError(f"column: got {column!r}, which {dataset} does not have, allowed: a column of your own data.")
     if dataset in IMAGE_DATASETS:
         return IMAGE_DATASETS[dataset]()
+    if dataset.startswith(PREFIX):
+        return _load_of_hub(dataset, column)
     path = make_absolute(dataset)
     if (dataset and path.is_dir()) or (path.is_file() and path.suffix.lower() == ".parquet"):
         check_whole(path)
@@ -52,6 +63,9 @@ def load_images(dataset: str, *, part: bool = False) -> ImageSet:
         data = load_or_build(_SHELF, "own", path, files.names, lambda _: _read_own(files))
         if not part and not (data.labels != data.labels[0]).any():
             raise UserError(f"{path}: all {len(data.labels)} images are of one class; classification needs at least 2.")
+        if column:
+            holders = find_holders(str(path), column, read_column(files, column), len(data.labels))
+            return replace(data, holders=holders)
         return data
     if path.suffix.lower() == ".parquet":
         raise UserError(f"dataset = {dataset!r}: there is no such file.")
@@ -59,6 +73,15 @@ def load_images(dataset: str, *, part: bool = False) -> ImageSet:
         f"dataset = {dataset!r} is no image set; allowed are {', '.join(IMAGE_DATASETS)}, the path of a .parquet file, "
         "or of a folder with train.parquet or with a folder of images a class."
     )
+
+
+def _load_of_hub(dataset: str, column: str) -> ImageSet:
+    splits = load_splits(dataset)
+    name = f"{dataset.replace(':', '-').replace('/', '-')}-{describe(splits)}"
+    data = load_or_build(_SHELF, name, Path(), (), lambda folder: _read_own(write_splits(splits, folder)))
+    if not column:
+        return data
+    return replace(data, holders=find_holders(dataset, column, read_values(dataset, splits, column), len(data.labels)))
 
 
 def scale(pixels: Tensor) -> Tensor:
@@ -112,18 +135,19 @@ IMAGE_DATASETS: dict[str, Callable[[], ImageSet]] = {
 
 
 def _read_own(files: Files) -> ImageSet:
-    images, labels, num_train, num_classes, names = read(files)
-    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), num_train, num_classes, names)
+    held = read(files)
+    images, labels = torch.from_numpy(held.images), torch.from_numpy(held.labels)
+    return ImageSet(images, labels, held.num_train, held.num_classes, held.names, held.num_val)
 
 
 def _close_gaps(data: ImageSet) -> ImageSet:
     classes, labels = torch.unique(data.labels, return_inverse=True)
     names = tuple(data.names[label] for label in classes.tolist() if label < len(data.names))
-    return ImageSet(data.images, labels, data.num_train, len(classes), names)
+    return ImageSet(data.images, labels, data.num_train, len(classes), names, data.num_val)
 
 
 def _save(data: ImageSet, path: Path) -> None:
-    counts = torch.tensor([data.num_train, data.num_classes])
+    counts = torch.tensor([data.num_train, data.num_classes, -1 if data.num_val is None else data.num_val])
     tensors = {"images": data.images, "labels": data.labels, "counts": counts}
     save_file(tensors, path, {"names": json.dumps(data.names)})
 
@@ -132,8 +156,10 @@ def _load(path: Path) -> ImageSet:
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
         names = tuple(json.loads(file.metadata()["names"]))
-    num_train, num_classes = tensors["counts"].tolist()
-    return ImageSet(tensors["images"], tensors["labels"], num_train, num_classes, names)
+    num_train, num_classes, num_val = tensors["counts"].tolist()
+    return ImageSet(
+        tensors["images"], tensors["labels"], num_train, num_classes, names, None if num_val < 0 else num_val
+    )
 
 
-_SHELF: Shelf[ImageSet] = Shelf("images", ".safetensors", f"2 {PIL.__version__}", _save, _load)
+_SHELF: Shelf[ImageSet] = Shelf("images", ".safetensors", f"3 {PIL.__version__}", _save, _load)

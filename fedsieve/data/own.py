@@ -3,7 +3,7 @@
 import logging
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,23 @@ from fedsieve.inputs import OF_EDGES
 _log = logging.getLogger("fedsieve")
 
 KEYS = ("x", "edge_index", "y", *OF_EDGES, *MASKS)
-CSR_KEYS = ("x_data", "x_indices", "x_indptr", "x_shape")
+ABOUT = ("class_names", "num_classes")
+"""What a file may say of its classes besides."""
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "x": ("features", "node_features", "node_feat", "attr_matrix"),
+    "edge_index": ("edges",),
+    "y": ("labels", "label", "node_labels", "node_label"),
+    "train_mask": ("train_idx", "train_masks"),
+    "val_mask": ("val_idx", "valid_idx", "val_masks", "valid_mask"),
+    "test_mask": ("test_idx", "test_masks"),
+}
+"""Other names that files in use have for these."""
+
+CSR: dict[str, tuple[str, ...]] = {"x": ("x", "attr"), "edge_index": ("adj",)}
+"""What may come as a matrix in CSR, under `x_data`, `x_indices`, `x_indptr` and `x_shape`, say."""
+
+PARTS = ("data", "indices", "indptr", "shape")
 _DTYPES = [type(np.dtype(code)) for code in "?bhilqBHILQefdgU"]  # no objects: an array of these is a pickle of its own
 _CLASSES = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, np.ndarray, np.dtype, *_DTYPES]
 _CLASSES += [(part, f"numpy.{core}.multiarray.{part.__name__}") for core in ("core", "_core")
@@ -32,29 +48,38 @@ _CLASSES += [(part, f"numpy.{core}.multiarray.{part.__name__}") for core in ("co
 """All that a file may name besides tensors and plain containers: what PyG and NumPy 1 and 2 write for plain arrays."""
 
 
-def read_npz(path: Path) -> dict[str, Array]:
-    """Return the arrays of a NumPy archive under `KEYS`; `x` may also come as a CSR matrix under `CSR_KEYS`."""
+def read_npz(path: Path, column: str = "") -> dict[str, Any]:
+    """Return the arrays of a NumPy archive under `KEYS` and `ABOUT`, and `column` besides.
+
+    A matrix in CSR is a SciPy matrix, of the adjacency the edges.
+    """
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise _refuse(path, "it holds one bare array")
         with archive:
-            _log_ignored(path, set(archive.files) - {*KEYS, *CSR_KEYS})
-            arrays = {key: archive[key] for key in archive.files if key in {*KEYS, *CSR_KEYS}}
+            matrices = _find_matrices(path, archive.files)
+            names = _find_names(archive.files, matrices)
+            parts = {f"{prefix}_{part}" for prefix in matrices.values() for part in PARTS}
+            _log_ignored(path, set(archive.files) - parts - {*names.values(), *ABOUT, column})
+            arrays: dict[str, Any] = {key: archive[name] for key, name in names.items()}
+            for key, prefix in matrices.items():
+                arrays[key] = _read_matrix(path, prefix, [archive[f"{prefix}_{part}"] for part in PARTS])
+            arrays |= {column: archive[column]} if column in archive.files else {}
+            for key in set(ABOUT) & set(archive.files):
+                try:
+                    arrays[key] = archive[key]
+                except ValueError:
+                    _log.warning("%s: %s holds Python objects and is ignored", path, key)
     except ValueError as error:
         raise _refuse(path, "it holds Python objects or is not an archive of plain arrays") from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
         raise _refuse(path, str(error) or "it is cut off") from error
-    sparse = {key: arrays.pop(key) for key in CSR_KEYS if key in arrays}
-    if sparse:
-        if "x" in arrays or len(sparse) < len(CSR_KEYS):
-            raise UserError(f"{path}: give the features either as x or as all of {', '.join(CSR_KEYS)}.")
-        arrays["x"] = _make_dense(path, *(sparse[key] for key in CSR_KEYS))
-    return arrays
+    return _arrange(path, arrays, names)
 
 
-def read_pt(path: Path) -> dict[str, Array]:
-    """Return the arrays of a PyG `Data`, of a dict of tensors, or of PyG's `processed/data.pt`, under `KEYS`.
+def read_pt(path: Path, column: str = "") -> dict[str, Any]:
+    """Return the arrays of a PyG `Data`, of a dict of tensors, or of PyG's `processed/data.pt`, as `read_npz` does.
 
     Only tensors, plain containers and what `_CLASSES` names are unpickled.
     """
@@ -70,8 +95,68 @@ def read_pt(path: Path) -> dict[str, Array]:
         raise _refuse(path, _explain_fault(path)) from error
     if not isinstance(graph, Mapping):
         raise _refuse(path, f"it holds a {type(graph).__name__}")
-    _log_ignored(path, {str(key) for key in graph} - {*KEYS, "num_nodes"})
-    return {key: _make_array(path, key, graph[key]) for key in KEYS if graph.get(key) is not None}
+    return read_mapping(path, graph, column)
+
+
+def read_mapping(source: Path | str, graph: Mapping[str, Any], column: str = "") -> dict[str, Any]:
+    """Return the arrays of a mapping of tensors, arrays and lists, as `read_npz` does.
+
+    Raises `UserError`, naming `source`, for a value that no plain array can hold.
+    """
+    given = {str(key): value for key, value in graph.items() if value is not None}
+    names = _find_names(list(given), {})
+    adjacency = next((key for key in ("adj", "adj_t") if key in given and "edge_index" not in names), None)
+    _log_ignored(source, set(given) - {*names.values(), *ABOUT, column, "num_nodes", adjacency})
+    arrays = {key: _make_array(source, name, given[name]) for key, name in names.items()}
+    arrays |= {key: _make_array(source, key, given[key]) for key in (*ABOUT, column) if key in given}
+    if adjacency is not None:
+        edges = list_edges(_make_array(source, adjacency, given[adjacency]))
+        arrays["edge_index"] = edges[::-1] if adjacency == "adj_t" else edges
+    return _arrange(source, arrays, names)
+
+
+def list_edges(adjacency: Any) -> Array:
+    """Return the edges 2 x E of an adjacency N x N, an array or a SciPy matrix: from the row to the column."""
+    places = sp.coo_array(adjacency)
+    there = places.data != 0
+    return np.stack([places.row[there], places.col[there]]).astype(np.int64)
+
+
+def _find_names(given: Sequence[str], matrices: Mapping[str, str]) -> dict[str, str]:
+    """Return the name under which a file holds each of `KEYS`, its own before others; not what comes in CSR."""
+    names = {}
+    for key in KEYS:
+        name = next((name for name in (key, *ALIASES.get(key, ())) if name in given), None)
+        if name is not None and (key not in matrices or name == key):
+            names[key] = name
+    return names
+
+
+def _find_matrices(path: Path, given: Sequence[str]) -> dict[str, str]:
+    """Return the prefix under which a file holds a matrix in CSR, of each key of which it does."""
+    matrices: dict[str, str] = {}
+    for key, prefixes in CSR.items():
+        for prefix in prefixes:
+            parts = [f"{prefix}_{part}" for part in PARTS]
+            held = [part for part in parts if part in given]
+            if not held or key in matrices or (key in given and prefix != key):
+                continue
+            if key in given or len(held) < len(parts):
+                what = "features" if key == "x" else "edges"
+                raise UserError(f"{path}: give the {what} either as {key} or as all of {', '.join(parts)}.")
+            matrices[key] = prefix
+    return matrices
+
+
+def _arrange(source: Path | str, arrays: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arrays with masks k x N, which `train_masks` are, as N x k, and an adjacency N x N as edges."""
+    for key, name in names.items():
+        if name.endswith("_masks") and arrays[key].ndim == 2:
+            arrays[key] = arrays[key].T
+    if sp.issparse(arrays.get("edge_index")):
+        _log.info("%s: its adjacency is read as edges from row to column", source)
+        arrays["edge_index"] = list_edges(arrays["edge_index"])
+    return arrays
 
 
 def _as_dict(graph: object) -> object:
@@ -100,7 +185,7 @@ def _explain_fault(path: Path) -> str:
     return f"it is cut off or holds more than tensors, arrays and a PyG Data{what}"
 
 
-READERS: dict[str, Callable[[Path], dict[str, Array]]] = {".npz": read_npz, ".pt": read_pt}
+READERS: dict[str, Callable[[Path, str], dict[str, Any]]] = {".npz": read_npz, ".pt": read_pt}
 
 
 @contextmanager
@@ -116,32 +201,42 @@ def _allow_only(classes: list[Any]) -> Iterator[None]:
         torch.serialization.add_safe_globals(before)
 
 
-def _make_dense(path: Path, *parts: Array) -> Array:
+def _read_matrix(path: Path, prefix: str, parts: Sequence[Array]) -> sp.csr_array:
     data, indices, indptr, shape = parts
+    if data.dtype.kind == "f":
+        data = data.astype(np.float32)  # before SciPy works on it
     try:
         rows, columns = map(int, shape)
-        matrix = sp.csr_matrix((data, indices, indptr), shape=(rows, columns))
+        matrix = sp.csr_array((data, indices, indptr), shape=(rows, columns))
         matrix.check_format(full_check=True)
-        return matrix.toarray()
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise UserError(f"{path}: {', '.join(CSR_KEYS)} are no CSR matrix that fits in memory ({error}).") from error
+        names = ", ".join(f"{prefix}_{part}" for part in PARTS)
+        raise UserError(f"{path}: {names} are no CSR matrix that fits in memory ({error}).") from error
+    return matrix
 
 
-def _make_array(path: Path, key: str, value: object) -> Array:
-    if isinstance(value, np.ndarray):
+def _make_array(source: Path | str, key: str, value: object) -> Any:
+    """Return a tensor as an array or, if it is sparse, as a SciPy matrix."""
+    if isinstance(value, np.ndarray) or sp.issparse(value):
         return value
+    if isinstance(value, list | tuple) or (isinstance(value, int | np.integer) and key in ABOUT):
+        return np.asarray(value)
     if not isinstance(value, torch.Tensor):
-        raise UserError(f"{path}: {key} is a {type(value).__name__}; it must be a tensor.")
+        raise UserError(f"{source}: {key} is a {type(value).__name__}; it must be a tensor.")
     try:
-        dense = value.detach() if value.layout == torch.strided else value.detach().to_dense()
-        return (dense.float() if dense.is_floating_point() else dense).numpy()
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path}: {key} is a {value.dtype} tensor that no plain array can hold ({error}).") from error
+        plain = value.detach().cpu()
+        plain = plain.float() if plain.is_floating_point() else plain
+        if plain.layout == torch.strided:
+            return plain.numpy()
+        places = plain.to_sparse_coo().coalesce()  # type: ignore[no-untyped-call]
+        return sp.csr_array((places.values().numpy(), tuple(places.indices().numpy())), shape=tuple(places.shape))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{source}: {key} is a {value.dtype} tensor that no plain array can hold ({error}).") from error
 
 
-def _log_ignored(path: Path, keys: set[str]) -> None:
-    if keys:
-        _log.warning("%s: %s ignored; used are %s", path, ", ".join(sorted(keys)), ", ".join(KEYS))
+def _log_ignored(path: Path | str, keys: Collection[str | None]) -> None:
+    if names := sorted(key for key in keys if key):
+        _log.warning("%s: %s ignored; used are %s", path, ", ".join(names), ", ".join(KEYS))
 
 
 def _refuse(path: Path, why: str) -> UserError:

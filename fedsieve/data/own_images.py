@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fedsieve.data.checks import MAX_CLASSES
+from fedsieve.data.columns import CLIENT
 from fedsieve.data.decoding import Pixels, decode
+from fedsieve.data.labels import MAX_CLASSES
 from fedsieve.data.shards import find_tables
 from fedsieve.data.strange import explain_flat, explain_no_images
 from fedsieve.errors import UserError, one_line
@@ -26,6 +27,12 @@ SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "character", "class", "target")
 PATH_COLUMNS = ("image", "images", "img", "path", "image_path", "file", "file_name", "filename", "file_path")
 BATCH = 1024
+
+SPLIT = "split"
+"""The column that says what an image is for."""
+
+TRAIN, VAL, TEST = 0, 1, 2
+USES = {"train": TRAIN, "training": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST, "testing": TEST}
 
 
 @dataclass(frozen=True)
@@ -80,11 +87,30 @@ def find(path: Path) -> Files:
     )
 
 
-def read(files: Files) -> tuple[Pixels, Labels, int, int, tuple[str, ...]]:
-    """Return the decoded images N x C x H x W, labels N, the numbers of training images and classes, and class names.
+@dataclass(frozen=True)
+class Contents:
+    """Decoded images N x C x H x W and labels N, the training images first, then those for validation and testing.
 
-    C is 3 if any image is in colour, else 1. The training images come first. Classes given by words or folders are
-    numbered in the order of their names; whole numbers are labels as they are, and have names only if the file does.
+    Attributes:
+        num_val: None where the files leave it open which images are for validation.
+        num_classes: all labels are below it.
+        names: of the first classes.
+    """
+
+    images: Pixels
+    labels: Labels
+    num_train: int
+    num_val: int | None
+    num_classes: int
+    names: tuple[str, ...]
+
+
+def read(files: Files) -> Contents:
+    """Return what the files hold.
+
+    C is 3 if any image is in colour, else 1. Classes given by words or folders are numbered in the order of their
+    names; whole numbers are labels as they are, and have names only if the file does. A column `split` of a parquet
+    file says what an image is for: train, val or test.
 
     Raises `UserError`, naming the file, for anything that is damaged, missing or out of range.
     """
@@ -94,12 +120,47 @@ def read(files: Files) -> tuple[Pixels, Labels, int, int, tuple[str, ...]]:
         classes = tuple(sorted({folder.name for folder in files.folders}))
         labels = np.searchsorted(classes, parents).astype(np.int64)
         images = decode(len(paths), read_contents(paths))
-        return images, labels, len(files.train), len(classes), classes
+        return Contents(images, labels, len(files.train), None, len(classes), classes)
     tables = [Table.open(path) for path in (*files.train, *files.test)]
     labels, num_classes, names = _table_labels(tables)
     images = decode(len(labels), (image for table in tables for image in table.images()))
-    num_train = sum(table.num_rows for table in tables[: len(files.train)])
-    return images, labels, num_train, num_classes, names
+    uses = _read_uses(files, tables)
+    if (order := _order(uses)) is not None:
+        images, labels = images[order], labels[order]
+    num_val = int((uses == VAL).sum()) if any(table.has(SPLIT) for table in tables) else None
+    return Contents(images, labels, int((uses == TRAIN).sum()), num_val, num_classes, names)
+
+
+def read_column(files: Files, column: str) -> list[Any]:
+    """Return a column's values in the order of the images that `read` returns.
+
+    Raises `UserError` where a file has no such column.
+    """
+    if files.folders:
+        raise UserError(
+            f"{files.folders[0].parent}: images in folders have no column {column!r}; allowed: a .parquet file with it."
+        )
+    tables = [Table.open(path) for path in (*files.train, *files.test)]
+    values = [value for table in tables for value in table.read(column)]
+    order = _order(_read_uses(files, tables))
+    return values if order is None else [values[row] for row in order]
+
+
+def _read_uses(files: Files, tables: Sequence["Table"]) -> Labels:
+    """Return what each image is for, as its file's place or its column `split` says."""
+    uses = []
+    for number, table in enumerate(tables):
+        by_file = TRAIN if number < len(files.train) else TEST
+        words = [str(word).lower() for word in table.read(SPLIT)] if table.has(SPLIT) else None
+        if words is not None and (strange := next((word for word in words if word not in USES), None)):
+            raise UserError(f"{table.path}: {SPLIT} holds {strange!r}; allowed: {', '.join(USES)}.")
+        uses.append(np.full(table.num_rows, by_file) if words is None else np.array([USES[word] for word in words]))
+    return np.concatenate(uses).astype(np.int64)
+
+
+def _order(uses: Labels) -> Labels | None:
+    """Return the rows in the order of what they are for, None where they are in it."""
+    return None if (np.diff(uses) >= 0).all() else np.argsort(uses, kind="stable")
 
 
 @dataclass(frozen=True)
@@ -186,6 +247,18 @@ class Table:
         with _read_parquet(self.path):
             return list(self._column().to_pylist())
 
+    def has(self, column: str) -> bool:
+        """Return whether the file has this column."""
+        return column in self.file.schema_arrow.names
+
+    def read(self, column: str) -> list[Any]:
+        """Return the values of a column of numbers or words. Raises `UserError` where there is none."""
+        if not self.has(column):
+            others = [name for name in self.file.schema_arrow.names if name != self.image]
+            raise UserError(f"{self.path}: has no column {column!r}; allowed: {', '.join(others)}.")
+        with _read_parquet(self.path):
+            return list(self.file.read(columns=[column]).column(0).to_pylist())
+
     def _whole(self, column: Any) -> Any:
         """Return labels that are whole numbers written otherwise, 1.0 or true, as such."""
         import pyarrow as pa
@@ -248,7 +321,8 @@ def _find_label_column(path: Path, schema: Any, features: Any, labelled: bool) -
     given: list[str] = [
         field.name
         for field in schema
-        if is_label(field.type) or (field.name in LABEL_COLUMNS and is_number(field.type))
+        if (is_label(field.type) and field.name not in (SPLIT, CLIENT))
+        or (field.name in LABEL_COLUMNS and is_number(field.type))
     ]
     named = [name for name in given if name in LABEL_COLUMNS]
     marked = [name for name in given if isinstance(features[name], ClassLabel)]

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from torch_geometric.data import Data
 from torch_geometric.utils import remove_self_loops, to_scipy_sparse_matrix, to_undirected
 
+from fedsieve.catalogue import OWN_PARTITIONS
 from fedsieve.data.metis import Nodes, cut
 from fedsieve.errors import UserError, suggest
 from fedsieve.seeds import derive, random_state
@@ -28,9 +29,9 @@ def partition_nodes(name: str, data: Data, num_clients: int, *, seed: int, clien
     Raises `UserError` for an unknown name, numbers below 1 and more clients than nodes.
     """
     if name not in PARTITIONS:
-        allowed = ", ".join(PARTITIONS)
+        names = [*PARTITIONS, *OWN_PARTITIONS]
         raise UserError(
-            f"partition = {name!r} is unknown{suggest(name, PARTITIONS)}; allowed for graphs are {allowed}."
+            f"partition = {name!r} is unknown{suggest(name, names)}; allowed for graphs are {', '.join(names)}."
         )
     if num_clients < 1:
         raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")

@@ -34,7 +34,7 @@ def explain_unread(path: Path) -> UserError:
 
 
 def explain_no_images(folder: Path) -> UserError:
-    """Return what to say of a folder without images."""
+    """Return what to say of a folder without images and without one graph."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     return UserError(f"{folder}: there is no parquet file and no image; {_hint(folder, entries)}.")
 
@@ -54,7 +54,8 @@ def _hint(folder: Path, entries: list[Path]) -> str:
     graphs = [file for place in (folder, folder / "processed") for file in sorted(place.glob("*"))
               if file.suffix.lower() in (".npz", ".pt") and not file.name.startswith("pre_")]  # fmt: skip
     if graphs:
-        return f"it holds {graphs[0].relative_to(folder)}: give the path of that file if it is the graph"
+        apart = ", or partition = 'given' if each file is a client" * (graphs[0].parent == folder)
+        return f"it holds {graphs[0].relative_to(folder)}: give the path of that file if it is the graph{apart}"
     if any(name.startswith("ind.") for name in names):
         return "it holds Planetoid's raw files: name cora, citeseer or pubmed, or give PyG's processed/data.pt"
     held = f"it holds {', '.join(names[:3])}{', ...' * (len(names) > 3)}; " if names else "it is empty; "

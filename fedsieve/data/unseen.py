@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,15 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedsieve.data.checks import Array, flatten_labels, screen
+from fedsieve.data.checks import screen
 from fedsieve.data.decoding import decode
 from fedsieve.data.graphs import DATASETS, graph_arrays
 from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
+from fedsieve.data.labels import flatten_labels, to_words
 from fedsieve.data.own_images import Table, find, list_loose, read_contents
+from fedsieve.data.sparse_features import to_dense
+from fedsieve.data.torch_sets import read_dataset
 from fedsieve.errors import UserError, suggest
 from fedsieve.inputs import OF_EDGES
-from fedsieve.kinds import Kind, tell_kind
+from fedsieve.kinds import Kind, is_named, tell_kind
 from fedsieve.paths import expand
+from fedsieve.user_data import call, is_function
 
 _log = logging.getLogger("fedsieve")
 
@@ -45,7 +50,9 @@ class Unseen:
     of_edges: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str], *, named: bool) -> Unseen:
+def load_unseen(
+    source: str, input_shape: tuple[int, ...], classes: Sequence[str], *, named: bool, undirected: bool = False
+) -> Unseen:
     """Return the data of a name or path, for a model that takes examples of `input_shape` and knows `classes`.
 
     A graph keeps all its nodes: it is cut to no component. Grey images are repeated for a model that takes colour.
@@ -55,6 +62,7 @@ def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str
         input_shape: (F,) for a graph, (C, H, W) for images.
         classes: the names of the classes, or their numbers.
         named: whether they are names; else labels count by number.
+        undirected: whether a graph's edges are to count in both directions.
 
     Raises:
         UserError: there is no such data, they cannot be read, are of the other kind or their examples of another shape.
@@ -62,14 +70,18 @@ def load_unseen(source: str, input_shape: tuple[int, ...], classes: Sequence[str
     kind: Kind = "graph" if len(input_shape) == 1 else "images"
     path = expand(source)
     names = [*DATASETS, *IMAGE_DATASETS]
-    if source not in names and not path.exists():
+    if not is_named(source) and not is_function(source) and not path.exists():
         raise UserError(
             f"{source}: there is no such file{suggest(source, names)}; allowed: one, or {', '.join(names)}."
         )
     if tell_kind(source) != kind:
         given, taken = ("images", "a graph") if kind == "graph" else ("a graph", "images")
         raise UserError(f"{source}: holds {given}, allowed: {taken}, which is what the run's models take.")
-    unseen = _read_graph(source, len(classes)) if kind == "graph" else _read_images(source, path, classes, named)
+    unseen = (
+        _read_graph(source, classes, named, undirected)
+        if kind == "graph"
+        else _read_images(source, path, classes, named)
+    )
     examples = unseen.examples
     if kind == "images" and examples.shape[1] == 1 and input_shape[0] > 1:
         examples = examples.expand(-1, input_shape[0], -1, -1)
@@ -86,26 +98,42 @@ _ODD = UNKNOWN - 1
 """A label that is there, but of no class that the model knows."""
 
 
-def _read_graph(source: str, num_classes: int) -> Unseen:
+def _read_graph(source: str, classes: Sequence[str], named: bool, undirected: bool) -> Unseen:
     arrays = graph_arrays(source)
     given = arrays.get("y")
     if given is None and "x" in arrays and arrays["x"].ndim:
-        given = np.full(len(arrays["x"]), UNKNOWN)
-    bare: dict[str, Array] = {key: arrays[key] for key in ("x", "edge_index", *OF_EDGES) if key in arrays}
+        given = np.full(arrays["x"].shape[0], UNKNOWN)
+    bare: dict[str, Any] = {key: arrays[key] for key in ("x", "edge_index", *OF_EDGES) if key in arrays}
     if given is not None:
         given = flatten_labels(source, given) if given.ndim == 2 else given
-        plain = given.ndim == 1 and given.dtype.kind in "biuf"
+        plain = given.ndim == 1 and given.dtype.kind in "biufUSO"
         bare["y"] = np.full(given.shape, UNKNOWN) if plain else given  # a label is no reason to refuse a graph here
-    graph = screen(source, bare)
+    graph = screen(source, bare, part=True, undirected=undirected)
     assert given is not None
-    labels = [_number(label, num_classes) for label in given.tolist()]
+    file_names = to_words(arrays["class_names"]) if "class_names" in arrays else []
+    if given.dtype.kind in "USO":
+        values: list[Any] = [word or UNKNOWN for word in to_words(given)]
+    else:
+        values = [int(label) if math.isfinite(label) and label == int(label) else label for label in given.tolist()]
+    labels = _number_labels(values, file_names, classes, named)
     of_edges = {name: graph[name] for name in OF_EDGES if name in graph}
-    return Unseen(graph.x, graph.edge_index, torch.tensor(labels), describe_range(len(labels)), of_edges)
+    return Unseen(to_dense(graph.x), graph.edge_index, labels, describe_range(len(labels)), of_edges)
+
+
+def _number_labels(values: Sequence[Any], file_names: Sequence[str], classes: Sequence[str], named: bool) -> Tensor:
+    """Return each node's class: of numbers that were classes' names in training, by that, else see below."""
+    if not named or file_names or not all(re.fullmatch(r"-?\d+", name) for name in classes):
+        return _number_classes(values, file_names, classes, named)
+    return _number_classes([_as_name(value) for value in values], (), classes, named)
+
+
+def _as_name(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and value != UNKNOWN else value
 
 
 def _read_images(source: str, path: Path, classes: Sequence[str], named: bool) -> Unseen:
-    if source in IMAGE_DATASETS:
-        data = load_images(source)
+    if is_named(source) or is_function(source):
+        data = load_images(source) if is_named(source) else read_dataset(source, call(source))
         labels = _number_classes(data.labels.tolist(), data.names, classes, named)
         return Unseen(data.images, None, labels, describe_range(len(labels)))
     if files := list_loose(path):

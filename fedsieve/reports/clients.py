@@ -14,6 +14,9 @@ SHOWN = 200
 NAMED = 30
 """Clients up to which each is named on the axis."""
 
+LONG = 20
+"""Letters of a client's name on the axis."""
+
 TITLE = "Accuracy of each client"
 
 
@@ -48,18 +51,19 @@ def draw_final_accuracies(run: RunRecord, local: RunRecord | None) -> Part:
         axes.axhline(mean, color=SERIES[0], linestyle=(0, (5, 2)), linewidth=1, label=f"mean, {format_percent(mean)}")
         axes.grid(visible=False, axis="x")
         if len(shown) <= NAMED:
-            axes.set_xticks(x, [str(client) for client in shown], rotation=90 if len(shown) > 14 else 0)
+            names = [run.name_of(client)[:LONG] for client in shown]
+            axes.set_xticks(x, names, rotation=90 if len(shown) > 14 or max(map(len, names)) > 3 else 0)
         else:
             axes.set_xticks([])
         axes.set(xlabel="client, from the least accurate to the most", ylabel="test accuracy, %")
         axes.set_xlim(-0.7, len(shown) - 0.3)
         figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.1, handletextpad=0.5, columnspacing=1.2)
-    words = [_describe_node_and_client(client, accuracies, local_accuracies) for client in shown]
+    words = [_describe_client(run.name_of(client), client, accuracies, local_accuracies) for client in shown]
     zones = [Zone(at - 0.5, at + 0.5, text) for at, text in enumerate(words)]
     head = ["client", "test accuracy", *(["local-only", "difference, points"] if local_accuracies else [])]
     rows = thin_out_rows(
         [
-            str(client),
+            run.name_of(client),
             format_percent(accuracies[client]),
             *(
                 [format_percent(local_accuracies[client]), f"{accuracies[client] - local_accuracies[client]:+.1f}"]
@@ -75,8 +79,8 @@ def draw_final_accuracies(run: RunRecord, local: RunRecord | None) -> Part:
     return Drawn("clients", TITLE, caption, figure, zones=zones, table=Table(head, rows))
 
 
-def _describe_node_and_client(client: int, accuracies: dict[int, float], local_accuracies: dict[int, float]) -> str:
-    text = f"client {client}: {format_percent(accuracies[client])}"
+def _describe_client(name: str, client: int, accuracies: dict[int, float], local_accuracies: dict[int, float]) -> str:
+    text = f"client {name}: {format_percent(accuracies[client])}"
     return f"{text}, local-only {format_percent(local_accuracies[client])}" if client in local_accuracies else text
 
 

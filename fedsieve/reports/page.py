@@ -12,6 +12,7 @@ from fedsieve.reports.clients import draw_final_accuracies
 from fedsieve.reports.figure import Drawn, Section, Table
 from fedsieve.reports.head import describe_end, describe_run, make_tiles
 from fedsieve.reports.html import fill_template
+from fedsieve.reports.labels import draw_label_counts
 from fedsieve.reports.masks import draw_masks
 from fedsieve.reports.similarity import draw_similarity
 from fedsieve.reports.svg import render_png
@@ -38,14 +39,15 @@ def draw_sections(run: RunRecord, local: RunRecord | None = None) -> list[Sectio
     """Return the run's figures, under their headings."""
     return [
         Section("Learning", [curves.draw_accuracy(run), curves.draw_loss(run), draw_final_accuracies(run, local)]),
-        Section("Clients compared", [draw_similarity(run), *draw_masks(run)]),
+        Section("Clients compared", [draw_label_counts(run), draw_similarity(run), *draw_masks(run)]),
         Section("Size and cost", [curves.draw_zeros(run), curves.draw_traffic(run), curves.draw_time(run)]),
     ]
 
 
 def render_page(run: RunRecord, sections: Sequence[Section]) -> str:
     """Return the run's page."""
-    summary = {key: value for key, value in run.summary.items() if key not in {"versions", "test_accuracy_per_client"}}
+    long = {"versions", "test_accuracy_per_client", "label_counts", "client_names"}
+    summary = {key: value for key, value in run.summary.items() if key not in long}
     return fill_template(
         "run.html",
         title=run.title,
@@ -82,7 +84,7 @@ def write_page(path: Path, page: str, figures: Path, sections: Sequence[Section]
 
 PNG_NAMES = {
     f"{name}.png"
-    for name in ("accuracy", "loss", "clients", "similarity", "zeros", "layers", "overlap", "bytes", "time")
+    for name in ("accuracy", "loss", "clients", "labels", "similarity", "zeros", "layers", "overlap", "bytes", "time")
 }
 """Of all the PNG files that a run can have."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -26,6 +27,9 @@ from fedsieve.runs.usage import cpu_seconds
 
 BEGUN = f".{CONFIG}{PARTIAL}"
 """All that a run leaves which is killed while it writes its first file."""
+
+NUMBERS = re.compile(r"\[\s+-?\d+(?:,\s+-?\d+)*\s+\]")
+"""A list of whole numbers, a line each."""
 
 
 class RunFolder:
@@ -76,8 +80,9 @@ class RunFolder:
             self._append(ROUNDS, json.dumps(round_line(round_), allow_nan=False))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write `summary.json`, whole or not at all."""
-        _write(self.layout.summary, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+        """Write `summary.json`, whole or not at all; a list of numbers is one line."""
+        text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        _write(self.layout.summary, NUMBERS.sub(lambda found: " ".join(found[0].split()), text).encode())
 
     def write_data(self, fingerprint: str) -> None:
         """Write the fingerprint of a user's own data, whole or not at all."""
@@ -174,7 +179,7 @@ def folder_of(run: RunConfig, of: str | None = None) -> Path:
         return Path(run.out)
     words = [
         section_of(run.algorithm) if is_of_session(run.algorithm) else run.algorithm.replace(":", "-"),
-        Path(run.dataset).stem if of is None else of,
+        Path(run.dataset).stem.replace(":", "-") if of is None else of,
         f"{datetime.now():%Y%m%d-%H%M%S-%f}",
     ]
     return Path("runs") / "-".join(filter(None, words))

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from fedsieve.config import parse, read
 from fedsieve.contract import COUNT_OF, NDArray
-from fedsieve.errors import UserError, one_line
+from fedsieve.errors import UserError, make_printable, one_line
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.history import History
 from fedsieve.runs.layout import CLIENTS, SUMMARY, TIMINGS, RunLayout, server_file
@@ -80,6 +80,11 @@ class RunRecord:
     def dataset(self) -> str:
         """The data set's name or, of one's own, its whole path: the summary has it as it was typed."""
         return str(self.summary["dataset"] if self.own_data else self.keys.get("dataset", self.summary["dataset"]))
+
+    def name_of(self, client: int) -> str:
+        """Return what the data call a client, its number where they do not."""
+        names = self.summary.get("client_names") or {}
+        return make_printable(str(names.get(str(client), client)))
 
     @property
     def own_data(self) -> int:

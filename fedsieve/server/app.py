@@ -32,7 +32,7 @@ from fedsieve.server.checkpoints import Checkpoints, ClientStates, read_past
 from fedsieve.server.export import write_models, write_similarity
 from fedsieve.server.loop import RoundLoop
 from fedsieve.server.progress import Progress
-from fedsieve.server.summary import describe_end, summarise
+from fedsieve.server.summary import describe_clients, describe_end, summarise
 from fedsieve.server.tracking import Tracking, check_trackers
 from fedsieve.strategy import FederatedStrategy
 from fedsieve.wire import shape_record
@@ -121,6 +121,7 @@ def _run(
                     engine=engine,
                     num_clients=len(binding.nodes),
                     given=given,
+                    clients=describe_clients(binding),
                     accuracy=accuracy,
                     ended=ended,
                 )
@@ -182,7 +183,7 @@ def _open_folder(
     """Return the run's folder, at its start with the fingerprint of a user's own data; a deployment sees none."""
     records = checkpoint_folder.records if checkpoint_folder is not None else None
     folder = RunFolder(run, records, given)
-    if fingerprinted and not records and (data := fingerprint(run.dataset)):
+    if fingerprinted and not records and (data := fingerprint(run.dataset, run.partition)):
         folder.write_data(format_fingerprint(data))
     return folder
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -23,13 +23,19 @@ class Binding:
 
     Attributes:
         devices: clients whose data are their own, not dealt by the run, sorted.
-        names: what clients are called where a deployment has names for its nodes, by partition-id.
+        names: how messages name clients whose nodes, or data, have a name, by partition-id.
+        called: what the data call the clients, of those that they do.
+        label_counts: how many examples of each class there are, of each client whose data the run deals.
+        class_names: of the first classes.
     """
 
     nodes: dict[int, int]
     shape: Shape
     devices: tuple[int, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    called: Mapping[int, str] = field(default_factory=dict)
+    label_counts: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    class_names: Sequence[str] = ()
 
 
 def bind(
@@ -85,7 +91,17 @@ def bind(
         _log.warning("%d of %d clients are not there: %s", len(missing), num_clients, missing[:20])
     shape = _find_common_shape({client: one.shape for client, one in known.items()})
     devices = tuple(client for client in sorted(known) if known[client].is_own)
-    return Binding(nodes, shape, devices, {client: names[node] for client, node in nodes.items() if node in names})
+    called = {client: one.called for client, one in known.items() if one.called}
+    return Binding(
+        nodes,
+        shape,
+        devices,
+        {client: f"client {name}" for client, name in called.items()}
+        | {client: names[node] for client, node in nodes.items() if node in names},
+        called,
+        {client: one.label_counts for client, one in known.items() if one.label_counts},
+        max((one.classes for one in known.values()), key=len),
+    )
 
 
 def _collect_claims(

@@ -3,27 +3,50 @@
 import math
 import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import ConfigRecord, Message
 
 from fedsieve.contract import Shape
-from fedsieve.data.checks import MAX_CLASSES, MAX_LENGTH
+from fedsieve.data.checks import MAX_LENGTH
+from fedsieve.data.labels import MAX_CLASSES
 from fedsieve.errors import make_printable
 from fedsieve.wire import MAX_NAME
 
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a client says of its data: their shape, whether they are its own, and its first classes' names if any."""
+    """What a client says of its data: their shape, whether they are its own, and its first classes' names if any.
+
+    Of data that are dealt also what they are called, and how many examples of each class there are.
+    """
 
     shape: Shape
     is_own: bool = False
     classes: tuple[str, ...] = ()
+    called: str = ""
+    label_counts: tuple[int, ...] = ()
 
 
 def read_introduction(reply: Message) -> tuple[int, Introduction] | str:
     """Return which client a node says that it is, and what it says of its data, or why this is not taken."""
     record = reply.content.config_records.get("client", ConfigRecord())
+    sized = _read_sizes(record)
+    if isinstance(sized, str):
+        return sized
+    client, shape = sized
+    is_own, names = record.get("own-data", False), _names(record.get("class-names", []), shape.num_classes)
+    if type(is_own) is not bool or names is None:
+        return "it does not say properly whose its data are and what its classes are called"
+    called: Any = record.get("client-name", "")
+    counts: Any = record.get("label-counts", [])
+    if not isinstance(called, str) or len(called) > MAX_NAME or not _are_counts(counts, shape.num_classes):
+        return "it does not say properly what it is called and how many examples of each class it holds"
+    return client, Introduction(shape, is_own, names, make_printable(called), tuple(counts))
+
+
+def _read_sizes(record: ConfigRecord) -> tuple[int, Shape] | str:
+    """Return which client it is and what its data decide about a network, or why this is not taken."""
     values = [record.get(key) for key in ("partition-id", "input-shape", "num-classes")]
     client, input_, num_classes = values
     edge_dim = record.get("edge-dim", 0)
@@ -38,10 +61,12 @@ def read_introduction(reply: Message) -> tuple[int, Introduction] | str:
         return make_printable(f"its data has {math.prod(lengths)} features and {num_classes} classes")
     if type(edge_dim) is not int or not 0 <= edge_dim <= MAX_LENGTH:
         return make_printable(f"its edges carry {edge_dim!r} numbers")
-    is_own, names = record.get("own-data", False), _names(record.get("class-names", []), num_classes)
-    if type(is_own) is not bool or names is None:
-        return "it does not say properly whose its data are and what its classes are called"
-    return client, Introduction(Shape(lengths, num_classes, edge_dim), is_own, names)
+    return client, Shape(lengths, num_classes, edge_dim)
+
+
+def _are_counts(given: Any, num_classes: int) -> bool:
+    """Return whether these are counts of at most so many classes."""
+    return isinstance(given, list) and len(given) <= num_classes and all(type(n) is int and n >= 0 for n in given)
 
 
 def _names(given: object, num_classes: int) -> tuple[str, ...] | None:

@@ -1,5 +1,6 @@
 """What `summary.json` says of a run."""
 
+import logging
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -8,6 +9,12 @@ from fedsieve.config import RunConfig
 from fedsieve.errors import one_line
 from fedsieve.runs.history import History
 from fedsieve.runs.usage import Usage
+from fedsieve.server.binding import Binding
+
+_log = logging.getLogger("fedsieve")
+
+MOST_COUNTS = 500_000
+"""Numbers of examples by client and class that a summary holds at most."""
 
 PACKAGES = ("fedsieve", "flwr", "torch", "torch-geometric", "numpy", "pymetis", "scikit-learn")
 
@@ -43,6 +50,7 @@ def summarise(
     engine: str,
     num_clients: int,
     given: Mapping[str, object],
+    clients: Mapping[str, object],
     accuracy: float | None,
     ended: str,
 ) -> dict[str, object]:
@@ -55,6 +63,7 @@ def summarise(
         engine: what has run it.
         num_clients: of the clients that took part.
         given: what `given_data` says where the keys do not say all of the data.
+        clients: see `describe_clients`.
         accuracy: of the model that all clients share, if there is one.
         ended: see `describe_end`.
     """
@@ -73,8 +82,23 @@ def summarise(
         setting
         | dict(given)
         | {key: figures.get(key) for key in FIGURES}
+        | dict(clients)
         | {"test_accuracy_global": accuracy, "ended": ended, "versions": versions}
     )
+
+
+def describe_clients(binding: Binding) -> dict[str, object]:
+    """Return what the summary says of clients and their classes, as far as it is known and not too much."""
+    made: dict[str, object] = {}
+    if binding.called:
+        made["client_names"] = {str(client): name for client, name in sorted(binding.called.items())}
+    if binding.class_names:
+        made["class_names"] = list(binding.class_names)
+    if (cells := sum(map(len, binding.label_counts.values()))) > MOST_COUNTS:
+        _log.warning("the summary leaves out how many examples of each class each client holds: %d numbers", cells)
+    elif cells:
+        made["label_counts"] = {str(client): list(row) for client, row in sorted(binding.label_counts.items())}
+    return made
 
 
 def describe_end(error: BaseException) -> str:

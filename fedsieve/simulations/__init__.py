@@ -1,6 +1,7 @@
 """Engines that run the ServerApp and the ClientApp without a network."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def resume(
     Return False if it had ended already.
     """
     with report_at_end(folder), reopen(folder) as (run, checkpoint_folder):
-        check_same_data(folder, run.dataset, fingerprint)
+        check_same_data(folder, run.dataset, partial(fingerprint, partition=run.partition))
         if run.engine == "flower":
             raise UserError(f"{folder}: got a run of the engine flower, allowed: one of inline or ray.")
         if checkpoint_folder.newest is not None and checkpoint_folder.newest.states is None:

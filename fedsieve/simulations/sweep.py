@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -63,7 +64,8 @@ def read_standing(point: Point, folder: Path) -> Standing:
     has_data = fingerprint_of(folder) is not None
     for key, value in make_portable(point.run).flat().items():
         if has_data and key == "dataset":
-            check_same_data(folder, point.run.dataset, fingerprint)  # wherever they lie
+            data = partial(fingerprint, partition=point.run.partition)
+            check_same_data(folder, point.run.dataset, data)  # wherever they lie
         elif key not in CHANGES_NOTHING and before.get(key) != value:
             conflict = f"a run with {key} = {before.get(key)!r} where the experiment has {value!r}"
             raise UserError(f"{folder}: holds {conflict}; remove it, or choose another --out.")

@@ -8,7 +8,6 @@ from torch_geometric.data import Data
 
 import fedsieve
 from fedsieve import UserError
-from fedsieve.api.given_data import HAS_GIVEN
 from fedsieve.testing import write_graph
 from tests.helpers import rounds_of, summary_of
 
@@ -84,7 +83,6 @@ def test_a_graph_in_memory_runs_as_its_file_and_is_written_once(tmp_path: Path):
     assert fedsieve.run("fed-avg", data, out=tmp_path / "new", **keys).config["dataset"] != run.config["dataset"]
 
 
-@pytest.mark.skipif(not HAS_GIVEN, reason="there is no partition of clients' own files")
 def test_a_list_of_graphs_is_a_client_each(tmp_path: Path):
     with np.load(write_graph(tmp_path / "own.npz")) as arrays:
         data = Data(**{key: torch.from_numpy(arrays[key]) for key in arrays.files})
@@ -94,7 +92,12 @@ def test_a_list_of_graphs_is_a_client_each(tmp_path: Path):
     assert len(run.clients) == 3
 
 
-@pytest.mark.skipif(HAS_GIVEN, reason="there is a partition of clients' own files")
-def test_a_list_of_graphs_is_refused_without_the_partition_given(tmp_path: Path):
-    with pytest.raises(UserError, match=r"^dataset: got a list of Data, allowed: one Data"):
-        fedsieve.run("fed-avg", [Data()], out=tmp_path / "run")
+def test_a_partition_is_written_as_files_on_which_a_run_has_the_same_numbers(graph_file: Path, tmp_path: Path):
+    dealt = {"num_clients": 3, "partition": "louvain", "seed": 1}
+    keys = {"num_rounds": 1, "hidden_dim": 4, "seed": 1, "quiet": True}
+    files = fedsieve.partition(graph_file, tmp_path / "parts", **dealt)
+    assert [file.name for file in files] == [f"client-{at}.npz" for at in range(3)]
+    given = fedsieve.run("fed-avg", tmp_path / "parts", partition="given", out=tmp_path / "given", **keys)
+    assert given.clients.equals(fedsieve.run("fed-avg", graph_file, out=tmp_path / "run", **keys | dealt).clients)
+    with pytest.raises(UserError, match=r"^out: got .*parts, which is not empty"):
+        fedsieve.partition(graph_file, tmp_path / "parts", **dealt)

@@ -12,6 +12,7 @@ import torch
 from torch_geometric.data import Data, HeteroData, InMemoryDataset
 
 from fedsieve.data.graphs import load_graph
+from fedsieve.data.sparse_features import to_dense
 from fedsieve.data.split import MASKS, Split
 from fedsieve.errors import UserError
 
@@ -53,7 +54,10 @@ def test_dense_npz_csr_npz_pyg_data_and_plain_dict_give_one_graph(tmp_path: Path
     assert dense.x.tolist() == given["x"].tolist()
     assert dense.num_classes == 3
     for name in ("csr.npz", "data.pt", "dict.pt", "sparse.PT"):
-        assert same(dense, load_graph(str(tmp_path / name), seed=1)), name
+        sparse = load_graph(str(tmp_path / name), seed=1)
+        assert sparse.x.is_sparse is (name in ("csr.npz", "sparse.PT"))
+        sparse.x = to_dense(sparse.x)
+        assert same(dense, sparse), name
 
 
 def test_own_masks_hold_unless_a_split_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -258,7 +262,6 @@ def test_a_damaged_byte_inside_is_refused(tmp_path: Path):
         ({"x_indices": np.full(3, 99)}, "are no CSR matrix that fits in memory"),
         ({"x_indptr": np.arange(4)}, "are no CSR matrix"),
         ({"x_shape": np.array([N])}, "are no CSR matrix"),
-        ({"x_shape": np.array([N, 2**45])}, "are no CSR matrix that fits in memory"),
     ],
 )
 def test_a_broken_csr_matrix_is_refused(tmp_path: Path, changes: dict[str, Any], sentence: str):
@@ -270,7 +273,7 @@ def test_a_broken_csr_matrix_is_refused(tmp_path: Path, changes: dict[str, Any],
         load_graph(str(tmp_path / "g.npz"), seed=1)
 
 
-@pytest.mark.parametrize("value", [3, [1, 2], None])
+@pytest.mark.parametrize("value", [3, "a", None])
 def test_only_tensors_count_in_a_pt_file(tmp_path: Path, value: object):
     torch.save(tensors(arrays()) | {"y": value}, tmp_path / "g.pt")
     expected = "y is missing" if value is None else f"y is a {type(value).__name__}; it must be a tensor"
@@ -312,3 +315,92 @@ def test_what_edges_carry_stays_with_them_in_the_largest_component(suffix: str, 
     assert data.edge_index.tolist() == [[0, 1, 2, 2], [1, 2, 0, 2]]
     assert data.edge_weight.tolist() == [0, 1, 4, 5]
     assert data.edge_attr.tolist() == [[0, 1], [2, 3], [8, 9], [10, 11]]
+
+
+def csr_parts(prefix: str, matrix: Any) -> dict[str, Any]:
+    rows = sp.csr_matrix(matrix)
+    return {f"{prefix}_{part}": np.asarray(getattr(rows, part)) for part in ("data", "indices", "indptr", "shape")}
+
+
+def adjacency() -> np.ndarray:
+    dense = np.zeros((N, N))
+    dense[tuple(arrays()["edge_index"])] = 1
+    return dense
+
+
+def in_scipys_way() -> dict[str, Any]:
+    objects = np.array([{}], dtype=object)  # as in the files of Shchur et al. (2018), which are not to be unpickled
+    return (
+        csr_parts("adj", adjacency()) | csr_parts("attr", arrays()["x"]) | {"labels": arrays()["y"], "names": objects}
+    )
+
+
+def in_heterophilous_way() -> dict[str, Any]:
+    masks = {f"{name}s": np.stack([mask, ~mask]) for name, mask in own_masks().items()}
+    return {"node_features": arrays()["x"], "edges": arrays()["edge_index"].T, "node_labels": arrays()["y"]} | masks
+
+
+@pytest.mark.parametrize("write", [in_scipys_way, in_heterophilous_way])
+def test_files_of_others_give_the_same_graph(write: Any, tmp_path: Path):
+    np.savez(tmp_path / "plain.npz", **arrays(), **own_masks())
+    np.savez(tmp_path / "g.npz", **write())
+    plain, other = (load_graph(str(tmp_path / name), seed=1, number=0) for name in ("plain.npz", "g.npz"))
+    assert to_dense(other.x).equal(plain.x)
+    assert other.edge_index.equal(plain.edge_index)
+    assert other.y.equal(plain.y)
+    if "train_masks" in write():
+        assert other.train_mask.equal(plain.train_mask)
+
+
+@pytest.mark.parametrize("key", ["adj", "adj_t"])
+def test_a_pt_file_may_hold_an_adjacency(key: str, tmp_path: Path):
+    one_way = np.triu(adjacency())
+    given = torch.from_numpy(one_way.T.copy() if key == "adj_t" else one_way).to_sparse_csr()
+    rest = {name: value for name, value in tensors(arrays()).items() if name != "edge_index"}
+    torch.save(rest | {key: given}, tmp_path / "g.pt")
+    assert load_graph(str(tmp_path / "g.pt"), seed=1).edge_index.tolist() == np.stack(np.nonzero(one_way)).tolist()
+
+
+def test_a_one_way_list_of_edges_is_hinted_at_and_made_undirected_on_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    whole = arrays()
+    np.savez(tmp_path / "whole.npz", **whole)
+    np.savez(tmp_path / "half.npz", **whole | {"edge_index": whole["edge_index"][:, :N]})
+    expected = load_graph(str(tmp_path / "whole.npz"), seed=1)
+    assert not caplog.messages
+    load_graph(str(tmp_path / "half.npz"), seed=1)
+    assert "-s undirected=true adds the other direction" in caplog.text
+    assert same(expected, load_graph(str(tmp_path / "half.npz"), seed=1, undirected=True))
+
+
+def test_one_of_several_splits_is_taken(tmp_path: Path):
+    several = {name: np.stack([~mask, mask], axis=1) for name, mask in own_masks().items()}
+    np.savez(tmp_path / "g.npz", **arrays(), **several)
+    data = load_graph(str(tmp_path / "g.npz"), seed=1, number=1)
+    assert [data[name].tolist() for name in MASKS] == [mask.tolist() for mask in own_masks().values()]
+    with pytest.raises(UserError, match=r"train_mask holds 2 splits; .* with -s split=0 to split=1, or split by"):
+        load_graph(str(tmp_path / "g.npz"), seed=1)
+    with pytest.raises(UserError, match=r"train_mask holds 2 splits"):
+        load_graph(str(tmp_path / "g.npz"), seed=1, number=2)
+
+
+@pytest.mark.parametrize("names", [("train_idx", "valid_idx", "test_idx"), MASKS])
+def test_masks_may_be_nodes_numbers(names: tuple[str, ...], tmp_path: Path):
+    numbers = {name: np.flatnonzero(mask) for name, mask in zip(names, own_masks().values(), strict=True)}
+    np.savez(tmp_path / "g.npz", **arrays(), **numbers)
+    data = load_graph(str(tmp_path / "g.npz"), seed=1)
+    assert [data[name].tolist() for name in MASKS] == [mask.tolist() for mask in own_masks().values()]
+    np.savez(tmp_path / "g.npz", **arrays(), **numbers | {names[1]: np.array([1, N])})
+    with pytest.raises(UserError, match=r"val_mask names nodes from 1 to 12; allowed are 0 to 11, or split by shares"):
+        load_graph(str(tmp_path / "g.npz"), seed=1)
+
+
+def test_sparse_features_stay_sparse_and_float32_in_the_largest_component_too(tmp_path: Path):
+    given = {key: value for key, value in arrays().items() if key != "x"} | csr_parts("x", arrays()["x"])
+    pair = np.array([[0, 1], [1, 0]])
+    np.savez(tmp_path / "g.npz", **given | {"edge_index": pair})
+    data = load_graph(str(tmp_path / "g.npz"), seed=1, split=Split(0.3, 0.3), largest_component=True, part=True)
+    assert data.x.is_sparse
+    assert data.x.dtype == torch.float32
+    assert to_dense(data.x).tolist() == arrays()["x"][:2].tolist()

@@ -11,6 +11,8 @@ import ray
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
+from fedsieve.client.app.holdings import deal_simulated, load_own
+from fedsieve.client.app.parts import write_parts
 from fedsieve.errors import RunFailedError
 from fedsieve.runs.checkpoint_folder import CheckpointFolder
 from fedsieve.runs.layout import state_file
@@ -19,7 +21,7 @@ from fedsieve.simulations.grid import FIRST_NODE_ID
 from fedsieve.simulations.ray import RayGrid
 from fedsieve.simulations.ray_cluster import cluster, gpu_share
 from fedsieve.simulations.ray_states import ReferredStates
-from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of
+from tests.helpers import assert_same_run, config, fedsieve, rounds_of, simulated, summary_of, write_graph
 from tests.runs.test_history import a_round, answered
 from tests.simulations import ray_workers
 from tests.simulations.cases import CASES
@@ -45,6 +47,28 @@ def keys(graph_file: Path) -> dict[str, Any]:
 
 def use(monkeypatch: pytest.MonkeyPatch, worker: type) -> None:
     monkeypatch.setattr(engine, "Worker", worker)
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_a_federation_of_three_files_gives_the_inline_engines_run(
+    real: bool, request: pytest.FixtureRequest, tmp_path: Path
+):
+    sites = tmp_path / "sites"
+    if real:
+        request.getfixturevalue("real_data")
+        write_parts(config(dataset="cora", num_clients=3, partition="louvain"), sites)
+    else:
+        sites.mkdir()
+        for number, name in enumerate(("north", "south", "west")):
+            write_graph(sites / f"{name}.npz", per_class=8, seed=number)
+    keys = {"dataset": str(sites), "partition": "given", "num-rounds": 2, "hidden-dim": 4}
+    expected = simulated(tmp_path / "inline", keys)
+    made = simulated(tmp_path / "ray", keys, engine="ray", num_workers=2)
+    assert_same_run(made, expected)
+    files = sorted(sites.iterdir())
+    assert list(summary_of(made)["client_names"].values()) == [file.stem for file in files]
+    on_devices = [load_own(str(file), config(keys)).counts for file in files]
+    assert on_devices == [held.counts for held in deal_simulated(config(keys))]
 
 
 @pytest.mark.parametrize("algorithm", CASES)

@@ -43,7 +43,8 @@ def make_client_app(
     nothing and says so, by the metric `state-lost`. It answers four kinds of message:
 
     - `query`: who the node is (partition-id), whether its data are its own, and what they look like: counts, and the
-      classes' names if they have any.
+      classes' names if they have any; of data that the run deals also what they are called and how many examples of
+      each class there are.
     - `train`: one round of the algorithm, evaluation before and after included. Buffers that are averaged come and go
       in a record of their own.
     - `evaluate`: how a model, sent with its masks folded in, does on the client's data.
@@ -115,10 +116,12 @@ def make_client_app(
 
 
 def introduce(client: int, holding: Holding, *, is_own: bool) -> ConfigRecord:
-    """Return what a client says of itself before the first round; not where its data are."""
+    """Return what a client says of itself before the first round; not where its data are, nor how many if its own."""
     facts = shape_record(holding.shape)
     facts["partition-id"], facts["own-data"] = client, is_own
     facts["class-names"] = [name[:MAX_NAME] for name in holding.names]
+    if not is_own:
+        facts["client-name"], facts["label-counts"] = holding.client[:MAX_NAME], holding.count_labels()
     return facts
 
 

@@ -1,0 +1,52 @@
+"""Whether the data of given clients are of one kind: the same features and classes, checked before anything trains."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+from fedsieve.errors import UserError
+
+
+def check_inputs(places: Sequence[Path], inputs: Sequence[tuple[int, ...]], noun: str) -> None:
+    """Raise `UserError`, naming the file that differs from most, unless all clients' examples are of one size.
+
+    Args:
+        places: each client's file or folder.
+        inputs: (F,) or (C, H, W) of each.
+        noun: what an example is, as in "an image".
+    """
+    for other, usual in _find_odd(inputs):
+        sizes = [" x ".join(map(str, inputs[at])) for at in (other, usual)]
+        raise UserError(
+            f"{places[other]}: {noun} is of size {sizes[0]}, allowed: {sizes[1]}, as in {places[usual].name}; all "
+            "clients' data must be of one kind."
+        )
+
+
+def check_classes(places: Sequence[Path], classes: Sequence[tuple[str, ...]]) -> None:
+    """Raise `UserError`, naming the file that differs from most, unless clients that name their classes do so alike.
+
+    One may name more than another does.
+    """
+    named = [at for at, names in enumerate(classes) if names]
+    usual = max(named, key=lambda at: (sum(_agree(classes[at], classes[one]) for one in named), -at), default=None)
+    for other in named:
+        if usual is None or _agree(classes[other], classes[usual]):
+            continue
+        at = next(at for at, pair in enumerate(zip(classes[other], classes[usual], strict=False)) if pair[0] != pair[1])
+        raise UserError(
+            f"{places[other]}: its class {at} is {classes[other][at]!r}, allowed: {classes[usual][at]!r}, as in "
+            f"{places[usual].name}; clients must name the same classes in the same order (of graphs in class_names, of "
+            "images in folders by a folder for each class, an empty one too)."
+        )
+
+
+def _agree(one: Sequence[str], other: Sequence[str]) -> bool:
+    return all(mine == theirs for mine, theirs in zip(one, other, strict=False))
+
+
+def _find_odd(values: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Return the first value that is not the most frequent one and the first that is, by number; nothing of alike."""
+    usual, _ = Counter(values).most_common(1)[0]
+    odd = next((at for at, value in enumerate(values) if value != usual), None)
+    return [] if odd is None else [(odd, values.index(usual))]

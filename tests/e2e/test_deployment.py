@@ -166,6 +166,9 @@ def test_a_run_gives_the_inline_engines_numbers_on_data_that_stays_on_the_nodes(
     run = config(algorithm="fed-pub", num_clients=3, num_rounds=3, hidden_dim=16, seed=3)
     expected = inline(run, graphs, tmp_path / "expected", lambda app: app)
     assert_same_run(tmp_path / "found", expected, folders=("checkpoint",))
+    given = run.model_copy(update={"dataset": str(graphs[0].parent), "partition": "given"})
+    simulated = simulate(given.model_copy(update={"out": str(tmp_path / "given")}), quiet=True)
+    assert rounds_of(simulated) == rounds_of(tmp_path / "found"), "as from the same files on one machine"
     assert summary_of(tmp_path / "found")["engine"] == "deployment"
     name = "similarity.safetensors"
     assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()

@@ -32,6 +32,7 @@ from fedsieve.deploy.trial import State, down, states, up
 from fedsieve.errors import UserError
 from fedsieve.runs.reopen import lock_run
 from fedsieve.server.app import make_server_app
+from fedsieve.simulations import simulate
 from fedsieve.simulations.flower_internals import SUPERLINK_NODE_ID
 from fedsieve.simulations.grid import FIRST_NODE_ID, RUN_ID
 from fedsieve.simulations.inline import InlineGrid

@@ -1,7 +1,9 @@
 """Where a deployment's files are, and the one file that says what it consists of."""
 
 import json
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +17,9 @@ CONNECTION = "deployment"
 """What the SuperLink is called in Flower's own configuration."""
 
 BIN = Path(sys.executable).parent
+
+STAND_INS = Path(__file__).parent / "path"
+"""Holds what is started in place of Flower's programs for a ClientApp and a ServerApp."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,12 @@ def write_connection(layout: Layout, control_port: int) -> None:
     config = {"superlink": {"default": CONNECTION, CONNECTION: link}}
     layout.flower.mkdir(parents=True, exist_ok=True)
     write_whole(layout.flower / "config.toml", tomli_w.dumps(config).encode())
+
+
+def warm_path(variables: Mapping[str, str]) -> str:
+    """Return the PATH on which Flower's apps start warm, or as Flower has it if FEDSIEVE_COLD is set."""
+    stand_ins = () if variables.get("FEDSIEVE_COLD") else (str(STAND_INS),)
+    return os.pathsep.join((*stand_ins, str(BIN), variables.get("PATH", os.defpath)))
 
 
 def node_name(index: int) -> str:

@@ -13,7 +13,7 @@ QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALL
 """Nothing is reported to Flower's makers, and no second torch is fetched."""
 
 POLL = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"}
-"""Seconds between two looks of a node's superexec for work; Flower's own are 1."""
+"""Seconds between two looks of a SuperExec for work; Flower's own are 1."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def programs(layout: Layout, deployment: Deployment) -> list[Program]:
     nodes = [_describe_node(layout, deployment, index, node) for index, node in enumerate(deployment.nodes)]
     return [
         Program("superlink", _build_superlink_command(layout, deployment), server),
-        Program("superexec", _build_superexec_command(layout, deployment), server),
+        Program("superexec", _build_superexec_command(layout, deployment), server | POLL),
         *nodes,
     ]
 
@@ -63,7 +63,7 @@ def _build_superlink_command(layout: Layout, deployment: Deployment) -> tuple[st
 
 def _build_superexec_command(layout: Layout, deployment: Deployment) -> tuple[str, ...]:
     return (
-        str(BIN / "flower-superexec"),
+        *(sys.executable, "-m", "fedsieve.deploy.superexec"),
         *("--runtime-api-address", f"127.0.0.1:{deployment.control_port}"),
         *("--root-certificates", str(layout.keys / "ca.crt")),
     )

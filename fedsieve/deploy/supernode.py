@@ -10,12 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from fedsieve.deploy.certificates import check_server
-from fedsieve.deploy.layout import BIN
+from fedsieve.deploy.layout import BIN, warm_path
 from fedsieve.deploy.local_only import exempt_local_from_proxy
 from fedsieve.errors import UserError
-
-PATH = Path(__file__).parent / "path"
-"""Holds what a SuperNode finds in place of Flower's program for a ClientApp."""
 
 
 def main() -> None:
@@ -24,10 +21,8 @@ def main() -> None:
         check(sys.argv[1:])
     except UserError as error:
         sys.exit(f"fedsieve: {error}")
-    warm = () if os.environ.get("FEDSIEVE_COLD") else (str(PATH),)
-    path = os.pathsep.join((*warm, str(BIN), os.environ.get("PATH", os.defpath)))
     program = str(BIN / "flower-supernode")
-    os.execve(program, [program, *sys.argv[1:]], exempt_local_from_proxy(os.environ) | {"PATH": path})
+    os.execve(program, [program, *sys.argv[1:]], exempt_local_from_proxy(os.environ) | {"PATH": warm_path(os.environ)})
 
 
 def check(arguments: Sequence[str]) -> None:

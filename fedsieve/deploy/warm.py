@@ -1,9 +1,9 @@
-"""A process on a node that has imported what a ClientApp needs, and forks for each message.
+"""A process that has imported what a ClientApp needs, or a ServerApp, and forks for each message, or run.
 
-Flower starts a process for each message, and imports take 5 CPU seconds of it. A SuperNode that finds our
-`path/flwr-clientapp` first on its path starts that instead, which hands its arguments to this process, over a socket in
-FLWR_HOME that only the node's user may open. The first becomes this process itself: it imports, forks a child that does
-what Flower's own program does, and waits for the next. It ends with the superexec that has started it.
+Flower starts a process for each, and imports take 5 CPU seconds of it. A SuperExec that finds a program of `path/`
+before Flower's of the same name starts that instead, which hands its arguments to this process, over a socket in
+FLWR_HOME that only the user may open. The first becomes this process itself: it imports, forks a child that does what
+Flower's own program does, and waits for the next. It ends with the SuperExec that has started it.
 """
 
 import os
@@ -16,33 +16,36 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
-SOCKET = "warm.sock"
-LIBRARIES = ("fedsieve.client.app.client_app", "httpcore", "sklearn.datasets", "sklearn.neighbors")
-"""What clients need: torch and PyG come with the first, Flower imports the second late, embedded data the others."""
+LIBRARIES = {
+    "flwr-clientapp": ("fedsieve.client.app.client_app", "httpcore", "sklearn.datasets", "sklearn.neighbors"),
+    "flwr-serverapp": ("fedsieve.deploy.server_app", "httpcore"),
+}
+"""What each program needs: torch and PyG come with the first, Flower imports the second late, embedded data the
+others."""
 
 LOOK = 0.5
 """Seconds between two looks whether the superexec is still there."""
 
 
-def serve(arguments: Sequence[str]) -> Sequence[str]:
-    """Return, in a child, the arguments of each message: these first, then those that come over the socket."""
+def serve(program: str, arguments: Sequence[str]) -> Sequence[str]:
+    """Return, in a child, the arguments of each start: these first, then those that come over the socket."""
     parent = _find_parent(arguments)
-    listener = _open_socket(Path(os.environ["FLWR_HOME"]))
-    for library in LIBRARIES:
+    listener = _open_socket(Path(os.environ["FLWR_HOME"]), f"{program}.sock")
+    for library in LIBRARIES[program]:
         import_module(library)
-    client_app = arguments
+    asked = arguments
     while True:
-        if client_app and os.fork() == 0:
+        if asked and os.fork() == 0:
             listener.close()
-            return client_app
-        client_app = ()
+            return asked
+        asked = ()
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         if not _exists(parent):
             os._exit(0)
         with suppress(TimeoutError, ConnectionError):
-            client_app = _accept_arguments(listener)
+            asked = _accept_arguments(listener)
 
 
 def _accept_arguments(listener: socket.socket) -> Sequence[str]:
@@ -53,7 +56,7 @@ def _accept_arguments(listener: socket.socket) -> Sequence[str]:
     return arguments
 
 
-def _open_socket(folder: Path) -> socket.socket:
+def _open_socket(folder: Path, name: str) -> socket.socket:
     """Return a socket in `folder`, made with a relative path: that of a socket has at most 107 characters."""
     before = Path.cwd()
     listener = socket.socket(socket.AF_UNIX)
@@ -61,8 +64,8 @@ def _open_socket(folder: Path) -> socket.socket:
     os.chdir(folder)
     mask = os.umask(0o077)
     try:
-        Path(SOCKET).unlink(missing_ok=True)
-        listener.bind(SOCKET)
+        Path(name).unlink(missing_ok=True)
+        listener.bind(name)
         listener.listen()
     finally:
         os.umask(mask)
@@ -71,7 +74,7 @@ def _open_socket(folder: Path) -> socket.socket:
 
 
 def _find_parent(arguments: Sequence[str]) -> int:
-    """Return the process id of the superexec, with which Flower's program would end too."""
+    """Return the process id of the SuperExec, with which Flower's program would end too."""
     return int(arguments[list(arguments).index("--parent-pid") + 1]) if "--parent-pid" in arguments else os.getppid()
 
 
@@ -84,13 +87,14 @@ def _exists(pid: int) -> bool:
 
 
 def main() -> None:
-    """Do, in a child for each message, what Flower's own program does."""
-    (program,) = entry_points(group="console_scripts", name="flwr-clientapp")
-    client_app = program.load()
-    sys.argv = [program.name, *serve(sys.argv[1:])]
+    """Do, in a child for each start, what Flower's own program does."""
+    name, *arguments = sys.argv[1:]
+    (program,) = entry_points(group="console_scripts", name=name)
+    start = program.load()
+    sys.argv = [name, *serve(name, arguments)]
     code: object = 1
     try:
-        client_app()
+        start()
     except SystemExit as left:  # Flower has cleaned up by then
         code = left.code
     except BaseException:

@@ -110,16 +110,22 @@ def read_mapping(source: Path | str, graph: Mapping[str, Any], column: str = "")
     arrays = {key: _make_array(source, name, given[name]) for key, name in names.items()}
     arrays |= {key: _make_array(source, key, given[key]) for key in (*ABOUT, column) if key in given}
     if adjacency is not None:
-        edges = list_edges(_make_array(source, adjacency, given[adjacency]))
-        arrays["edge_index"] = edges[::-1] if adjacency == "adj_t" else edges
+        matrix = _make_array(source, adjacency, given[adjacency])
+        arrays |= _read_adjacency(source, matrix.T if adjacency == "adj_t" else matrix, arrays)
     return _arrange(source, arrays, names)
 
 
-def list_edges(adjacency: Any) -> Array:
-    """Return the edges 2 x E of an adjacency N x N, an array or a SciPy matrix: from the row to the column."""
+def _read_adjacency(source: Path | str, adjacency: Any, others: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the edges 2 x E of an adjacency N x N, an array or a SciPy matrix: from the row to the column.
+
+    Its values are the edges' weights, unless all are 1 or there are others.
+    """
     places = sp.coo_array(adjacency)
     there = places.data != 0
-    return np.stack([places.row[there], places.col[there]]).astype(np.int64)
+    edges = {"edge_index": np.stack([places.row[there], places.col[there]]).astype(np.int64)}
+    weighted = bool((places.data[there] != 1).any()) and "edge_weight" not in others
+    _log.info("%s: its adjacency is read as edges from row to column%s", source, ", weighted" * weighted)
+    return edges | ({"edge_weight": places.data[there].astype(np.float32)} if weighted else {})
 
 
 def _find_names(given: Sequence[str], matrices: Mapping[str, str]) -> dict[str, str]:
@@ -154,8 +160,7 @@ def _arrange(source: Path | str, arrays: dict[str, Any], names: Mapping[str, str
         if name.endswith("_masks") and arrays[key].ndim == 2:
             arrays[key] = arrays[key].T
     if sp.issparse(arrays.get("edge_index")):
-        _log.info("%s: its adjacency is read as edges from row to column", source)
-        arrays["edge_index"] = list_edges(arrays["edge_index"])
+        arrays |= _read_adjacency(source, arrays["edge_index"], arrays)
     return arrays
 
 

@@ -361,6 +361,18 @@ def test_a_pt_file_may_hold_an_adjacency(key: str, tmp_path: Path):
     assert load_graph(str(tmp_path / "g.pt"), seed=1).edge_index.tolist() == np.stack(np.nonzero(one_way)).tolist()
 
 
+def test_the_values_of_an_adjacency_are_the_edges_weights_unless_all_are_1(tmp_path: Path):
+    weighted = adjacency() * np.arange(1, N + 1)  # column j weighs j + 1
+    np.savez(tmp_path / "g.npz", **csr_parts("adj", weighted), x=arrays()["x"], y=arrays()["y"])
+    torch.save({"adj_t": torch.from_numpy(weighted.T.copy()).to_sparse_csr(), "x": tensors(arrays())["x"],
+                "y": tensors(arrays())["y"]}, tmp_path / "g.pt")  # fmt: skip
+    for name in ("g.npz", "g.pt"):
+        graph = load_graph(str(tmp_path / name), seed=1)
+        assert graph.edge_weight.tolist() == (graph.edge_index[1] + 1).tolist()
+    np.savez(tmp_path / "plain.npz", **csr_parts("adj", adjacency()), x=arrays()["x"], y=arrays()["y"])
+    assert "edge_weight" not in load_graph(str(tmp_path / "plain.npz"), seed=1)
+
+
 def test_a_one_way_list_of_edges_is_hinted_at_and_made_undirected_on_request(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check keys docs bench clean
+.PHONY: help venv demo test test-all check keys docs bench clean
 
 help:
 	@echo "make demo   run FED-PUB, FedAvg and local-only on the embedded data set and compare them"
-	@echo "make test   run the tests"
+	@echo "make test   run the tests, all but those that take minutes each"
+	@echo "make test-all   run all of them"
 	@echo "make check  lint, format, types and layers, as CI does"
 	@echo "make keys   write the keys into docs/configuration.md and pyproject.toml, from their descriptions"
 	@echo "make docs   make the documentation's site, in docs/_build/html"
@@ -34,6 +35,9 @@ demo: venv
 
 test: venv
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-all: venv
+	$(BIN)/pytest -n 2 --dist loadgroup -m ""
 
 check: venv
 	$(BIN)/ruff check .

@@ -235,6 +235,7 @@ def test_bad_replies_are_named_and_never_averaged(
     assert summary_of(found)["rejected_replies"] == 2 * last
 
 
+@pytest.mark.slow
 def test_a_round_waits_no_longer_than_its_timeout(layout: Layout, graphs: list[Path], tmp_path: Path):
     run = config(algorithm="fed-pub", num_clients=3, num_rounds=2, hidden_dim=16, round_timeout=60.0)
     out = str(tmp_path / "found")
@@ -315,6 +316,7 @@ def test_a_superlink_killed_in_mid_run_loses_nothing(layout: Layout, graphs: lis
     wait_for(lambda: all_online(layout), "all nodes")
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_is_resumed_and_ends_with_the_same_bytes(layout: Layout, graphs: list[Path], tmp_path: Path):
     found = tmp_path / "found"
     run = config(algorithm="fed-pub", num_clients=3, num_rounds=5, hidden_dim=16, out=str(found))

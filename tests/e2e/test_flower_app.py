@@ -4,9 +4,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.e2e.test_flwr_run import BIN, environment_of, flower_home  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.xdist_group("flwr-run")
 
 APP = Path(__file__).parents[2] / "examples" / "flower_app"
 

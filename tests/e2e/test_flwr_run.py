@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytestmark = pytest.mark.xdist_group("flwr-run")  # two local SuperLinks at once get into each other's way
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 KEYS = {"num-clients": 3, "num-rounds": 3, "fraction-train": 0.7, "seed": 7}
@@ -57,7 +59,9 @@ def environment_of(flower_home: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["algorithm"])
+@pytest.mark.parametrize(
+    "case", [CASES[0], pytest.param(CASES[1], marks=pytest.mark.slow)], ids=lambda case: case["algorithm"]
+)
 def test_flwr_run_writes_the_same_history_as_the_inline_engine(
     case: dict[str, object], tmp_path: Path, flower_home: Path
 ) -> None:

@@ -17,7 +17,7 @@ from tests.e2e.hosts import Hosts, Network, lacking, lacking_queue
 from tests.e2e.test_deployment import LONG, ROOT, left_of, wait_for
 from tests.helpers import rounds_of, simulated, summary_of
 
-pytestmark = pytest.mark.xdist_group("hosts")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hosts")]
 
 NODES, ROUNDS = 3, 3
 KEYS = {"algorithm": "fed-pub", "dataset": "cora", "num-clients": NODES, "seed": 3}

@@ -17,7 +17,7 @@ from tests.e2e.test_flwr_run import free_port
 from tests.helpers import assert_same_run, simulated, summary_of, using
 from tests.simulations.cases import CASES
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 BIN = Path(sys.executable).parent
 

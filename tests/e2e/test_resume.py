@@ -35,7 +35,9 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.usefixtures("drawn")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case != "fed-pub" else case for case in CASES]
+)
 def test_a_run_killed_at_twenty_moments_ends_as_one_that_was_not(case: str, graph_file: Path, tmp_path: Path):
     keys = KEYS | {"dataset": str(graph_file)} | CASES[case]
     expected, found, told = simulated(tmp_path / "once", keys), tmp_path / "killed", tmp_path / "told"
@@ -62,6 +64,7 @@ def temporary() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_run_on_ray_killed_at_three_moments_ends_as_one_inline_that_was_not(
     graph_file: Path, tmp_path: Path, temporary: Path

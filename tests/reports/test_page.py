@@ -41,7 +41,7 @@ def parts(folder: Path, local: Path | None = None) -> dict[str, Part]:
 def test_a_finished_run_has_every_figure_in_its_page_and_beside_it(runs: Path):
     page = (runs / "pub" / "report.html").read_text()
     names = {path.name for path in (runs / "pub" / "figures").iterdir()}
-    assert len(names) == page.count("<svg") == page.count("<figcaption>") == 9
+    assert len(names) == page.count("<svg") == page.count("<figcaption>") == 10
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (runs / "pub" / "figures").iterdir())
     assert "Finished after 3 rounds." in page
 

@@ -327,8 +327,8 @@ def _select_deciding_keys(run: DataKeys) -> dict[str, object]:
     deciding: dict[str, object] = {}
     for key, value in run.group(DataKeys).items():
         field = fields()[key]
-        always = key in ("num-clients", "partition", "train-ratio", "val-ratio") or key_of(field).partition
-        if key in decide and key_of(field).partition in ("", run.partition) and (always or value != field.default):
+        always = key in ("num-clients", "partition", "train-ratio", "val-ratio") or key_of(field).partitions
+        if key in decide and key_of(field).is_read_by(run.partition) and (always or value != field.default):
             deciding[key] = value
     return deciding
 

@@ -23,6 +23,8 @@ GRAPH_PARTITIONS = {
     "louvain": "Louvain communities, dealt out to clients of like size",
     "metis-overlapping": "METIS parts shared by several clients, each with a random half",
     "random": "nodes at random, in parts of like size",
+    "label-dirichlet": "each class's nodes divided by a Dirichlet draw: OpenFGL's label skew; alpha",
+    "feature-dirichlet": "clusters of like features (k-means) divided by a Dirichlet draw; alpha",
 }
 
 FLOWER_PARTITIONS = {

@@ -54,7 +54,13 @@ class Key:
 
 DATA, LATER, NOTHING = Key(Changes.DATA), Key(Changes.LATER), Key(Changes.NOTHING)
 
-READ_ALPHA = ("dirichlet", "DirichletPartitioner", "InnerDirichletPartitioner")
+READ_ALPHA = (
+    "label-dirichlet",
+    "feature-dirichlet",
+    "dirichlet",
+    "DirichletPartitioner",
+    "InnerDirichletPartitioner",
+)
 
 PathText = Annotated[str, AfterValidator(lambda path: str(expand(path)) if path.startswith("~") else path)]
 """A path, `~` in which is the home folder wherever it was written."""

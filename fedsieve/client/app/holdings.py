@@ -267,7 +267,12 @@ def _cut_subgraphs(run: DataKeys) -> list[Holding]:
     else:
         names = ("",) * run.num_clients
         parts = partition_nodes(
-            run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part
+            run.partition,
+            data,
+            run.num_clients,
+            seed=run.seed_of_data,
+            clients_per_part=run.clients_per_part,
+            alpha=run.alpha,
         )
     graphs = [client_graph(data, nodes) for nodes in parts]
     check_clients(graphs, _select_deciding_keys(run))

@@ -119,7 +119,9 @@ def test_data_of_its_own_that_are_not_there_are_one_sentence(name: str, tmp_path
 def test_a_partition_for_the_other_kind_of_data_is_one_sentence(graph_file: Path):
     with pytest.raises(UserError, match="allowed for images are iid, dirichlet"):
         deal_simulated(config(dataset="digits", partition="metis"))
-    with pytest.raises(UserError, match="'dirichlet' is unknown; allowed for graphs are metis"):
+    with pytest.raises(
+        UserError, match=r"'dirichlet' is unknown \(did you mean label-dirichlet\?\); allowed for graphs are metis"
+    ):
         deal_simulated(config(dataset=str(graph_file), partition="dirichlet"))
 
 

@@ -281,7 +281,10 @@ def _returns_clients(dataset: str) -> bool:
 
 def _count_clients(run: Mapping[str, Any]) -> dict[str, int]:
     """Return the number of clients that the data themselves name, for which they are read."""
-    asked = [run.get(key, fields()[key].default) for key in ("dataset", "partition", "column")]
+    asked = [
+        run.get(key, fields()[key].default)
+        for key in ("dataset", "partition", "column", "image-column", "label-column")
+    ]
     if not all(isinstance(value, str) for value in asked) or (asked[1] == "natural" and not asked[2]):
         return {}
     count = resolve_name("fedsieve.data.holders:count_clients")  # by name: that module loads torch, and keys do not

@@ -164,6 +164,12 @@ class DataKeys(Keys):
         "",
         description="under natural: the column, or array of a graph's nodes, each value of which is a client's",
     )
+    image_column: Annotated[str, Key(Changes.DATA, instead_of=("image", "images"))] = Field(
+        "", description="of .parquet files and hf:OWNER/NAME: the column of the images; empty: the one that there is"
+    )
+    label_column: Annotated[str, Key(Changes.DATA, instead_of=("label", "labels", "target"))] = Field(
+        "", description="of .parquet files and hf:OWNER/NAME: the column of the labels; empty: the one that there is"
+    )
     num_clients: Annotated[int, Key(Changes.DATA, instead_of=("clients", "n-clients", "num-supernodes", "nodes"))] = (
         Field(
             10,

@@ -202,7 +202,7 @@ def test_what_a_key_changes():
     assert keys_that_change(Changes.DATA) == {
         "dataset", "partition", "num-clients", "data-seed", "train-ratio", "val-ratio", "largest-component",
         "clients-per-part", "alpha", "classes-per-client", "shards-per-client", "examples-per-client", "column",
-        "split", "undirected",
+        "split", "undirected", "image-column", "label-column",
     }  # fmt: skip
 
 

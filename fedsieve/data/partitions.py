@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -157,8 +157,8 @@ def _cluster(features: Tensor, num_clusters: int, seed: int) -> Indices:
     """
     from sklearn.cluster import KMeans
 
-    rows = features.numpy() if not features.is_sparse else to_scipy(features)
-    if sp.issparse(rows):  # scikit-learn takes no other
+    rows: Any = to_scipy(features) if features.is_sparse else features.numpy()
+    if features.is_sparse:  # scikit-learn takes no other
         rows.indices, rows.indptr = rows.indices.astype(np.int32), rows.indptr.astype(np.int32)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on fewer different nodes than clusters

@@ -166,3 +166,8 @@ def test_images_may_be_as_large_as_the_server_takes_and_no_larger(tmp_path: Path
             UserError, match=r"1001: one example is 1 x 1001 x 1000, 1,001,000 numbers; allowed are at m"
         ):
             hold(str(tmp_path / "1001"), config())
+
+
+def test_columns_of_images_are_refused_with_a_graph(graph_file: Path):
+    with pytest.raises(UserError, match="label-column: got 'kind' with a graph, allowed: with .parquet files"):
+        deal_simulated(config(dataset=str(graph_file), label_column="kind"))

@@ -23,13 +23,40 @@ GRAPH_PARTITIONS = {
     "louvain": "Louvain communities, dealt out to clients of like size",
     "metis-overlapping": "METIS parts shared by several clients, each with a random half",
     "random": "nodes at random, in parts of like size",
+    "label-dirichlet": "each class's nodes divided by a Dirichlet draw: OpenFGL's label skew; alpha",
+    "feature-dirichlet": "clusters of like features (k-means) divided by a Dirichlet draw; alpha",
 }
+
+FLOWER_PARTITIONS = {
+    "IidPartitioner": "flwr-datasets' own: at random, in parts of like size",
+    "DirichletPartitioner": "flwr-datasets' own: each class by a Dirichlet draw, at least 10 images a client; alpha",
+    "InnerDirichletPartitioner": "flwr-datasets' own: clients of like size, each one's classes by a draw; alpha",
+    "PathologicalPartitioner": "flwr-datasets' own: a fixed number of classes a client, drawn; classes-per-client",
+    "ShardPartitioner": "flwr-datasets' own: shards of one size, what is left over ignored; shards-per-client",
+    "LinearPartitioner": "flwr-datasets' own: at random, sizes as 1, 2, 3, ...",
+    "SquarePartitioner": "flwr-datasets' own: at random, sizes as 1, 4, 9, ...",
+    "ExponentialPartitioner": "flwr-datasets' own: at random, sizes as e, e^2, e^3, ...",
+}
+"""By the names of their classes."""
+
+REFUSED_PARTITIONS = {
+    "ContinuousPartitioner": "a column of numbers and a strictness",
+    "DistributionPartitioner": "a table of shares, class by class",
+    "GroupedNaturalIdPartitioner": "a column and the size of a group; natural takes a column",
+    "IdToSizeFncPartitioner": "a function from a client's number to its size",
+    "NaturalIdPartitioner": "a column, which is natural with column",
+    "SizePartitioner": "a list of sizes",
+    "VerticalEvenPartitioner": "columns to divide, and images have none",
+    "VerticalSizePartitioner": "columns to divide, and images have none",
+}
+"""The others of flwr-datasets, and what of each no key gives."""
 
 IMAGE_PARTITIONS = {
     "iid": "images at random, in parts of like size",
     "dirichlet": "each class divided by a Dirichlet draw: unlike classes and sizes; alpha",
     "pathological": "a fixed number of classes a client; classes-per-client",
     "shards": "images sorted by class, dealt out in shards; shards-per-client",
+    **FLOWER_PARTITIONS,
 }
 
 GRAPH_MODELS = {

@@ -79,10 +79,11 @@ def run(
 ) -> None:
     """Run one simulation; flags override -s, and both override the file."""
     _set_up_log(quiet)
-    from fedsieve.config import parse
+    from fedsieve.config import check_read, parse
     from fedsieve.networks import check_fits
 
     parsed = parse(_read_keys("run", files, assignments, context.obj))
+    check_read(parsed)
     check_fits(parsed.model, parsed.dataset)
     if dry_run:
         typer.echo(parsed.toml(), nl=False)
@@ -211,9 +212,10 @@ def partition(
 ) -> None:
     """Write what each client would hold, a file a client, which --partition given and devices read back."""
     _set_up_log(quiet)
-    from fedsieve.config import parse
+    from fedsieve.config import check_read, parse
 
     parsed = parse(_read_keys("partition", None, assignments, context.obj) | {"dataset": dataset})
+    check_read(parsed)
 
     from fedsieve.client.app.parts import write_parts
 
@@ -391,10 +393,10 @@ def deploy_run(
 ) -> None:
     """Run on the deployment's nodes, all of them by default; the run's folder is under DIR/runs, on its machine."""
     _set_up_log(quiet)
-    from fedsieve.config import parse
+    from fedsieve.config import check_read, parse
 
     values = _read_keys("deploy run", files, assignments, context.obj)
-    parse(values)  # a mistake is found at once
+    check_read(parse(values))  # a mistake is found at once
 
     from fedsieve.deploy.layout import Layout
     from fedsieve.deploy.submit import count_nodes, submit

@@ -40,6 +40,7 @@ from fedsieve.keys import (
     TrainingKeys,
     fields,
     guess_key,
+    key_of,
 )
 from fedsieve.kinds import Kind, tell_kind
 from fedsieve.networks import check_network
@@ -125,6 +126,27 @@ def parse(values: Mapping[str, Any]) -> RunConfig:
     assert isinstance(config, RunConfig)
     check_network(config.model)
     return config
+
+
+def find_unread(run: RunConfig) -> list[str]:
+    """Return the keys, not at their defaults, that the run's partition does not read; none for an unknown one."""
+    if run.partition not in (*GRAPH_PARTITIONS, *IMAGE_PARTITIONS, *OWN_PARTITIONS):
+        return []  # whoever deals the data says so
+    values = run.flat()
+    return [key for key, field in fields().items()
+            if not key_of(field).is_read_by(run.partition) and values[key] != field.default]  # fmt: skip
+
+
+def check_read(run: RunConfig) -> None:
+    """Raise a `UserError` for a key that a new run's partition does not read; older runs may have such."""
+    for key in find_unread(run):
+        raise explain_unread(key, run.flat()[key], f"partition = {run.partition!r}, which does not read it")
+
+
+def explain_unread(key: str, value: object, where: str) -> UserError:
+    """Return what to say of a key that is not read where it was given."""
+    readers = ", ".join(key_of(fields()[key]).partitions)
+    return UserError(f"{key}: got {value!r} with {where}, allowed: with one of the partitions that do, {readers}.")
 
 
 def parse_flower(values: Mapping[str, Any]) -> RunConfig:
@@ -281,7 +303,10 @@ def _returns_clients(dataset: str) -> bool:
 
 def _count_clients(run: Mapping[str, Any]) -> dict[str, int]:
     """Return the number of clients that the data themselves name, for which they are read."""
-    asked = [run.get(key, fields()[key].default) for key in ("dataset", "partition", "column")]
+    asked = [
+        run.get(key, fields()[key].default)
+        for key in ("dataset", "partition", "column", "image-column", "label-column")
+    ]
     if not all(isinstance(value, str) for value in asked) or (asked[1] == "natural" and not asked[2]):
         return {}
     count = resolve_name("fedsieve.data.holders:count_clients")  # by name: that module loads torch, and keys do not

@@ -39,16 +39,28 @@ class Key:
         changes: what another value of it changes.
         instead_of: other names that people try, for hints.
         deployed: whether it says anything of a run on a deployment.
-        partition: the one that reads it, of those that deal data to clients; "" for all.
+        partitions: those that read it, of those that deal data to clients; none for all.
     """
 
     changes: Changes = Changes.NUMBERS
     instead_of: tuple[str, ...] = ()
     deployed: bool = True
-    partition: str = ""
+    partitions: tuple[str, ...] = ()
+
+    def is_read_by(self, partition: str) -> bool:
+        """Return whether a run with this partition reads it."""
+        return not self.partitions or partition in self.partitions
 
 
 DATA, LATER, NOTHING = Key(Changes.DATA), Key(Changes.LATER), Key(Changes.NOTHING)
+
+READ_ALPHA = (
+    "label-dirichlet",
+    "feature-dirichlet",
+    "dirichlet",
+    "DirichletPartitioner",
+    "InnerDirichletPartitioner",
+)
 
 PathText = Annotated[str, AfterValidator(lambda path: str(expand(path)) if path.startswith("~") else path)]
 """A path, `~` in which is the home folder wherever it was written."""
@@ -148,9 +160,15 @@ class DataKeys(Keys):
     partition: Annotated[str, Key(Changes.DATA, instead_of=("partitioner",))] = Field(
         "auto", description="how data are dealt to clients: fedsieve list partitions; auto: metis, dirichlet for images"
     )
-    column: Annotated[str, Key(Changes.DATA, instead_of=("by", "partition-by"), partition="natural")] = Field(
+    column: Annotated[str, Key(Changes.DATA, instead_of=("by", "partition-by"), partitions=("natural",))] = Field(
         "",
         description="under natural: the column, or array of a graph's nodes, each value of which is a client's",
+    )
+    image_column: Annotated[str, Key(Changes.DATA, instead_of=("image", "images"))] = Field(
+        "", description="of .parquet files and hf:OWNER/NAME: the column of the images; empty: the one that there is"
+    )
+    label_column: Annotated[str, Key(Changes.DATA, instead_of=("label", "labels", "target"))] = Field(
+        "", description="of .parquet files and hf:OWNER/NAME: the column of the labels; empty: the one that there is"
     )
     num_clients: Annotated[int, Key(Changes.DATA, instead_of=("clients", "n-clients", "num-supernodes", "nodes"))] = (
         Field(
@@ -181,17 +199,20 @@ class DataKeys(Keys):
     largest_component: Annotated[Literal["auto", "yes", "no"], DATA] = Field(
         "auto", description="cut the graph to its largest component; auto: published graphs are, your own is not"
     )
-    clients_per_part: Annotated[int, Key(Changes.DATA, partition="metis-overlapping")] = Field(
+    clients_per_part: Annotated[int, Key(Changes.DATA, partitions=("metis-overlapping",))] = Field(
         5, ge=1, description="clients that share one part under metis-overlapping"
     )
-    alpha: Annotated[float, Key(Changes.DATA, partition="dirichlet")] = Field(
-        0.5, gt=0.0, description="concentration of dirichlet: the smaller, the less alike clients are"
+    alpha: Annotated[float, Key(Changes.DATA, partitions=READ_ALPHA)] = Field(
+        0.5,
+        gt=0.0,
+        description="concentration of the partitions that draw from a Dirichlet distribution: the smaller, the less "
+        "alike clients are",
     )
-    classes_per_client: Annotated[int, Key(Changes.DATA, partition="pathological")] = Field(
-        2, ge=1, description="classes of a client under pathological"
+    classes_per_client: Annotated[int, Key(Changes.DATA, partitions=("pathological", "PathologicalPartitioner"))] = (
+        Field(2, ge=1, description="classes of a client under pathological and PathologicalPartitioner")
     )
-    shards_per_client: Annotated[int, Key(Changes.DATA, partition="shards")] = Field(
-        2, ge=1, description="shards of a client under shards"
+    shards_per_client: Annotated[int, Key(Changes.DATA, partitions=("shards", "ShardPartitioner"))] = Field(
+        2, ge=1, description="shards of a client under shards and ShardPartitioner"
     )
     examples_per_client: Annotated[int, DATA] = Field(
         0, ge=0, description="images a client holds for training and validation at most; 0: its whole part"

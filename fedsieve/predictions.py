@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedsieve.client.app.image_task import EVALUATED_AT_ONCE, batch_sizes
 from fedsieve.data.image_sets import scale
+from fedsieve.data.own_images import Columns
 from fedsieve.data.unseen import UNKNOWN, Unseen, load_unseen
 from fedsieve.errors import UserError, one_line
 from fedsieve.files import write_whole
@@ -62,7 +63,12 @@ def tabulate_predictions(
     """
     trained = load_trained(folder, client)
     data = load_unseen(
-        source, trained.shape.input, trained.classes, named=trained.named, undirected=trained.run.undirected
+        source,
+        trained.shape.input,
+        trained.classes,
+        named=trained.named,
+        undirected=trained.run.undirected,
+        columns=Columns(trained.run.image_column, trained.run.label_column),
     )
     if data.edge_index is not None:
         data = _fit_edges(source, data, trained.shape.edge_dim)

@@ -165,6 +165,11 @@ def test_a_graph_that_cannot_be_learnt_from_is_one_line_before_training(
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize("command", [("run",), ("partition", "digits-knn", "--out", "parts")])
+def test_a_key_that_is_not_read_is_one_line(command: tuple[str, ...], capfd: pytest.CaptureFixture[str]):
+    check_mistake((*command, "-s", "alpha=0.3"), "alpha: got 0.3 with partition = 'metis', which does not read", capfd)
+
+
 def test_a_broken_file_is_one_line(tmp_path: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]):
     graph_file.write_bytes(graph_file.read_bytes()[:100])
     check_mistake(("run", "--dataset", graph_file), "is not a graph that can be read", capfd)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsieve.algorithms import section_of_key
-from fedsieve.config import declared_keys, parse, parse_assignment, parse_flower, read
+from fedsieve.catalogue import GRAPH_PARTITIONS, IMAGE_PARTITIONS, OWN_PARTITIONS
+from fedsieve.config import check_read, declared_keys, parse, parse_assignment, parse_flower, read
 from fedsieve.errors import UserError
 from fedsieve.keys import Changes, RecordingKeys, fields, guess_key, key_of, keys_that_change
 from tests.helpers import ALGORITHMS
@@ -202,7 +203,7 @@ def test_what_a_key_changes():
     assert keys_that_change(Changes.DATA) == {
         "dataset", "partition", "num-clients", "data-seed", "train-ratio", "val-ratio", "largest-component",
         "clients-per-part", "alpha", "classes-per-client", "shards-per-client", "examples-per-client", "column",
-        "split", "undirected",
+        "split", "undirected", "image-column", "label-column",
     }  # fmt: skip
 
 
@@ -366,3 +367,40 @@ def test_averaged_buffers_are_not_sent_beside_clipped_weights():
     ):
         parse({"algorithm": "fed-avg", "dp-clip": 1.0, "buffers": "averaged"})
     assert parse({"algorithm": "fed-avg", "dp-clip": 1.0}).buffers == "personal"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"alpha": 0.3}, "alpha: got 0.3 with partition = 'metis', which does not read it, allowed: with one of the "
+         "partitions that do, label-dirichlet, feature-dirichlet, dirichlet, DirichletPartitioner, InnerDirichletPar"),
+        ({"dataset": "digits", "partition": "iid", "classes-per-client": 3}, "classes-per-client: got 3 with partition "
+         "= 'iid', which does not read it, allowed: with one of the partitions that do, pathological, Pathological"),
+        ({"dataset": "digits", "shards-per-client": 3}, "shards-per-client: got 3 with partition = 'dirichlet', which"),
+        ({"clients-per-part": 3}, "clients-per-part: got 3 with partition = 'metis', which does not read it"),
+    ],
+)  # fmt: skip
+def test_a_key_that_the_partition_does_not_read_is_one_sentence(values: dict[str, Any], sentence: str):
+    run = parse(values)  # what is read back, such as a run to be resumed, may have it
+    with pytest.raises(UserError) as error:
+        check_read(run)
+    assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"alpha": 0.5, "classes-per-client": 2},
+        {"partition": "label-dirichlet", "alpha": 0.3},
+        {"dataset": "digits", "alpha": 0.3},
+        {"dataset": "digits", "partition": "PathologicalPartitioner", "classes-per-client": 3},
+        {"partition": "no such one", "alpha": 0.3},
+    ],
+)
+def test_a_key_at_its_default_or_that_is_read_is_fine(values: dict[str, Any]):
+    check_read(parse(values))
+
+
+def test_what_keys_say_of_partitions_are_partitions():
+    named = {name for field in fields().values() for name in key_of(field).partitions}
+    assert named <= {*GRAPH_PARTITIONS, *IMAGE_PARTITIONS, *OWN_PARTITIONS}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fedsieve.api.given import gather
 from fedsieve.api.scope import leave_as_it_was
 from fedsieve.client.app.parts import write_parts
-from fedsieve.config import parse
+from fedsieve.config import check_read, parse
 from fedsieve.paths import expand
 
 if TYPE_CHECKING:
@@ -27,4 +27,6 @@ def partition(dataset: "str | Path | Data | list[Data]", out: str | Path, **keys
         UserError: the data cannot be dealt so, or the folder is not empty or cannot be written.
     """
     with leave_as_it_was():
-        return write_parts(parse(gather(None, dataset, None, None, keys)), expand(out).absolute())
+        parsed = parse(gather(None, dataset, None, None, keys))
+        check_read(parsed)
+        return write_parts(parsed, expand(out).absolute())

@@ -9,7 +9,7 @@ from fedsieve.api.given import check_crosses, gather, let_workers_find
 from fedsieve.api.results import Run
 from fedsieve.api.scope import leave_as_it_was
 from fedsieve.api.watching import OnRound, watch
-from fedsieve.config import parse
+from fedsieve.config import check_read, parse
 from fedsieve.paths import expand
 from fedsieve.runs.folder import folder_of
 from fedsieve.simulations import simulate
@@ -49,6 +49,7 @@ def run(
     watchers = watch(on_round)
     with leave_as_it_was():
         parsed = parse(gather(algorithm, dataset, model, settings, keys))
+        check_read(parsed)
         check_crosses(parsed)
         let_workers_find(parsed)
         folder = folder_of(parsed).absolute()

@@ -1,36 +1,11 @@
 """Ways to cut the images of one set into clients' shares by their labels: flwr-datasets' partitioners."""
 
-import logging
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
+from fedsieve.catalogue import FLOWER_PARTITIONS
+from fedsieve.data.dealing import Cut, Indices, Knobs, deal_by_dirichlet, index_lists
+from fedsieve.data.flower_cuts import cut_as
 from fedsieve.errors import UserError
-from fedsieve.seeds import random_state
-
-if TYPE_CHECKING:
-    from flwr_datasets.partitioner.partitioner import Partitioner
-
-_log = logging.getLogger("fedsieve")
-
-Indices: TypeAlias = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Knobs:
-    """What the single partitions are told; each reads its own."""
-
-    alpha: float
-    classes_per_client: int
-    shards_per_client: int
-
-
-Cut: TypeAlias = Callable[[Indices, int, int, Knobs], list[Indices]]
-"""`cut(labels, num_clients, seed, knobs)` gives each client's positions in the shuffled labels."""
 
 
 def iid(labels: Indices, num_clients: int, _: int, __: Knobs) -> list[Indices]:
@@ -46,21 +21,7 @@ def dirichlet(labels: Indices, num_clients: int, seed: int, knobs: Knobs) -> lis
 
     Raises `UserError` when more than half of the clients would be empty.
     """
-    from flwr_datasets.partitioner import DirichletPartitioner
-
-    if not 0 < knobs.alpha < np.inf:
-        raise UserError(f"alpha = {knobs.alpha:g} is impossible; it must be a number above 0.")
-    partitioner = DirichletPartitioner(
-        num_clients, "label", alpha=float(knobs.alpha), min_partition_size=0, shuffle=False, seed=seed
-    )
-    shares = index_lists(partitioner, labels)
-    empty = sum(not len(share) for share in shares)
-    if 2 * empty > num_clients:
-        raise UserError(
-            f"alpha = {knobs.alpha:g} leaves {empty} of {num_clients} clients without an image; raise alpha or lower "
-            "num-clients."
-        )
-    return _fill(shares, seed) if empty else shares
+    return deal_by_dirichlet(labels, num_clients, seed, knobs.alpha, "image")
 
 
 def pathological(labels: Indices, num_clients: int, seed: int, knobs: Knobs) -> list[Indices]:
@@ -121,35 +82,6 @@ IMAGE_PARTITIONS: dict[str, Cut] = {
     "dirichlet": dirichlet,
     "pathological": pathological,
     "shards": shards,
+    **{name: cut_as(name) for name in FLOWER_PARTITIONS},
+    "IidPartitioner": iid,
 }
-
-
-def index_lists(partitioner: "Partitioner", labels: Indices) -> list[Indices]:
-    """Return all positions that one of flwr-datasets' partitioners deals out.
-
-    It has no public way to these but a Dataset a client; `num_partitions` makes it draw.
-    """
-    from datasets import Dataset
-
-    partitioner.dataset = Dataset.from_dict({"label": labels, "row": np.arange(len(labels))})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on ignored classes, which `partition_images` logs, and from pyarrow's sort
-        num_clients = partitioner.num_partitions
-    rows = np.array(partitioner.dataset["row"][:], dtype=np.int64)  # shards have sorted it
-    dealt = partitioner._partition_id_to_indices
-    return [rows[np.array(dealt[client], dtype=np.int64)] for client in range(num_clients)]
-
-
-def _fill(shares: list[Indices], seed: int) -> list[Indices]:
-    """Move one image, drawn at random, to each empty share from the largest, the first among equals."""
-    random = random_state(seed, "image partition: empty clients")
-    sizes = np.array([len(share) for share in shares])
-    empty = np.flatnonzero(sizes == 0)
-    _log.warning("%d of %d clients drew no image; each gets one of the client with the most", len(empty), len(shares))
-    for client in empty:
-        giver = int(sizes.argmax())
-        moved = random.randint(sizes[giver])
-        shares[client] = shares[giver][moved : moved + 1]
-        shares[giver] = np.delete(shares[giver], moved)
-        sizes[giver] -= 1
-    return shares

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedsieve.catalogue import OWN_PARTITIONS
-from fedsieve.data.image_cuts import IMAGE_PARTITIONS, Indices, Knobs
+from fedsieve.catalogue import OWN_PARTITIONS, REFUSED_PARTITIONS
+from fedsieve.data.dealing import Indices, Knobs
+from fedsieve.data.image_cuts import IMAGE_PARTITIONS
 from fedsieve.data.lacking import check_parts
 from fedsieve.data.split import Split
 from fedsieve.errors import UserError, suggest
@@ -58,11 +59,11 @@ def partition_images(
     Raises `UserError` for an unknown name, impossible numbers and more clients than images.
     """
     if name not in IMAGE_PARTITIONS:
-        hint, allowed = (
-            suggest(name, [*IMAGE_PARTITIONS, *OWN_PARTITIONS]),
-            ", ".join([*IMAGE_PARTITIONS, *OWN_PARTITIONS]),
-        )
-        raise UserError(f"partition = {name!r} is unknown{hint}; allowed for images are {allowed}.")
+        names = [*IMAGE_PARTITIONS, *OWN_PARTITIONS]
+        fault = f"is unknown{suggest(name, names)}"
+        if name in REFUSED_PARTITIONS:
+            fault = f"needs what no key gives, {REFUSED_PARTITIONS[name]}"
+        raise UserError(f"partition = {name!r} {fault}; allowed for images are {', '.join(names)}.")
     if num_clients < 1:
         raise UserError(f"num-clients = {num_clients} is impossible; at least 1 is needed.")
     if examples_per_client < 0:
@@ -77,9 +78,7 @@ def partition_images(
     knobs = Knobs(alpha, classes_per_client, shards_per_client)
     cut = IMAGE_PARTITIONS[name](labels[order], num_clients, derive(seed, "image partition"), knobs)
     shares = [order[positions] for positions in cut]
-    unheld = len(order) - sum(map(len, shares))
-    if unheld:
-        _log.warning("%d of %d images are of classes that no client holds and are ignored", unheld, len(order))
+    _log_unheld(order, labels, shares)
     tests = _deal(plan.test_images, labels, shares, seed)
     return [
         _client(share, test, labels, plan, examples_per_client, seed, client)
@@ -175,6 +174,17 @@ def _draw(images: Indices, labels: Indices, fraction: float, random: np.random.R
     if count > 0:
         drawn[(random.randint(len(order)) + np.arange(count) * len(order)) // count] = True
     return order[drawn], order[~drawn]
+
+
+def _log_unheld(images: Indices, labels: Indices, shares: Sequence[Indices]) -> None:
+    """Warn about images that no client holds: of classes that none has, or left over of others."""
+    held = np.concatenate(shares)
+    unheld = np.setdiff1d(images, held)
+    of_none = int((~np.isin(labels[unheld], labels[held])).sum())
+    if of_none:
+        _log.warning("%d of %d images are of classes that no client holds and are ignored", of_none, len(images))
+    if left := len(unheld) - of_none:
+        _log.warning("%d of %d images are left over when all clients have their parts, and ignored", left, len(images))
 
 
 def _deal(images: Indices, labels: Indices, shares: Sequence[Indices], seed: int) -> list[Indices]:

@@ -1,5 +1,6 @@
 """Every image set by its name or path, decoded once and kept in the cache: the one way to images."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from torch import Tensor
 from fedsieve.data.columns import Holders, find_holders
 from fedsieve.data.folders import Shelf, load_or_build, raw_folder
 from fedsieve.data.hub import PREFIX, describe, load_splits, read_values, write_splits
-from fedsieve.data.own_images import Files, find, read, read_column
+from fedsieve.data.own_images import FIND, Columns, Files, find, read, read_column
 from fedsieve.data.shards import check_whole
 from fedsieve.errors import UserError
 from fedsieve.paths import make_absolute
@@ -41,26 +42,30 @@ class ImageSet:
     holders: Holders | None = None
 
 
-def load_images(dataset: str, *, part: bool = False, column: str = "") -> ImageSet:
+def load_images(dataset: str, *, part: bool = False, column: str = "", columns: Columns = FIND) -> ImageSet:
     """Return the image set of a name in `IMAGE_DATASETS`, or of a user's own parquet file or folder.
 
-    With a `column` of the parquet files it says whose each image is.
+    With a `column` of the parquet files it says whose each image is; `columns` name those of images and of labels.
 
     Raises `UserError` for an unknown name, for files that are missing, cannot be downloaded or cannot be read, and for
     images of one class, unless they are `part` of a federation's.
     """
     if dataset in IMAGE_DATASETS and column:
         raise UserError(f"column: got {column!r}, which {dataset} does not have, allowed: a column of your own data.")
+    if dataset in IMAGE_DATASETS and columns != FIND:
+        raise _explain_no_columns(dataset, columns)
     if dataset in IMAGE_DATASETS:
         return IMAGE_DATASETS[dataset]()
     if dataset.startswith(PREFIX):
-        return _load_of_hub(dataset, column)
+        return _load_of_hub(dataset, column, columns)
     path = make_absolute(dataset)
     if (dataset and path.is_dir()) or (path.is_file() and path.suffix.lower() == ".parquet"):
         check_whole(path)
-        files = find(path)
+        files = replace(find(path), columns=columns)
+        if files.folders and columns != FIND:
+            raise _explain_no_columns(str(path), columns)
         files.log_ignored()
-        data = load_or_build(_SHELF, "own", path, files.names, lambda _: _read_own(files))
+        data = load_or_build(_SHELF, _mark("own", columns), path, files.names, lambda _: _read_own(files))
         if not part and not (data.labels != data.labels[0]).any():
             raise UserError(f"{path}: all {len(data.labels)} images are of one class; classification needs at least 2.")
         if column:
@@ -75,10 +80,24 @@ def load_images(dataset: str, *, part: bool = False, column: str = "") -> ImageS
     )
 
 
-def _load_of_hub(dataset: str, column: str) -> ImageSet:
+def _explain_no_columns(source: str, columns: Columns) -> UserError:
+    key, name = ("image-column", columns.image) if columns.image else ("label-column", columns.label)
+    return UserError(f"{key}: got {name!r}, but {source} has no columns, allowed: .parquet files, or hf:OWNER/NAME.")
+
+
+def _mark(name: str, columns: Columns) -> str:
+    """Return the name in the cache of images of these columns."""
+    return name if columns == FIND else f"{name}-{hashlib.sha256(repr(columns).encode()).hexdigest()[:8]}"
+
+
+def _load_of_hub(dataset: str, column: str, columns: Columns) -> ImageSet:
     splits = load_splits(dataset)
-    name = f"{dataset.replace(':', '-').replace('/', '-')}-{describe(splits)}"
-    data = load_or_build(_SHELF, name, Path(), (), lambda folder: _read_own(write_splits(splits, folder)))
+    name = _mark(f"{dataset.replace(':', '-').replace('/', '-')}-{describe(splits)}", columns)
+
+    def build(folder: Path) -> ImageSet:
+        return _read_own(replace(write_splits(splits, folder), columns=columns))
+
+    data = load_or_build(_SHELF, name, Path(), (), build)
     if not column:
         return data
     return replace(data, holders=find_holders(dataset, column, read_values(dataset, splits, column), len(data.labels)))

@@ -36,16 +36,29 @@ USES = {"train": TRAIN, "training": TRAIN, "val": VAL, "valid": VAL, "validation
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Which columns of a parquet file hold the images and the labels; "" for the one that can."""
+
+    image: str = ""
+    label: str = ""
+
+
+FIND = Columns()
+"""Both are to be found."""
+
+
+@dataclass(frozen=True)
 class Files:
     """The files of one set: parquet files, or image files each in the folder of its class, one of `folders`.
 
-    `ignored` are entries of a folder that are neither.
+    `ignored` are entries of a folder that are neither; `columns` are those of parquet files.
     """
 
     train: tuple[Path, ...]
     test: tuple[Path, ...]
     folders: tuple[Path, ...] = ()
     ignored: tuple[tuple[Path, tuple[str, ...]], ...] = ()
+    columns: Columns = FIND
 
     @property
     def names(self) -> list[str]:
@@ -121,7 +134,7 @@ def read(files: Files) -> Contents:
         labels = np.searchsorted(classes, parents).astype(np.int64)
         images = decode(len(paths), read_contents(paths))
         return Contents(images, labels, len(files.train), None, len(classes), classes)
-    tables = [Table.open(path) for path in (*files.train, *files.test)]
+    tables = [Table.open(path, files.columns) for path in (*files.train, *files.test)]
     labels, num_classes, names = _table_labels(tables)
     images = decode(len(labels), (image for table in tables for image in table.images()))
     uses = _read_uses(files, tables)
@@ -140,7 +153,7 @@ def read_column(files: Files, column: str) -> list[Any]:
         raise UserError(
             f"{files.folders[0].parent}: images in folders have no column {column!r}; allowed: a .parquet file with it."
         )
-    tables = [Table.open(path) for path in (*files.train, *files.test)]
+    tables = [Table.open(path, files.columns) for path in (*files.train, *files.test)]
     values = [value for table in tables for value in table.read(column)]
     order = _order(_read_uses(files, tables))
     return values if order is None else [values[row] for row in order]
@@ -178,10 +191,12 @@ class Table:
     names: tuple[str, ...]
 
     @classmethod
-    def open(cls, path: Path, *, labelled: bool = True) -> "Table":
-        """Find the two columns, that of labels only if it is `labelled` or there is one.
+    def open(cls, path: Path, columns: Columns = FIND, *, labelled: bool = True) -> "Table":
+        """Take the two columns that are named or find them, that of labels only if it is `labelled` or there is one.
 
-        Raises `UserError` when the file cannot be read or there is a choice of columns.
+        Where it need not be `labelled`, names of columns that it does not have are ignored.
+
+        Raises `UserError` when the file cannot be read, a named column is not there or of no use, or there is a choice.
         """
         import pyarrow.parquet as pq
         from datasets import ClassLabel, Features
@@ -192,8 +207,10 @@ class Table:
             features = Features.from_arrow_schema(schema)
             if not file.metadata.num_rows:
                 raise UserError(f"{path}: there is no image in it.")
-            image = _image_column(path, schema, features)
-            label = _find_label_column(path, schema, features, labelled)
+            names = [name for name in (columns.image, columns.label) if labelled or name in schema.names]
+            image = _image_column(path, schema, features, columns.image if columns.image in names else "")
+            wanted = columns.label if columns.label in names else ""
+            label = _find_label_column(path, schema, features, labelled, wanted)
             feature = None if label is None else features[label]
             if not isinstance(feature, ClassLabel):
                 return cls(path, file, image, label, 0, ())
@@ -277,8 +294,8 @@ class Table:
         return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _image_column(path: Path, schema: Any, features: Any) -> str:
-    """Return the first column of Hugging Face's type Image, else the only one that holds bytes."""
+def _image_column(path: Path, schema: Any, features: Any, wanted: str) -> str:
+    """Return the column `wanted`, else the first of Hugging Face's type Image, else the only one that holds bytes."""
     import pyarrow as pa
     from datasets import Image as ImageFeature
 
@@ -288,6 +305,10 @@ def _image_column(path: Path, schema: Any, features: Any) -> str:
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
     given: list[str] = [field.name for field in schema if holds_bytes(field.type)]
+    if wanted and wanted not in given:
+        raise _explain_column(path, "image-column", wanted, schema, given, "encoded images")
+    if wanted:
+        return wanted
     marked = [name for name in given if isinstance(features[name], ImageFeature)]
     if marked or len(given) == 1:
         return (marked or given)[0]
@@ -298,12 +319,20 @@ def _image_column(path: Path, schema: Any, features: Any) -> str:
             "datasets' cast_column(..., Image()) and to_parquet write them, or folder/class/image.png."
         )
     raise UserError(
-        f"{path}: the columns are {', '.join(schema.names)}, and {len(given)} of them hold encoded images; one must."
+        f"{path}: the columns are {', '.join(schema.names)}, and {len(given)} of them hold encoded images; one must"
+        + (", or image-column says which." if given else ".")
     )
 
 
-def _find_label_column(path: Path, schema: Any, features: Any, labelled: bool) -> str | None:
-    """Return the only column with a label's name, else the only one of classes, of whole numbers or of words.
+def _explain_column(path: Path, key: str, wanted: str, schema: Any, given: Sequence[str], what: str) -> UserError:
+    """Return what to say of a column that a key names and that is not there, or holds something else."""
+    fault = f"does not hold {what}" if wanted in schema.names else "is no column"
+    allowed = ", ".join(given) or f"a column of {what}, of which there is none"
+    return UserError(f"{path}: {key} = {wanted!r} {fault}; allowed: {allowed}.")
+
+
+def _find_label_column(path: Path, schema: Any, features: Any, labelled: bool, wanted: str) -> str | None:
+    """Return the column `wanted`, else the only one with a label's name, of classes, of whole numbers or of words.
 
     None where there is none such and the file need not be `labelled`; then a column counts only by its name or type.
     """
@@ -318,6 +347,11 @@ def _find_label_column(path: Path, schema: Any, features: Any, labelled: bool) -
     def is_number(kind: Any) -> bool:
         return bool(pa.types.is_boolean(kind) or pa.types.is_floating(kind))
 
+    if wanted:
+        usable = [field.name for field in schema if is_label(field.type) or is_number(field.type)]
+        if wanted not in usable:
+            raise _explain_column(path, "label-column", wanted, schema, usable, "whole numbers or words")
+        return wanted
     given: list[str] = [
         field.name
         for field in schema
@@ -333,7 +367,7 @@ def _find_label_column(path: Path, schema: Any, features: Any, labelled: bool) -
         return None
     raise UserError(
         f"{path}: the columns are {', '.join(schema.names)}, and {', '.join(chosen) or 'none'} could be the label; "
-        "name one column label, of whole numbers or words."
+        "name one column label, of whole numbers or words, or say which with label-column."
     )
 
 

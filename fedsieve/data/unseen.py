@@ -15,9 +15,10 @@ from torch import Tensor
 from fedsieve.data.checks import screen
 from fedsieve.data.decoding import decode
 from fedsieve.data.graphs import DATASETS, graph_arrays
+from fedsieve.data.hub import PREFIX as HUB
 from fedsieve.data.image_sets import IMAGE_DATASETS, load_images
 from fedsieve.data.labels import flatten_labels, to_words
-from fedsieve.data.own_images import Table, find, list_loose, read_contents
+from fedsieve.data.own_images import FIND, Columns, Table, find, list_loose, read_contents
 from fedsieve.data.sparse_features import to_dense
 from fedsieve.data.torch_sets import read_dataset
 from fedsieve.errors import UserError, suggest
@@ -51,7 +52,13 @@ class Unseen:
 
 
 def load_unseen(
-    source: str, input_shape: tuple[int, ...], classes: Sequence[str], *, named: bool, undirected: bool = False
+    source: str,
+    input_shape: tuple[int, ...],
+    classes: Sequence[str],
+    *,
+    named: bool,
+    undirected: bool = False,
+    columns: Columns = FIND,
 ) -> Unseen:
     """Return the data of a name or path, for a model that takes examples of `input_shape` and knows `classes`.
 
@@ -63,6 +70,7 @@ def load_unseen(
         classes: the names of the classes, or their numbers.
         named: whether they are names; else labels count by number.
         undirected: whether a graph's edges are to count in both directions.
+        columns: of parquet files, those of the images and the labels, where they have them.
 
     Raises:
         UserError: there is no such data, they cannot be read, are of the other kind or their examples of another shape.
@@ -80,7 +88,7 @@ def load_unseen(
     unseen = (
         _read_graph(source, classes, named, undirected)
         if kind == "graph"
-        else _read_images(source, path, classes, named)
+        else _read_images(source, path, classes, named, columns)
     )
     examples = unseen.examples
     if kind == "images" and examples.shape[1] == 1 and input_shape[0] > 1:
@@ -131,9 +139,10 @@ def _as_name(value: Any) -> Any:
     return str(value) if isinstance(value, int) and value != UNKNOWN else value
 
 
-def _read_images(source: str, path: Path, classes: Sequence[str], named: bool) -> Unseen:
+def _read_images(source: str, path: Path, classes: Sequence[str], named: bool, columns: Columns) -> Unseen:
     if is_named(source) or is_function(source):
-        data = load_images(source) if is_named(source) else read_dataset(source, call(source))
+        of_hub = columns if source.startswith(HUB) else FIND
+        data = load_images(source, columns=of_hub) if is_named(source) else read_dataset(source, call(source))
         labels = _number_classes(data.labels.tolist(), data.names, classes, named)
         return Unseen(data.images, None, labels, describe_range(len(labels)))
     if files := list_loose(path):
@@ -146,7 +155,7 @@ def _read_images(source: str, path: Path, classes: Sequence[str], named: bool) -
         labels = _number_classes([file.parent.name for file in paths], (), classes, named)
         images = torch.from_numpy(decode(len(paths), read_contents(paths)))
         return Unseen(images, None, labels, [file.relative_to(path).as_posix() for file in paths])
-    tables = [Table.open(file, labelled=False) for file in paths]
+    tables = [Table.open(file, columns, labelled=False) for file in paths]
     labels = torch.cat([_number_classes(table.labels_as_given(), table.names, classes, named) for table in tables])
     images = torch.from_numpy(decode(len(labels), (image for table in tables for image in table.images())))
     if len(tables) == 1:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fedsieve.algorithms import section_of, section_of_key
-from fedsieve.config import RunConfig, Scalar, dotted, parse
+from fedsieve.config import RunConfig, Scalar, check_read, dotted, explain_unread, find_unread, parse
 from fedsieve.errors import UserError, suggest
-from fedsieve.keys import fields
+from fedsieve.keys import fields, key_of
 from fedsieve.simulations.experiment import LABEL, Column, Compared, Experiment, Layout, check_keys, name_file
 
 LONGEST = 120
@@ -68,6 +68,7 @@ def expand_experiment(experiment: Experiment, path: Path) -> list[Point]:
         asked = [asked for one in compared for asked in _list_asked(experiment, one, common)]
         running = {section_of(asked.algorithm) for asked in asked}
         points = [_make_point(asked, running, common) for asked in asked]
+        _check_shared_are_read(experiment.base, points)
         _check_different(points)
         if experiment.table is not None:
             _check_layout(experiment.table, points)
@@ -105,13 +106,19 @@ def _list_asked(experiment: Experiment, one: Compared, common: list[_Axis]) -> I
 
 
 def _make_point(asked: _Asked, running: Collection[str], common: list[_Axis]) -> Point:
-    """Return a run; shared keys of another algorithm are ignored if another run of the experiment is of that."""
+    """Return a run; shared keys that it does not read are ignored.
+
+    They are those of another algorithm, if another run of the experiment is of that, and of other partitions.
+    """
     one, chosen = asked.one, section_of(asked.algorithm)
     shared = {key: value for key, value in asked.shared.items()
               if section_of_key(key) in ("", chosen) or section_of_key(key) not in running}  # fmt: skip
     where = f"runs {one.label!r}: " if one.label else ""
     try:
         run = parse(shared | dict(asked.own_keys))
+        unread = set(find_unread(run)) - set(asked.own_keys)
+        run = run.model_copy(update={key.replace("-", "_"): fields()[key].default for key in unread})
+        check_read(run)
     except UserError as error:
         for axis in asked.axes:
             if axis.name and section_of_key(axis.name) not in ("", chosen):
@@ -131,6 +138,15 @@ def _make_point(asked: _Asked, running: Collection[str], common: list[_Axis]) ->
         swept=tuple(has),
         setting={key: flat.get(key) for key in together if "." not in key},
     )
+
+
+def _check_shared_are_read(base: Mapping[str, Any], points: Sequence[Point]) -> None:
+    """Raise a `UserError` for a key of the whole experiment that the partition of none of its runs reads."""
+    partitions = ", ".join(dict.fromkeys(point.run.partition for point in points))
+    for key in dict.fromkeys(key for point in points for key in base if key in fields()):
+        field = fields()[key]
+        if base[key] != field.default and not any(key_of(field).is_read_by(point.run.partition) for point in points):
+            raise explain_unread(key, base[key], f"the partitions {partitions}, which do not read it")
 
 
 def _axes(sweep: Mapping[str, Any], where: str) -> list[_Axis]:

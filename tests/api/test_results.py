@@ -101,3 +101,10 @@ def test_a_partition_is_written_as_files_on_which_a_run_has_the_same_numbers(gra
     assert given.clients.equals(fedsieve.run("fed-avg", graph_file, out=tmp_path / "run", **keys | dealt).clients)
     with pytest.raises(UserError, match=r"^out: got .*parts, which is not empty"):
         fedsieve.partition(graph_file, tmp_path / "parts", **dealt)
+
+
+def test_a_key_that_is_not_read_is_refused_from_python_too(graph_file: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"alpha: got 0\.3 with partition = 'metis', which does not"):
+        fedsieve.run("fed-avg", graph_file, alpha=0.3, out=tmp_path / "run")
+    with pytest.raises(UserError, match=r"alpha: got 0\.3 with partition = 'metis', which does not"):
+        fedsieve.partition(graph_file, tmp_path / "parts", alpha=0.3)

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fedsieve.data.image_sets import load_images
+from fedsieve.data.own_images import Columns
 from fedsieve.errors import UserError
 
 FEATURES = datasets.Features(
@@ -73,3 +75,55 @@ def test_a_column_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatc
     use(monkeypatch, datasets.DatasetDict({"train": split(0, 4)}))
     with pytest.raises(UserError, match="hf:a/b: has no column 'writer_id'; allowed: image, label, writer"):
         load_images("hf:a/b", column="writer_id")
+
+
+SEVERAL = datasets.Features(
+    {
+        "front": datasets.Image(),
+        "back": datasets.Image(),
+        "kind": datasets.ClassLabel(names=["x", "y"]),
+        "age": datasets.Value("int64"),
+        "writer": datasets.Value("string"),
+    }
+)
+
+
+def write_several(folder: Path) -> datasets.DatasetDict:
+    """Write a folder of parquet files, as a set of the hub is laid out, and return it as `datasets` loads it."""
+    front, back = ([Image.fromarray(np.full((4, 4), shade + more, np.uint8)) for shade in range(4)] for more in (0, 50))
+    rows = {"front": front, "back": back, "kind": [0, 1, 0, 1], "age": [3, 3, 4, 5], "writer": ["a", "b", "b", "a"]}
+    datasets.Dataset.from_dict(rows, features=SEVERAL).to_parquet(str(folder / "train.parquet"))
+    return datasets.load_dataset("parquet", data_files={"train": str(folder / "train.parquet")}, cache_dir=str(folder))
+
+
+def test_columns_are_named_where_several_could_be_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    use(monkeypatch, write_several(tmp_path))
+    assert load_images("hf:me/both").images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    kinds = load_images("hf:me/both", columns=Columns("back", "kind"), column="writer")
+    assert (kinds.images[:, 0, 0, 0].tolist(), kinds.labels.tolist()) == ([50, 51, 52, 53], [0, 1, 0, 1])
+    assert kinds.names == ("x", "y")
+    assert kinds.holders is not None
+    ages = load_images("hf:me/both", columns=Columns("front", "age"))  # not what is in the cache
+    assert (ages.images[:, 0, 0, 0].tolist(), ages.labels.tolist()) == ([0, 1, 2, 3], [3, 3, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (Columns("side", "kind"), "image-column = 'side' is no column; allowed: front, back"),
+        (Columns("age", "kind"), "image-column = 'age' does not hold encoded images; allowed: front, back"),
+        (Columns("", "sort"), "label-column = 'sort' is no column; allowed: kind, age, writer"),
+        (Columns("", "back"), "label-column = 'back' does not hold whole numbers or words; allowed: kind, age, writer"),
+    ],
+)
+def test_a_named_column_of_no_use_is_a_sentence(
+    columns: Columns, sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    use(monkeypatch, write_several(tmp_path))
+    with pytest.raises(UserError, match=sentence):
+        load_images("hf:me/both", columns=columns)
+
+
+def test_data_without_columns_refuse_names_of_them():
+    with pytest.raises(UserError, match=r"label-column: got 'kind', but digits has no columns, allowed: \.par"):
+        load_images("digits", columns=Columns("", "kind"))

@@ -1,17 +1,23 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from flwr_datasets import partitioner as library
 from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner, PathologicalPartitioner, ShardPartitioner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedsieve.data.image_cuts import IMAGE_PARTITIONS, Knobs, iid, index_lists
+from fedsieve.catalogue import FLOWER_PARTITIONS, REFUSED_PARTITIONS
+from fedsieve.data.dealing import Knobs, index_lists
+from fedsieve.data.image_cuts import IMAGE_PARTITIONS, iid
 from fedsieve.data.image_partitions import ClientImages, check_image_clients, partition_images, split_own
 from fedsieve.data.image_sets import ImageSet, load_images
 from fedsieve.errors import UserError
+
+OURS = [name for name in IMAGE_PARTITIONS if name not in FLOWER_PARTITIONS]
 
 DEFAULTS: dict[str, Any] = {
     "seed": 1,
@@ -55,7 +61,7 @@ def counts(data: ImageSet, images: np.ndarray) -> np.ndarray:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[str, ImageSet, int, dict[str, Any]]:
-    name = draw(st.sampled_from(list(IMAGE_PARTITIONS)))
+    name = draw(st.sampled_from(OURS))
     classes = draw(st.integers(2, 5))
     train = draw(st.permutations([*range(classes)] * draw(st.integers(4, 12)) + [0] * draw(st.integers(0, 9))))
     test = draw(st.lists(st.integers(0, classes - 1), max_size=30))
@@ -89,10 +95,10 @@ def test_each_image_belongs_to_one_client_and_a_limit_only_takes_away(
 @pytest.mark.parametrize("name", IMAGE_PARTITIONS)
 def test_the_seed_alone_decides(name: str):
     data = even()
-    once = as_lists(partition(name, data, 7))
+    once = as_lists(partition(name, data, 5))
     np.random.seed(5)
-    assert as_lists(partition(name, data, 7)) == once
-    assert as_lists(partition(name, data, 7, seed=2)) != once
+    assert as_lists(partition(name, data, 5)) == once
+    assert as_lists(partition(name, data, 5, seed=2)) != once
 
 
 def test_test_images_follow_the_training_images_by_hand(monkeypatch: pytest.MonkeyPatch):
@@ -181,6 +187,45 @@ def test_the_librarys_private_index_lists_are_its_public_partitions(make: Any):
         assert partitioner.load_partition(client)["row"][:] == rows.tolist()
 
 
+LIBRARY: dict[str, Callable[[], library.Partitioner]] = {
+    "IidPartitioner": lambda: library.IidPartitioner(4),
+    "DirichletPartitioner": lambda: library.DirichletPartitioner(4, "label", alpha=0.7, seed=3),
+    "InnerDirichletPartitioner": lambda: library.InnerDirichletPartitioner([31, 31, 30, 30], "label", 0.7, seed=3),
+    "PathologicalPartitioner": lambda: library.PathologicalPartitioner(4, "label", 3, seed=3),
+    "ShardPartitioner": lambda: library.ShardPartitioner(4, "label", num_shards_per_partition=3, seed=3),
+    "LinearPartitioner": lambda: library.LinearPartitioner(4),
+    "SquarePartitioner": lambda: library.SquarePartitioner(4),
+    "ExponentialPartitioner": lambda: library.ExponentialPartitioner(4),
+}
+
+
+@pytest.mark.parametrize("name", FLOWER_PARTITIONS)
+def test_a_partitioner_of_the_library_deals_as_it_does_there(name: str):
+    labels = np.arange(122) * 7 % 5
+    theirs = LIBRARY[name]()
+    theirs.dataset = Dataset.from_dict({"label": labels, "row": range(122)})
+    rows = [theirs.load_partition(client)["row"][:] for client in range(4)]
+    ours = IMAGE_PARTITIONS[name](labels, 4, 3, Knobs(alpha=0.7, classes_per_client=3, shards_per_client=3))
+    assert [share.tolist() for share in ours] == rows
+
+
+def test_all_partitioners_of_the_library_are_taken_or_refused_with_a_reason():
+    classes = {name for name in library.__all__ if name != "Partitioner"}
+    assert {*FLOWER_PARTITIONS, *REFUSED_PARTITIONS} == classes
+    assert set(FLOWER_PARTITIONS).isdisjoint(REFUSED_PARTITIONS)
+
+
+def test_labels_with_gaps_are_dealt_too():
+    labels = np.array([3, 9] * 20)
+    shares = IMAGE_PARTITIONS["InnerDirichletPartitioner"](labels, 4, 3, Knobs(5.0, 1, 1))
+    assert sorted(np.concatenate(shares)) == list(range(40))
+
+
+def test_images_that_the_library_leaves_over_are_counted(caplog: pytest.LogCaptureFixture):
+    partition("ShardPartitioner", image_set([0, 1] * 11), 4, shards_per_client=1)
+    assert caplog.messages == ["2 of 22 images are left over when all clients have their parts, and ignored"]
+
+
 def test_dirichlet_is_nearly_even_for_large_alpha_and_uneven_for_small():
     data = even(each=100)
     near = np.array([counts(data, held(client)) for client in partition("dirichlet", data, 10, alpha=1e6)])
@@ -198,7 +243,7 @@ def test_dirichlet_gives_an_empty_client_one_image(caplog: pytest.LogCaptureFixt
     assert caplog.messages[0].endswith("of 100 clients drew no image; each gets one of the client with the most")
 
 
-@pytest.mark.parametrize("name", IMAGE_PARTITIONS)
+@pytest.mark.parametrize("name", OURS)
 def test_thousands_of_clients_have_an_image_each(name: str):
     clients = partition(name, even(each=600, test_each=100), 2000, alpha=5.0)
     assert len(clients) == 2000
@@ -262,6 +307,15 @@ def test_a_device_splits_its_own_file():
     ("name", "num_clients", "knobs", "sentence"),
     [
         ("metis", 2, {}, "partition = 'metis' is unknown; allowed for images are iid, dirichlet, pathological, shards"),
+        ("IdiPartitioner", 2, {}, r"'IdiPartitioner' is unknown \(did you mean IidPartitioner\?\); allowed"),
+        ("SizePartitioner", 2, {}, "needs what no key gives, a list of sizes; allowed for images are iid, dirichlet"),
+        ("NaturalIdPartitioner", 2, {}, "needs what no key gives, a column, which is natural with column; allowed"),
+        ("ExponentialPartitioner", 20, {}, "'ExponentialPartitioner' cannot deal 300 images to 20 clients: The given"),
+        ("ExponentialPartitioner", 300, {}, "'ExponentialPartitioner' cannot deal 300 images to 300 clients: "),
+        ("DirichletPartitioner", 40, {"alpha": 0.1}, "cannot deal 300 images to 40 clients: The max number"),
+        ("InnerDirichletPartitioner", 40, {"alpha": 1e-9}, "cannot deal 300 images to 40 clients: "),
+        ("PathologicalPartitioner", 2, {"classes_per_client": 11}, "cannot deal 300 images to 2 clients: The specif"),
+        ("ShardPartitioner", 200, {"shards_per_client": 9}, "300 images to 200 clients: shards-per-client is 9"),
         ("iid", 0, {}, "num-clients = 0 is impossible"),
         ("iid", 301, {}, "num-clients = 301 is too many for 300 images"),
         ("iid", 2, {"examples_per_client": -1}, "examples-per-client = -1 is impossible"),

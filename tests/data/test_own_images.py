@@ -237,7 +237,10 @@ def test_labels_that_cannot_be_learnt_are_refused(given: Any, sentence: str, tmp
     [
         ({"label": [0, 1]}, "the columns are label, and 0 of them hold encoded images"),
         ({"a": [b"x"] * 2, "b": [b"y"] * 2, "label": [0, 1]}, "the columns are a, b, label, and 2 of them hold"),
-        ({"image": [b"x"] * 2, "a": [0, 1], "b": [0, 1]}, "and a, b could be the label; name one column label"),
+        (
+            {"image": [b"x"] * 2, "a": [0, 1], "b": [0, 1]},
+            r"and a, b could be the label; .* or say which with label-col",
+        ),
         ({"image": [b"x"] * 2, "label": [0, 1], "labels": [0, 1]}, "and label, labels could be the label"),
         ({"image": [b"x", None], "label": [0, 1]}, "row 0 is not an image"),
         ({"image": [None, b"x"], "label": [0, 1]}, "row 0 has no image"),

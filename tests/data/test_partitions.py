@@ -17,12 +17,14 @@ from fedsieve.data.metis import cut
 from fedsieve.data.partitions import PARTITIONS, _make_adjacency, partition_nodes
 from fedsieve.errors import UserError
 
-DISJOINT = [name for name in PARTITIONS if name != "metis-overlapping"]
+DRAWN = ["label-dirichlet", "feature-dirichlet"]
+DISJOINT = [name for name in PARTITIONS if name not in ("metis-overlapping", *DRAWN)]
 
 
 def graph(num_nodes: int, pairs: list[tuple[int, int]]) -> Data:
     edges = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
-    return Data(x=torch.zeros(num_nodes, 1), edge_index=edges)
+    kinds = torch.arange(num_nodes) % 3
+    return Data(x=kinds[:, None].float(), edge_index=edges, y=kinds)
 
 
 def cliques(*sizes: int) -> Data:
@@ -173,6 +175,68 @@ for n in (1, 2, 3, 9):
 def test_impossible_requests_are_refused(name: str, num_clients: int, clients_per_part: int, sentence: str):
     with pytest.raises(UserError, match=sentence):
         partition_nodes(name, cliques(4), num_clients, seed=1, clients_per_part=clients_per_part)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@settings(deadline=None, max_examples=25)
+@given(case=graphs_and_clients(), alpha=st.sampled_from([1e-6, 0.01, 0.5, 100.0]))
+def test_drawn_parts_hold_each_node_once_and_none_is_empty(name: str, case: tuple[Data, int, int], alpha: float):
+    data, num_clients, seed = case
+    try:
+        parts = partition_nodes(name, data, num_clients, seed=seed, alpha=alpha)
+    except UserError:  # more than half of the clients would be empty
+        assert num_clients > 3 or alpha < 1
+        return
+    assert len(parts) == num_clients
+    assert all(len(part) for part in parts)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(data.num_nodes))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_smaller_alpha_the_less_alike_the_clients(name: str):
+    data = graph(3000, [])
+    even = [largest_shares(data, partition_nodes(name, data, 6, seed=seed, alpha=1e6)) for seed in range(3)]
+    some = [largest_shares(data, partition_nodes(name, data, 6, seed=seed, alpha=1.0)) for seed in range(3)]
+    far = [largest_shares(data, partition_nodes(name, data, 6, seed=seed, alpha=0.05)) for seed in range(3)]
+    assert np.mean(even) == pytest.approx(1 / 3, abs=0.01)
+    assert np.mean(even) + 0.1 < np.mean(some) < np.mean(far) - 0.1
+
+
+def largest_shares(data: Data, parts: list[np.ndarray]) -> float:
+    """Return how large a share of a client its largest class is, in the mean."""
+    return float(np.mean([np.bincount(data.y.numpy()[part]).max() / len(part) for part in parts]))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_client_that_drew_no_node_gets_one(name: str, caplog: pytest.LogCaptureFixture):
+    parts = partition_nodes(name, graph(300, []), 30, seed=1, alpha=0.3)
+    assert min(map(len, parts)) == 1
+    assert "of 30 clients drew no node; each gets one of the client with the most" in caplog.text
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_an_alpha_that_leaves_most_clients_empty_is_refused(name: str):
+    with pytest.raises(UserError, match=r"alpha = 1e-09 leaves 1\d of 20 clients without a node; raise alpha or lower"):
+        partition_nodes(name, graph(40, []), 20, seed=1, alpha=1e-9)
+
+
+def test_clusters_are_of_features_not_of_labels_and_sparse_ones_are_the_same():
+    data = graph(400, [])
+    data.x = (torch.arange(400) >= 200).float()[:, None] * torch.tensor([[0.0, 5.0]])
+    parts = partition_nodes("feature-dirichlet", data, 2, seed=1, alpha=1e-3)
+    assert sorted(part.tolist() for part in parts) == [[*range(200)], [*range(200, 400)]]
+    data.x = data.x.to_sparse().coalesce()
+    again = partition_nodes("feature-dirichlet", data, 2, seed=1, alpha=1e-3)
+    assert [part.tolist() for part in again] == [part.tolist() for part in parts]
+
+
+def test_nodes_without_a_label_are_dealt_as_a_class_of_their_own():
+    data = graph(300, [])
+    data.y[:100] = -1
+    parts = partition_nodes("label-dirichlet", data, 4, seed=1, alpha=1e6)
+    unlabelled = [int((data.y[torch.from_numpy(part)] == -1).sum()) for part in parts]
+    assert sum(unlabelled) == 100
+    assert unlabelled == pytest.approx([25] * 4, abs=1)
 
 
 def test_metis_keeps_most_edges_of_the_digits_and_random_few():

@@ -1,5 +1,6 @@
 """Experiment files: what they expand to, what is told of mistakes, and that those which are shipped are right."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,26 @@ def test_a_table_of_an_algorithm_that_does_not_run_is_a_mistake(text: str, told:
     with pytest.raises(UserError) as caught:
         points(tmp_path / "one.toml", text)
     assert f"one.toml: {told}" in str(caught.value)
+
+
+def test_a_shared_key_of_one_partition_is_ignored_in_runs_of_the_others(tmp_path: Path):
+    text = 'seeds = [1]\ndataset = "digits"\nalpha = 0.3\nsweep.partition = ["iid", "dirichlet"]'
+    assert [point.run.alpha for point in points(tmp_path / "e.toml", text)] == [0.5, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('dataset = "digits"\nalpha = 0.3\nsweep.partition = ["iid", "shards"]',
+         "alpha: got 0.3 with the partitions iid, shards, which do not read it, allowed: with one of"),
+        ('dataset = "digits"\nsweep.partition = ["iid", "dirichlet"]\nsweep.alpha = [0.1, 0.3]',
+         "alpha: got 0.1 with partition = 'iid', which does not read it, allowed: with one of"),
+        ('[[runs]]\nalgorithm = "local"\nalpha = 0.3', "alpha: got 0.3 with partition = 'metis', which does not read"),
+    ],
+)  # fmt: skip
+def test_a_key_that_no_partition_of_an_experiment_reads_is_one_sentence(text: str, sentence: str, tmp_path: Path):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        points(tmp_path / "e.toml", f"seeds = [1]\n{text}")
 
 
 def test_a_long_name_is_cut_and_told_apart(tmp_path: Path):

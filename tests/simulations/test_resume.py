@@ -484,3 +484,10 @@ def test_a_strategy_that_does_not_say_how_it_goes_on_is_one_sentence(
     monkeypatch.delattr("fedsieve.strategies.fed_avg.FedAvg.load_state")
     with pytest.raises(UserError, match=r"^algorithm: the strategy FedAvg has no load_state, so no run can"):
         resume(run, quiet=True)
+
+
+def test_a_key_that_the_partition_does_not_read_is_no_reason_not_to_resume(
+    keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = interrupted(tmp_path / "run", monkeypatch, keys, alpha=0.3)
+    assert fedsieve("resume", run, "--quiet") == 0

@@ -196,6 +196,13 @@ def test_keys_that_change_no_number_may_differ(half_done: Path, graph_file: Path
     assert capfd.readouterr().out.splitlines()[0] == f"{half_done}: done"
 
 
+def test_a_key_that_the_partition_does_not_read_may_differ(half_done: Path, capfd: pytest.CaptureFixture[str]):
+    config = half_done / "config.toml"
+    config.write_text(config.read_text().replace("alpha = 0.5", "alpha = 0.3"))
+    assert fedsieve("sweep", "mine.toml", "--dry-run") == 0
+    assert capfd.readouterr().out.splitlines()[0] == f"{half_done}: done"
+
+
 def test_a_dry_run_lists_a_folder_of_another_run(half_done: Path, graph_file: Path, capfd: pytest.CaptureFixture[str]):
     write(graph_file, "num-rounds = 3\nlr = 0.5")
     assert fedsieve("sweep", "mine.toml", "--dry-run") == 0

@@ -29,6 +29,7 @@ from fedsieve.data.image_partitions import (
 )
 from fedsieve.data.image_sets import ImageSet, load_images
 from fedsieve.data.lacking import check_parts
+from fedsieve.data.own_images import Columns
 from fedsieve.data.partitions import partition_nodes
 from fedsieve.data.proxy import random_proxy_graph, random_proxy_images
 from fedsieve.data.sparse_features import to_dense
@@ -195,7 +196,7 @@ def _load_own(path: str, run: DataKeys, kind: Kind, client: str = "", given: Any
     if kind == "graph":
         held = Subgraph(load_graph(path, part=True, given=given, **_of_graphs(run)), client)
     else:
-        data = load_images(path, part=True) if given is None else read_dataset(path, given)
+        data = load_images(path, part=True, columns=_columns(run)) if given is None else read_dataset(path, given)
         part = split_own(data, seed=run.seed_of_data, train_ratio=run.train_ratio, val_ratio=run.val_ratio)
         held = Images(data, part, client)
     _check_size(path, held)
@@ -241,8 +242,18 @@ def _check_number(run: DataKeys, count: int) -> None:
         raise UserError(f"num-clients: got {run.num_clients}, allowed: {count}, {what}; left open it is that.")
 
 
+def _columns(run: DataKeys) -> Columns:
+    return Columns(run.image_column, run.label_column)
+
+
 def _of_graphs(run: DataKeys) -> dict[str, Any]:
-    """Return what a graph is read with."""
+    """Return what a graph is read with.
+
+    Raises `UserError` for the columns of images.
+    """
+    for key, name in (("image-column", run.image_column), ("label-column", run.label_column)):
+        if name:
+            raise UserError(f"{key}: got {name!r} with a graph, allowed: with .parquet files, or hf:OWNER/NAME.")
     largest = {"auto": None, "yes": True, "no": False}[run.largest_component]
     return {
         "seed": run.seed_of_data,
@@ -267,7 +278,12 @@ def _cut_subgraphs(run: DataKeys) -> list[Holding]:
     else:
         names = ("",) * run.num_clients
         parts = partition_nodes(
-            run.partition, data, run.num_clients, seed=run.seed_of_data, clients_per_part=run.clients_per_part
+            run.partition,
+            data,
+            run.num_clients,
+            seed=run.seed_of_data,
+            clients_per_part=run.clients_per_part,
+            alpha=run.alpha,
         )
     graphs = [client_graph(data, nodes) for nodes in parts]
     check_clients(graphs, _select_deciding_keys(run))
@@ -285,7 +301,7 @@ def _check_held(run: DataKeys, names: Sequence[str], parts: Sequence[Any]) -> No
 
 def _load_images(run: DataKeys) -> ImageSet:
     if not is_function(run.dataset):
-        return load_images(run.dataset, column=run.holder_column)
+        return load_images(run.dataset, column=run.holder_column, columns=_columns(run))
     given = call(run.dataset)
     if (clients := find_clients(given)) is not None or run.holder_column:
         what = f"the data of {len(clients)} clients" if clients is not None else "images without columns"
@@ -327,8 +343,8 @@ def _select_deciding_keys(run: DataKeys) -> dict[str, object]:
     deciding: dict[str, object] = {}
     for key, value in run.group(DataKeys).items():
         field = fields()[key]
-        always = key in ("num-clients", "partition", "train-ratio", "val-ratio") or key_of(field).partition
-        if key in decide and key_of(field).partition in ("", run.partition) and (always or value != field.default):
+        always = key in ("num-clients", "partition", "train-ratio", "val-ratio") or key_of(field).partitions
+        if key in decide and key_of(field).is_read_by(run.partition) and (always or value != field.default):
             deciding[key] = value
     return deciding
 

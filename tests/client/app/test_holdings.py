@@ -119,7 +119,9 @@ def test_data_of_its_own_that_are_not_there_are_one_sentence(name: str, tmp_path
 def test_a_partition_for_the_other_kind_of_data_is_one_sentence(graph_file: Path):
     with pytest.raises(UserError, match="allowed for images are iid, dirichlet"):
         deal_simulated(config(dataset="digits", partition="metis"))
-    with pytest.raises(UserError, match="'dirichlet' is unknown; allowed for graphs are metis"):
+    with pytest.raises(
+        UserError, match=r"'dirichlet' is unknown \(did you mean label-dirichlet\?\); allowed for graphs are metis"
+    ):
         deal_simulated(config(dataset=str(graph_file), partition="dirichlet"))
 
 
@@ -164,3 +166,8 @@ def test_images_may_be_as_large_as_the_server_takes_and_no_larger(tmp_path: Path
             UserError, match=r"1001: one example is 1 x 1001 x 1000, 1,001,000 numbers; allowed are at m"
         ):
             hold(str(tmp_path / "1001"), config())
+
+
+def test_columns_of_images_are_refused_with_a_graph(graph_file: Path):
+    with pytest.raises(UserError, match="label-column: got 'kind' with a graph, allowed: with "):
+        deal_simulated(config(dataset=str(graph_file), label_column="kind"))

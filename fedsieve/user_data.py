@@ -36,7 +36,12 @@ def find_clients(given: Any) -> dict[str, Any] | None:
 
     A mapping of splits, such as `train` and `test`, is one set.
     """
-    if isinstance(given, list | tuple) and given and all(_is_set(one) for one in given):
+    if isinstance(given, list | tuple) and any(map(is_graph, given)):
+        for number, one in enumerate(given):
+            if not is_graph(one):
+                what = f"item {number} of the list is a {type(one).__name__}"
+                raise UserError(f"dataset: {what}, allowed: a graph, as the others are.")
+    if isinstance(given, list | tuple) and given and all(map(_is_set, given)):
         return {str(number): one for number, one in enumerate(given)}
     if isinstance(given, Mapping) and given and not is_graph(given) and not is_split(given):
         return {str(name): one for name, one in given.items()}
@@ -55,7 +60,16 @@ def is_split(given: Any) -> bool:
 
 
 def _is_set(given: Any) -> bool:
+    if isinstance(given, tuple) or (
+        isinstance(given, list) and not all(isinstance(one, tuple | list) for one in given)
+    ):
+        return False  # an example: (image, label)
     return is_graph(given) or is_split(given) or (hasattr(given, "__getitem__") and hasattr(given, "__len__"))
+
+
+def forget_calls() -> None:
+    """Have functions called again that have been called."""
+    _call.cache_clear()
 
 
 @lru_cache(maxsize=2)
@@ -75,6 +89,9 @@ def _call(dataset: str, folder: str) -> Any:
         raise UserError(
             f"dataset: got {dataset!r}, but it fails: {type(error).__name__}: {one_line(error)}."
         ) from error
+    pyg = sys.modules.get("torch_geometric.data")  # imported by whoever returns one of its sets
+    if pyg is not None and isinstance(given, pyg.Dataset) and len(given) == 1:
+        given = given[0]
     if given is None or isinstance(given, str | bytes | int | float):
         raise UserError(
             f"dataset: got {dataset!r}, which returns a {type(given).__name__}, allowed: a PyG Data, a torch Dataset "

@@ -16,6 +16,7 @@ from fedsieve.config import RunConfig, dotted
 from fedsieve.errors import UserError
 from fedsieve.keys import fields
 from fedsieve.objects import is_of_session, name_of, name_of_global
+from fedsieve.user_data import is_function
 
 
 def gather(
@@ -95,7 +96,7 @@ def check_crosses(run: RunConfig, *, alone: bool = True) -> None:
 def let_workers_find(run: RunConfig) -> None:
     """Let processes that are started find the modules of a caller's own objects, wherever these lie."""
     folders = []
-    for path in (run.algorithm, run.model):
+    for path in (run.algorithm, run.model, run.dataset if is_function(run.dataset) else ""):
         module = sys.modules.get(path.partition(":")[0])
         file = None if module is None or ":" not in path else getattr(module, "__file__", None)
         if module is not None and file is not None and "site-packages" not in file:

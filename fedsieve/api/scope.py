@@ -1,4 +1,7 @@
-"""What a run changes of the process that it runs in is put back when it has ended, however it ends."""
+"""What a run changes of the process that it runs in is put back when it has ended, however it ends.
+
+Data that it has read are forgotten: in a notebook the next run is often one of other data under the same name.
+"""
 
 import logging
 import os
@@ -9,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from fedsieve.client.app.holdings import forget_data
 
 LOGS = ("", "fedsieve", "flwr", "ray")
 """Loggers, the root's among them, to which libraries add handlers as they are imported."""
@@ -25,6 +30,7 @@ def leave_as_it_was() -> Iterator[None]:
     try:
         yield
     finally:
+        forget_data()
         random.setstate(drawn)
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:  # None: not set from Python

@@ -74,14 +74,15 @@ def _describe_classes(labels: Labels) -> dict[str, Any]:
 
 
 def check_learnable(source: str, data: Data, *, part: bool = False) -> None:
-    """Raise `UserError` unless there are two classes, or, of a `part` of a federation's data, one.
+    """Raise `UserError` unless there are two classes, or, of a `part` of a federation's data, one or declared ones.
 
     Each mask must have a node, but for a part's; the masks must not overlap.
     """
     classes = data.y[data.y >= 0].unique()
-    if len(classes) < 2 - part:
+    needed = 0 if part and "num_classes" in data else 2 - part  # who declares classes may have nodes of none
+    if len(classes) < needed:
         hint = "; -1 means a node without a label" * bool((data.y < 0).any())
-        raise UserError(f"{source}: y names {len(classes)} class(es); classification needs at least {2 - part}{hint}.")
+        raise UserError(f"{source}: y names {len(classes)} class(es); classification needs at least {needed}{hint}.")
     for name in MASKS:
         if not part and not data[name].any():
             raise UserError(f"{source}: {name} has no node out of {data.num_nodes}; it needs at least one.")
@@ -180,10 +181,17 @@ def _check_masks(source: str, arrays: Mapping[str, Any], y: torch.Tensor, split:
     given = [name for name in MASKS if name in arrays]
     if given and len(given) < len(MASKS):
         raise UserError(f"{source}: only {', '.join(given)} given; give all of {', '.join(MASKS)} or none, {ANEW}.")
-    return {name: _check_mask(f"{source}: {name}", arrays[name], y, split) for name in given}
+    numbered = any(_holds_numbers(arrays[name], len(y)) for name in given)
+    return {name: _check_mask(f"{source}: {name}", arrays[name], y, split, numbered) for name in given}
 
 
-def _check_mask(label: str, mask: Array, y: torch.Tensor, split: int) -> torch.Tensor:
+def _holds_numbers(mask: Array, num_nodes: int) -> bool:
+    """Return whether a mask can only be a list of nodes' numbers: then those beside it are too."""
+    whole = not mask.size or mask.dtype.kind in "iu"
+    return mask.ndim == 1 and whole and not _is_boolean(mask, num_nodes)
+
+
+def _check_mask(label: str, mask: Array, y: torch.Tensor, split: int, numbered: bool) -> torch.Tensor:
     if mask.shape == (len(y), 1):
         mask = mask[:, 0]
     if mask.ndim == 2 and len(mask) == len(y):
@@ -194,7 +202,8 @@ def _check_mask(label: str, mask: Array, y: torch.Tensor, split: int) -> torch.T
                 f"0 to split={count - 1}, {ANEW}."
             )
         mask = mask[:, split]
-    if mask.ndim == 1 and (len(mask) != len(y) or mask.dtype.kind in "iu") and not _is_boolean(mask, len(y)):
+    can_be_numbers = mask.ndim == 1 and mask.dtype.kind != "b"
+    if can_be_numbers and (numbered or len(mask) != len(y)):
         mask = _mark(label, mask, len(y))
     if mask.ndim != 1 or not _is_boolean(mask, len(y)):
         raise UserError(f"{label} is {mask.dtype} of shape {mask.shape}; it must be {len(y)} booleans, {ANEW}.")

@@ -50,7 +50,7 @@ def list_clients(folder: Path) -> list[ClientFile]:
 
     Raises `UserError` when there is none, or there are graphs and images.
     """
-    entries = sorted(_entries(folder), key=lambda path: natural_order(path.name))
+    entries = sorted(_entries(folder), key=lambda path: (natural_order(_name(path)), path.name))
     graphs = [entry for entry in entries if entry.suffix.lower() in GRAPH_FILES and entry.is_file()]
     images = [entry for entry in entries if entry.is_dir() or (entry.suffix.lower() == ".parquet" and entry.is_file())]
     if graphs and images:
@@ -65,7 +65,7 @@ def list_clients(folder: Path) -> list[ClientFile]:
         )
     if others := [entry.name for entry in entries if entry not in chosen]:
         _log.warning("%s: %d entries ignored, %s first", folder, len(others), others[0])
-    stems = [entry.name if entry.is_dir() else entry.stem for entry in chosen]
+    stems = [_name(entry) for entry in chosen]
     unique = len(set(stems)) == len(stems)
     return [ClientFile(stem if unique else entry.name, entry) for stem, entry in zip(stems, chosen, strict=True)]
 
@@ -78,6 +78,10 @@ def _is_one_set(folder: Path) -> bool:
     if tables:
         return all(SPLIT.match(name) or SHARD.fullmatch(name) for name in tables)
     return bool(folders) and SPLITS.issuperset(folders)
+
+
+def _name(entry: Path) -> str:
+    return entry.name if entry.is_dir() else entry.stem
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -94,6 +94,7 @@ def load_graph(
     if split or MASKS[0] not in data:
         data = random_split(data, split or (named.split if named else DEFAULT_SPLIT), seed)
     check_learnable(dataset, data, part=part)
+    data.declares_classes = "num_classes" in data
     data.num_classes = max(int(data.y.max()) + 1, data.to_dict().get("num_classes", 0))
     data.class_names = data.to_dict().get("class_names", ())
     if holders is not None:

@@ -1,6 +1,7 @@
 """Labels of a graph's nodes as people have them, words, one-hot rows, numbers with gaps, as numbers from 0."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -63,7 +64,7 @@ def number_labels(source: str, arrays: Mapping[str, Any], *, part: bool = False)
     if not gaps:
         return Labels(torch.from_numpy(y.astype(np.int64)), count, names)
     names = tuple(f"{label:.0f}" for label in given)
-    _log_order(source, names)
+    log_order(source, names)
     numbers = np.where(y == -1, -1, np.searchsorted(given, y))
     return Labels(torch.from_numpy(numbers.astype(np.int64)), len(names), names)
 
@@ -81,8 +82,14 @@ def flatten_labels(source: str, y: Array) -> Array:
 
 
 def to_words(values: Array) -> list[str]:
-    """Return values as words, bytes decoded."""
-    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values.tolist()]
+    """Return values as words, bytes decoded; None and NaN, which stand for a missing one, as the empty word."""
+    return [_to_word(value) for value in values.tolist()]
+
+
+def _to_word(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _number_words(source: str, y: Array, names: tuple[str, ...]) -> Labels:
@@ -95,11 +102,12 @@ def _number_words(source: str, y: Array, names: tuple[str, ...]) -> Labels:
     if strange := next((word for word in words if word not in number), None):
         raise UserError(f"{source}: y has the label {strange!r}; allowed are those of class_names: {_list(names)}.")
     if not names:
-        _log_order(source, classes)
+        log_order(source, classes)
     return Labels(torch.tensor([number[word] for word in words]), len(classes), classes)
 
 
-def _log_order(source: str, names: tuple[str, ...]) -> None:
+def log_order(source: str, names: tuple[str, ...]) -> None:
+    """Say which class each label is."""
     if len(names) > 1:  # of one class nothing can be learnt: that is what will be said
         _log.info("%s: its labels are the classes 0 to %d in this order: %s", source, len(names) - 1, _list(names))
 

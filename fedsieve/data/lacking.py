@@ -15,13 +15,16 @@ _MEANING = {
 }
 
 
-def check_parts(noun: str, counts: Sequence[Sequence[int]], given: Mapping[str, object]) -> None:
+def check_parts(
+    noun: str, counts: Sequence[Sequence[int]], given: Mapping[str, object], names: Sequence[str] = ()
+) -> None:
     """Warn about clients that lack a part of what they need.
 
     Args:
         noun: what they hold, in the plural.
         counts: how much each client holds for training, validation and testing.
         given: the keys that decide it, and their values.
+        names: what the clients are called; empty where they are only numbers.
 
     Raises:
         UserError: no client has anything for one of the three.
@@ -35,7 +38,9 @@ def check_parts(noun: str, counts: Sequence[Sequence[int]], given: Mapping[str, 
                 "allowed: values that leave at least one with some."
             )
         if lacking:
-            ids = ", ".join(map(str, lacking[:_SHOWN])) + (", ..." if len(lacking) > _SHOWN else "")
+            ids = ", ".join(names[client] if names else str(client) for client in lacking[:_SHOWN]) + (
+                ", ..." if len(lacking) > _SHOWN else ""
+            )
             _log.warning(
                 "%d of %d clients have no %s for %s: %s; %s", len(lacking), len(counts), noun, part, ids, meaning
             )

@@ -10,8 +10,8 @@ from PIL import Image
 from fedsieve.data.decoding import Pixels, to_pixels
 from fedsieve.data.image_sets import ImageSet
 from fedsieve.data.labels import MAX_CLASSES
-from fedsieve.errors import UserError
-from fedsieve.user_data import USES, is_split
+from fedsieve.errors import UserError, one_line
+from fedsieve.user_data import USES, is_graph, is_split
 
 
 def read_dataset(source: str, given: Any) -> ImageSet:
@@ -49,13 +49,27 @@ def _items(source: str, given: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield each item's place, image and label."""
     if not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
         raise UserError(f"{source}: is a {type(given).__name__}, allowed: a torch Dataset with a length.")
-    for number in range(len(given)):
-        item = given[number]
+    if is_graph(given):
+        what = f"is a graph, a {type(given).__name__}"
+        raise UserError(f"{source}: {what}, allowed: images; give a Data by itself, or a list of Data, one a client.")
+    for number in range(_count(source, given)):
+        try:
+            item = given[number]
+        except Exception as error:  # it is the user's own code
+            words = f"{type(error).__name__}: {one_line(error)}"
+            raise UserError(f"{source}: item {number} cannot be read: {words}.") from error
         if isinstance(item, Mapping) and {"image", "label"} <= set(item):
             item = (item["image"], item["label"])
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise UserError(f"{source}: item {number} is a {type(item).__name__}, allowed: (image, label).")
         yield f"{source}: item {number}", *item
+
+
+def _count(source: str, given: Any) -> int:
+    try:
+        return len(given)
+    except Exception as error:  # as above
+        raise UserError(f"{source}: is a {type(given).__name__} without a length, allowed: a torch Dataset.") from error
 
 
 def _read_image(where: str, image: Any) -> Pixels:
@@ -80,7 +94,8 @@ def _read_image(where: str, image: Any) -> Pixels:
 
 
 def _read_label(where: str, label: Any) -> int | str:
-    plain = label.item() if hasattr(label, "item") and getattr(label, "size", None) is not None else label
+    values = np.asarray(label)
+    plain = values.item() if values.size == 1 and values.dtype.kind in "biuU" else label
     if isinstance(plain, str):
         return plain
     if isinstance(plain, int) and 0 <= plain < MAX_CLASSES:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch_geometric.data import Data
 
 import fedsieve
 from fedsieve import RunFailedError, UserError, objects
-from tests.helpers import assert_same_run, simulated
+from tests.helpers import assert_same_run, simulated, write_graph
 
 SMALL: dict[str, Any] = {"num_clients": 3, "num_rounds": 3, "hidden_dim": 4, "quiet": True}
 IMAGES: dict[str, Any] = {"num_clients": 2, "num_rounds": 2, "examples_per_client": 20, "quiet": True}
@@ -262,3 +263,28 @@ def test_the_callers_log_keeps_its_handlers(graph_file: Path, tmp_path: Path):
     fedsieve.run("fed-avg", graph_file, out=tmp_path / "run", **(SMALL | {"num_rounds": 0}))
     assert log.handlers == [handler]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_list_of_graphs_with_words_is_a_run_of_as_many_clients_each_time_as_it_is(tmp_path: Path):
+    ring = torch.arange(12)
+    edges = torch.stack([ring, (ring + 1) % 12])
+
+    def site(word: str) -> Data:
+        return Data(
+            x=torch.eye(12).to_sparse(), edge_index=edges, y=["cat", word] * 6, class_names=["cat", "dog", "emu"]
+        )
+
+    keys = {"num_rounds": 1, "hidden_dim": 4, "num_clients": 2}
+    runs = [fedsieve.run("fed-avg", [site("dog"), site(word)], out=tmp_path / word, **keys) for word in ("dog", "emu")]
+    counts = [run.summary["label_counts"] for run in runs]
+    assert counts == [{"0": [6, 6, 0], "1": [6, 6, 0]}, {"0": [6, 6, 0], "1": [6, 0, 6]}]
+
+
+def test_data_that_have_changed_under_their_name_are_read_again(tmp_path: Path):
+    path = tmp_path / "graph.npz"
+    sizes = []
+    for per_class in (10, 20):
+        write_graph(path, per_class=per_class)
+        files = fedsieve.partition(path, tmp_path / f"parts-{per_class}", num_clients=2, partition="random")
+        sizes.append(sum(len(np.load(file)["y"]) for file in files))
+    assert sizes == [30, 60]

@@ -408,6 +408,19 @@ def test_masks_may_be_nodes_numbers(names: tuple[str, ...], tmp_path: Path):
         load_graph(str(tmp_path / "g.npz"), seed=1)
 
 
+def test_numbers_of_nodes_that_could_be_zeros_and_ones_are_numbers_beside_others_that_could_not(tmp_path: Path):
+    graph = {"x": np.eye(2), "edge_index": np.zeros((2, 0), int), "y": np.zeros(2, int)}
+    np.savez(tmp_path / "g.npz", **graph, train_idx=np.array([1, 0]), val_idx=np.array([]), test_idx=np.array([]))
+    assert load_graph(str(tmp_path / "g.npz"), seed=1, part=True).train_mask.tolist() == [True, True]
+
+
+def test_a_missing_word_is_no_class(tmp_path: Path):
+    words = np.array(["cat", "dog", None, float("nan")] * (N // 4), dtype=object)
+    data = load_graph("g", seed=1, given=arrays() | {"y": words}, split=Split(0.4, 0.3))
+    assert data.class_names == ("cat", "dog")
+    assert data.y.tolist() == [0, 1, -1, -1] * (N // 4)
+
+
 def test_sparse_features_stay_sparse_and_float32_in_the_largest_component_too(tmp_path: Path):
     given = {key: value for key, value in arrays().items() if key != "x"} | csr_parts("x", arrays()["x"])
     pair = np.array([[0, 1], [1, 0]])

@@ -28,6 +28,7 @@ from fedsieve.data.image_partitions import (
     split_own,
 )
 from fedsieve.data.image_sets import ImageSet, load_images
+from fedsieve.data.labels import log_order
 from fedsieve.data.lacking import check_parts
 from fedsieve.data.own_images import Columns
 from fedsieve.data.partitions import partition_nodes
@@ -41,7 +42,7 @@ from fedsieve.keys import Changes, DataKeys, fields, key_of, keys_that_change
 from fedsieve.kinds import Kind, tell_kind
 from fedsieve.models import graph_of
 from fedsieve.models.trial import ONE, Smallest
-from fedsieve.user_data import call, find_clients, is_function
+from fedsieve.user_data import call, find_clients, forget_calls, is_function
 
 _log = logging.getLogger("fedsieve")
 
@@ -182,6 +183,12 @@ def deal_simulated(run: RunConfig) -> list[Holding]:
     return held
 
 
+def forget_data() -> None:
+    """Forget what has been read for earlier runs of this process: the files may have changed since."""
+    deal_simulated.cache_clear()
+    forget_calls()
+
+
 def load_own(path: str, run: DataKeys) -> Holding:
     """Return what a device holds whose node config names a file or folder of its own."""
     held = _load_own(path, run, tell_kind(path))
@@ -213,7 +220,8 @@ def _read_clients(run: DataKeys) -> list[Holding]:
     held = [_load_own(str(file.path), run, kind, file.name, file.given) for file in files]
     places = [file.path for file in files]
     noun = "a node's features" if isinstance(held[0], Subgraph) else "an image"
-    check_inputs(places, [one.shape.input for one in held], noun)
+    check_inputs(places, [one.shape for one in held], noun)
+    held = _number_alike(run.dataset, held)
     check_classes(places, [one.names for one in held])
     num_classes = max(one.shape.num_classes for one in held)
     if num_classes < 2:
@@ -221,8 +229,30 @@ def _read_clients(run: DataKeys) -> list[Holding]:
     names = max((one.names for one in held), key=len)
     whole = [_with_classes(one, num_classes, names) for one in held]
     noun = "nodes" if isinstance(held[0], Subgraph) else "images"
-    check_parts(noun, [one.counts for one in whole], _select_deciding_keys(run))
+    check_parts(noun, [one.counts for one in whole], _select_deciding_keys(run), [one.client for one in whole])
     return whole
+
+
+def _number_alike(source: str, held: Sequence[Holding]) -> list[Holding]:
+    """Return graphs whose labels are bare numbers that do not begin at 0, or have gaps, with the same classes for all.
+
+    A file alone cannot say whether another has the classes that it lacks; all of them together can.
+    """
+    graphs = [one.graph for one in held if isinstance(one, Subgraph)]
+    if len(graphs) < len(held) or any(graph.declares_classes for graph in graphs):
+        return list(held)
+    labels = torch.unique(torch.cat([graph.y for graph in graphs]))
+    labels = labels[labels >= 0]
+    if labels.equal(torch.arange(len(labels))):
+        return list(held)
+    names = tuple(str(label) for label in labels.tolist())
+    log_order(source, names)
+    numbered: list[Holding] = []
+    for one, graph in zip(held, map(copy.copy, graphs), strict=True):
+        graph.y = torch.where(graph.y < 0, -1, torch.searchsorted(labels, graph.y))
+        graph.num_classes, graph.class_names = len(names), names
+        numbered.append(Subgraph(graph, one.client))
+    return numbered
 
 
 def _with_classes(held: Holding, num_classes: int, names: tuple[str, ...]) -> Holding:

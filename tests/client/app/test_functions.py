@@ -60,6 +60,31 @@ def normalised():
     return Shades(4, lambda at: torch.full((1, 8, 8), -1.0))
 
 
+def pairs():
+    return [(torch.full((1, 8, 8), at / 100), at % 2) for at in range(20)]
+
+
+def graph_splits():
+    return {"train": graph(), "test": graph()}
+
+
+def half_graphs():
+    return [graph(), None]
+
+
+def one_hot():
+    return [(torch.zeros(1, 8, 8), torch.tensor([1, 0]))]
+
+
+class Unreadable(Shades):
+    def __getitem__(self, at):
+        raise OSError("no disk")
+
+
+def unreadable():
+    return Unreadable()
+
+
 def nothing():
     return None
 
@@ -118,12 +143,21 @@ def test_images_and_their_splits_are_taken():
             {"dataset": "my_data:normalised", "model": "mlp"},
             r"item 0 has pixels from -1 to -1, allowed: bytes, or frac",
         ),
+        ({"dataset": "my_data:graph_splits"}, r"\[train\]: is a graph, a Data, allowed: images; give a Data by itself"),
+        ({"dataset": "my_data:one_hot", "model": "mlp"}, r"item 0 has the label tensor\(\[1, 0\]\), allowed: a whole"),
+        ({"dataset": "my_data:unreadable", "model": "mlp"}, "item 0 cannot be read: OSError: no disk"),
+        ({"dataset": "my_data:half_graphs"}, "item 1 of the list is a NoneType, allowed: a graph"),
         ({"dataset": "my_data:shades", "partition": "given"}, "which returns images without columns, allowed: a list"),
     ],
 )
 def test_what_is_of_no_use_is_a_sentence(keys: dict[str, Any], sentence: str):
     with pytest.raises(UserError, match=sentence):
         deal_simulated(config(keys))
+
+
+def test_a_plain_list_of_pairs_is_one_set():
+    (whole,) = deal_simulated(config(dataset="my_data:pairs", num_clients=1, partition="iid", model="mlp"))
+    assert sum(whole.counts) == 20
 
 
 def test_the_function_is_not_called_where_the_partition_tells_the_kind():

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fedsieve.client.app.holdings import Images, Subgraph, deal_simulated, load_own
+from fedsieve.client.app.parts import name_files
 from fedsieve.errors import UserError
 from tests.helpers import config, write_graph
 
@@ -58,6 +59,10 @@ def test_each_file_of_a_folder_is_a_client_with_what_a_device_reads_of_it(tmp_pa
     ("changes", "sentence"),
     [
         ({"x": np.ones((24, 5))}, r"site-10.npz: a node's features is of size 5, allowed: 3, as in site-1.npz"),
+        (
+            {"edge_index": np.array([[0, 1], [1, 0]]), "edge_attr": np.ones((2, 2))},
+            r"site-10.npz: a node's features is of size 3 with 2 for each edge, allowed: 3, as in site-1.npz",
+        ),
         ({"x": np.full((24, 3), np.nan)}, r"site-10.npz: x holds 72 values that are NaN"),
     ],
 )
@@ -80,13 +85,48 @@ def test_a_client_may_lack_a_class_or_a_split(tmp_path: Path, caplog: pytest.Log
     masks = {"train_mask": nodes < 0, "val_mask": nodes < 12, "test_mask": nodes >= 12}
     folder = three_sites(tmp_path / "sites", y=np.full(24, 5), **masks)
     held = deal_simulated(config(dataset=str(folder), partition="given"))
-    assert {one.shape.num_classes for one in held} == {6}
-    assert held[2].count_labels() == [0, 0, 0, 0, 0, 24]
+    assert {one.names for one in held} == {("0", "1", "2", "5")}, "which are all that there are"
+    assert held[2].count_labels() == [0, 0, 0, 24]
     assert held[2].counts == (0, 12, 12)
-    assert "1 of 3 clients have no nodes for training: 2" in caplog.text
+    assert "1 of 3 clients have no nodes for training: site-10" in caplog.text
     own = load_own(str(folder / "site-10.npz"), config())
     assert own.counts == (0, 12, 12)
     assert "site-10.npz: holds no example for training" in caplog.text
+
+
+def test_labels_that_begin_at_1_are_mapped_alike_for_all_clients(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    for name, years in (("a", (2000, 2005)), ("b", (2005, 2010))):
+        write_graph(folder / f"{name}.npz", per_class=8, seed=1, y=np.repeat([*years, -1], 8))
+    held = deal_simulated(config(dataset=str(folder), partition="given", num_clients=2))
+    assert [one.names for one in held] == [("2000", "2005", "2010")] * 2
+    assert [one.count_labels() for one in held] == [[8, 8, 0], [0, 8, 8]]
+    assert "2000, 2005, 2010" in caplog.text
+
+
+def test_a_client_without_a_label_is_read_where_its_file_says_which_classes_there_are(tmp_path: Path):
+    folder = three_sites(tmp_path / "sites", y=np.full(24, -1), num_classes=3)
+    held = deal_simulated(config(dataset=str(folder), partition="given"))
+    assert held[2].count_labels() == [0, 0, 0]
+
+
+def test_clients_that_do_not_name_their_classes_are_said_beside_those_that_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = three_sites(tmp_path / "sites", y=np.repeat(["cat", "dog", "emu"], 8))
+    deal_simulated(config(dataset=str(folder), partition="given"))
+    assert "site-1.npz, site-2.npz: no names of classes, which are taken to be those of site-10.npz" in caplog.text
+
+
+def test_a_name_that_continues_another_comes_after_it(tmp_path: Path):
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    for number, name in enumerate(("north", "north-east", "west")):
+        write_graph(folder / f"{name}.npz", per_class=8, seed=number)
+    held = deal_simulated(config(dataset=str(folder), partition="given"))
+    assert [one.client for one in held] == name_files(["north", "north-east", "west"])
 
 
 def test_another_number_of_clients_is_refused(tmp_path: Path):

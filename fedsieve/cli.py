@@ -291,7 +291,7 @@ def predict(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
     data: Annotated[str, typer.Argument(metavar="DATA", help="A graph or images, as --dataset.", show_default=False)],
     client: Annotated[
-        int | None, typer.Option(min=0, help="Whose model.", show_default="the one that all clients share")
+        str | None, typer.Option(help="Whose model, a number or name.", show_default="the one that all clients share")
     ] = None,
     out: Annotated[Path, typer.Option(help="The table to write.", dir_okay=False)] = Path("predictions.csv"),
     force: Annotated[bool, typer.Option("--force", help="Replace the table if it exists.")] = False,

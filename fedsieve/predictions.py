@@ -32,7 +32,9 @@ class Prediction:
     accuracy: float | None
 
 
-def predict(folder: Path, client: int | None, source: str, out: Path, *, force: bool, all_classes: bool) -> Prediction:
+def predict(
+    folder: Path, client: int | str | None, source: str, out: Path, *, force: bool, all_classes: bool
+) -> Prediction:
     """Write a line for each example of `source` to the CSV file `out`, predicted by a model of the run in `folder`.
 
     The columns are `node` or `image`, `predicted`, its `probability`, `label` where any example has one and, with
@@ -54,7 +56,7 @@ def predict(folder: Path, client: int | None, source: str, out: Path, *, force: 
 
 
 def tabulate_predictions(
-    folder: Path, client: int | None, source: str, *, all_classes: bool
+    folder: Path, client: int | str | None, source: str, *, all_classes: bool
 ) -> tuple[list[list[str]], Prediction]:
     """Return the lines that `predict` writes, the names of the columns first, and what they come to.
 

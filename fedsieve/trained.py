@@ -14,13 +14,15 @@ from fedsieve.client.app.carrying import CarryingTrainer
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.contract import Shape, Tensors
-from fedsieve.errors import UserError, one_line
+from fedsieve.errors import UserError, one_line, suggest
 from fedsieve.masks.attach import weights
 from fedsieve.models import build
 from fedsieve.models.buffers import Buffers
 from fedsieve.models.gcn import GCN
 from fedsieve.runs.layout import CONFIG, RunLayout
 from fedsieve.runs.reading import read_summary
+
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Trained:
     network: nn.Module
 
 
-def load_model(run: str | Path, client: int | None = None) -> nn.Module:
+def load_model(run: str | Path, client: int | str | None = None) -> nn.Module:
     """Return the trained model of one client of a run as a plain torch module, masks folded into its weights.
 
     It is in eval mode, its parameters require gradients, and no parametrization is left but a network's own. What
@@ -53,7 +55,8 @@ def load_model(run: str | Path, client: int | None = None) -> nn.Module:
 
     Args:
         run: the run's folder; on a device of a deployment, its own folder `run-...` under FEDSIEVE_STATE.
-        client: whose model; None: the one that all clients share, where the algorithm has one.
+        client: whose model, by number or by the name that the data give; None: the one that all clients share, where
+            the algorithm has one.
 
     Raises:
         UserError: the folder holds no run, or no model of that client; why, and whose there are.
@@ -63,18 +66,34 @@ def load_model(run: str | Path, client: int | None = None) -> nn.Module:
     return network.eval()
 
 
-def load_trained(folder: Path, client: int | None) -> Trained:
+def load_trained(folder: Path, client: int | str | None) -> Trained:
     """Return the network of one client, or the shared one, in eval mode.
 
     Raises:
         UserError: see `load_model`.
     """
     load = _load_of_device if DiskStore(folder).clients() else _load_of_run
+    client = _find_number(folder, client) if isinstance(client, str) else client
     try:
         return load(folder, client)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         what = "the model" if client is None else f"the model of client {client}"
         raise UserError(f"{folder}: {what} is none of this version of FedSieve ({one_line(error)}).") from error
+
+
+def _find_number(folder: Path, client: str) -> int:
+    """Return the number of the client that a run's data call so, or that is so written."""
+    try:
+        names = read_summary(folder).get("client_names") or {}
+    except UserError:  # a device's own folder, or a run that has not ended
+        names = {}
+    number = next((number for number, name in names.items() if name == client), client)
+    if not number.isdecimal():
+        called = (
+            f" or a name: {', '.join(list(names.values())[:SHOWN])}{', ...' * (len(names) > SHOWN)}" if names else ""
+        )
+        raise UserError(f"client: got {client!r}{suggest(client, names.values())}, allowed: a number{called}.")
+    return int(number)
 
 
 def _load_of_run(folder: Path, client: int | None) -> Trained:

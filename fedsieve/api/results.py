@@ -77,12 +77,12 @@ class Run:
         whole = text[: text.rfind("\n") + 1]  # a killed run may have cut its last line off
         return pd.read_csv(io.StringIO(whole), keep_default_na=False, na_values=[""])
 
-    def model(self, client: int | None = None) -> nn.Module:
+    def model(self, client: int | str | None = None) -> nn.Module:
         """Return a client's trained model, or the one that all share: see `fedsieve.load_model`."""
         with leave_as_it_was():
             return load_model(self.folder, client)
 
-    def predict(self, data: Any, client: int | None = None, *, probabilities: bool = False) -> pd.DataFrame:
+    def predict(self, data: Any, client: int | str | None = None, *, probabilities: bool = False) -> pd.DataFrame:
         """Return a row for each node or image: `predicted`, its `probability`, and `label` where there are any.
 
         Args:

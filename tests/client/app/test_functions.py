@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fedsieve import load_model
 from fedsieve.client.app.holdings import Images, Subgraph, deal_simulated
 from fedsieve.data.fingerprint import fingerprint
 from fedsieve.errors import UserError
@@ -172,6 +173,11 @@ def test_a_run_says_whose_models_they_are_and_notices_other_code(tmp_path: Path)
     assert '"label_counts": {\n    "0": [ 10, 10, 10 ],' in (out / "summary.json").read_text()
     assert list(fingerprint("my_data:hospitals")) == ["my_data.py"]
     assert "my_data.py" in (out / "data.json").read_text()
+    assert load_model(out, "south").lin.weight.equal(load_model(out, 1).lin.weight)
+    with pytest.raises(
+        UserError, match=r"client: got 'nord' \(did you mean north\?\), allowed: a number or a name"
+    ):
+        load_model(out, "nord")
 
 
 @pytest.mark.parametrize("kind", ["graph", "images"])

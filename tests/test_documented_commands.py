@@ -28,10 +28,10 @@ from tests.helpers import fedsieve
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-REDUCED = ["--num-rounds", "2", "-s", "examples-per-client=20"]
-"""Appended to `fedsieve run`, where the last of two flags counts: two rounds, of images 20 a client."""
+REDUCED, FEW_IMAGES = ["--num-rounds", "2"], ["-s", "examples-per-client=20"]
+"""Appended to `fedsieve run`, where the last of two flags counts: two rounds, of images 20 a client that is dealt."""
 
-CHEAP = {"run", "runs", "resume", "list", "report", "predict", "new-plugin"}
+CHEAP = {"run", "runs", "resume", "list", "report", "predict", "partition", "new-plugin"}
 """Commands of `fedsieve` that are run here."""
 
 COMMANDS = set(re.findall(r"\w+", "docker fedsieve flwr git make pip pytest python scp sudo systemctl useradd"))
@@ -182,8 +182,8 @@ def run_line(line: str, place: str) -> None:
         return
     here = words[0] == "fedsieve" and words[1] in CHEAP
     assert here, f"{place}: {line!r} is not run here; let a comment before its block say what has run it"
-    told = [*words[1:], *REDUCED] if words[1] == "run" else words[1:]
-    assert fedsieve(*told) == 0, f"{place}: {line}"
+    reduced = REDUCED + FEW_IMAGES * ("given" not in words) if words[1] == "run" else []
+    assert fedsieve(*words[1:], *reduced) == 0, f"{place}: {line}"
 
 
 def named_last_run(line: str) -> str:

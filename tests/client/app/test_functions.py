@@ -174,9 +174,7 @@ def test_a_run_says_whose_models_they_are_and_notices_other_code(tmp_path: Path)
     assert list(fingerprint("my_data:hospitals")) == ["my_data.py"]
     assert "my_data.py" in (out / "data.json").read_text()
     assert load_model(out, "south").lin.weight.equal(load_model(out, 1).lin.weight)
-    with pytest.raises(
-        UserError, match=r"client: got 'nord' \(did you mean north\?\), allowed: a number or a name"
-    ):
+    with pytest.raises(UserError, match=r"client: got 'nord' \(did you mean north\?\), allowed: a number or a name"):
         load_model(out, "nord")
 
 

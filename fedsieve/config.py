@@ -41,6 +41,7 @@ from fedsieve.keys import (
     fields,
     guess_key,
     key_of,
+    keys_not_read_by,
 )
 from fedsieve.kinds import Kind, tell_kind
 from fedsieve.networks import check_network
@@ -132,9 +133,8 @@ def find_unread(run: RunConfig) -> list[str]:
     """Return the keys, not at their defaults, that the run's partition does not read; none for an unknown one."""
     if run.partition not in (*GRAPH_PARTITIONS, *IMAGE_PARTITIONS, *OWN_PARTITIONS):
         return []  # whoever deals the data says so
-    values = run.flat()
-    return [key for key, field in fields().items()
-            if not key_of(field).is_read_by(run.partition) and values[key] != field.default]  # fmt: skip
+    values, unread = run.flat(), keys_not_read_by(run.partition)
+    return [key for key, field in fields().items() if key in unread and values[key] != field.default]
 
 
 def check_read(run: RunConfig) -> None:

@@ -1,7 +1,7 @@
 """What a user is meant to read: the exceptions, each one sentence, and the clauses that sentences share."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST = 200
 
@@ -28,6 +28,11 @@ def find_close(given: str, names: Iterable[str]) -> str:
     """Return the name that `given` is close to, "" where it is close to none."""
     by_lower = {name.lower(): name for name in names}
     return next((by_lower[name] for name in difflib.get_close_matches(given.lower(), by_lower, n=1)), "")
+
+
+def list_first(names: Sequence[str], most: int = 10) -> str:
+    """Return the first names, separated by commas, and ", ..." where there are more."""
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 
 
 def one_line(error: BaseException | None, longest: int | None = LONGEST) -> str:

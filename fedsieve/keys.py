@@ -356,6 +356,11 @@ def keys_that_change(*what: Changes) -> frozenset[str]:
     return frozenset(key for key, field in fields().items() if key_of(field).changes in what)
 
 
+def keys_not_read_by(partition: str) -> frozenset[str]:
+    """Return the run keys that say nothing under this partition."""
+    return frozenset(key for key, field in fields().items() if not key_of(field).is_read_by(partition))
+
+
 def guess_key(given: str) -> str:
     """Return the key that people mean who write `given`, "" where none is known by that name."""
     asked = given.lower().replace("_", "-")

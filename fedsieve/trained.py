@@ -14,15 +14,13 @@ from fedsieve.client.app.carrying import CarryingTrainer
 from fedsieve.client.app.state import DiskStore
 from fedsieve.config import RunConfig, parse, read
 from fedsieve.contract import Shape, Tensors
-from fedsieve.errors import UserError, one_line, suggest
+from fedsieve.errors import UserError, list_first, one_line, suggest
 from fedsieve.masks.attach import weights
 from fedsieve.models import build
 from fedsieve.models.buffers import Buffers
 from fedsieve.models.gcn import GCN
 from fedsieve.runs.layout import CONFIG, RunLayout
 from fedsieve.runs.reading import read_summary
-
-SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ def _find_number(folder: Path, client: str) -> int:
         names = {}
     number = next((number for number, name in names.items() if name == client), client)
     if not number.isdecimal():
-        called = (
-            f" or a name: {', '.join(list(names.values())[:SHOWN])}{', ...' * (len(names) > SHOWN)}" if names else ""
-        )
+        called = f" or a name: {list_first(list(names.values()))}" if names else ""
         raise UserError(f"client: got {client!r}{suggest(client, names.values())}, allowed: a number{called}.")
     return int(number)
 

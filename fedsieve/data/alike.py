@@ -6,11 +6,9 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from fedsieve.contract import Shape
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, list_first
 
 _log = logging.getLogger("fedsieve")
-
-SHOWN = 10
 
 
 def check_inputs(places: Sequence[Path], shapes: Sequence[Shape], noun: str) -> None:
@@ -38,7 +36,7 @@ def check_classes(places: Sequence[Path], classes: Sequence[tuple[str, ...]]) ->
     if named and (bare := [place.name for place, names in zip(places, classes, strict=True) if not names]):
         _log.warning(
             "%s: no names of classes, which are taken to be those of %s by number: 0 is %s, and so on",
-            ", ".join(bare[:SHOWN]) + ", ..." * (len(bare) > SHOWN),
+            list_first(bare),
             places[named[0]].name,
             classes[named[0]][0],
         )

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, list_first
 
 _log = logging.getLogger("fedsieve")
 
 Array: TypeAlias = npt.NDArray[Any]
 
 MAX_CLASSES = 100_000
-SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,9 @@ def _number_words(source: str, y: Array, names: tuple[str, ...]) -> Labels:
         raise UserError(f"{source}: y has {len(classes):,} classes; allowed are at most {MAX_CLASSES:,}.")
     number = {name: index for index, name in enumerate(classes)} | {"": -1}
     if strange := next((word for word in words if word not in number), None):
-        raise UserError(f"{source}: y has the label {strange!r}; allowed are those of class_names: {_list(names)}.")
+        raise UserError(
+            f"{source}: y has the label {strange!r}; allowed are those of class_names: {list_first(names)}."
+        )
     if not names:
         log_order(source, classes)
     return Labels(torch.tensor([number[word] for word in words]), len(classes), classes)
@@ -109,7 +110,7 @@ def _number_words(source: str, y: Array, names: tuple[str, ...]) -> Labels:
 def log_order(source: str, names: tuple[str, ...]) -> None:
     """Say which class each label is."""
     if len(names) > 1:  # of one class nothing can be learnt: that is what will be said
-        _log.info("%s: its labels are the classes 0 to %d in this order: %s", source, len(names) - 1, _list(names))
+        _log.info("%s: its labels are the classes 0 to %d in this order: %s", source, len(names) - 1, list_first(names))
 
 
 def _read_names(source: str, given: Any) -> tuple[str, ...]:
@@ -130,7 +131,3 @@ def _read_count(source: str, given: Any, names: tuple[str, ...]) -> int | None:
             f"{source}: num_classes is {given!r}; it must be a whole number, {len(names)} to {MAX_CLASSES}."
         )
     return int(count.item())
-
-
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from fedsieve.errors import UserError
+from fedsieve.errors import UserError, list_first
 
 _log = logging.getLogger("fedsieve")
 
-_SHOWN = 10
 _MEANING = {
     "training": "they take part but do not train",
     "validation": "they do not count in the validation accuracy",
@@ -38,9 +37,7 @@ def check_parts(
                 "allowed: values that leave at least one with some."
             )
         if lacking:
-            ids = ", ".join(names[client] if names else str(client) for client in lacking[:_SHOWN]) + (
-                ", ..." if len(lacking) > _SHOWN else ""
-            )
+            ids = list_first([names[client] if names else str(client) for client in lacking])
             _log.warning(
                 "%d of %d clients have no %s for %s: %s; %s", len(lacking), len(counts), noun, part, ids, meaning
             )

@@ -22,7 +22,7 @@ from typing import Any
 from fedsieve.config import Scalar, parse, read
 from fedsieve.data.fingerprint import fingerprint
 from fedsieve.errors import RunFailedError, UserError, one_line
-from fedsieve.keys import Changes, fields, key_of, keys_that_change
+from fedsieve.keys import Changes, keys_not_read_by, keys_that_change
 from fedsieve.runs.checkpoint_folder import newest_manifest
 from fedsieve.runs.data_record import check_same_data, fingerprint_of
 from fedsieve.runs.folder import check_folder, make_portable
@@ -62,7 +62,7 @@ def read_standing(point: Point, folder: Path) -> Standing:
     with name_file(config):
         before = parse(read(config)).flat()
     has_data = fingerprint_of(folder) is not None
-    unread = {key for key, field in fields().items() if not key_of(field).is_read_by(point.run.partition)}
+    unread = keys_not_read_by(point.run.partition)
     for key, value in make_portable(point.run).flat().items():
         if has_data and key == "dataset":
             data = partial(fingerprint, partition=point.run.partition)
